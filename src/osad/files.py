@@ -54,6 +54,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield temporary
+        # Some libraries create private files; results are for everybody.
+        temporary.chmod(0o644)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,200 @@
+"""What a backbone is, and how its weights become a module that returns feature maps."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osad.backbones.folding import fold_batch_norms, fold_same_padding
+from osad.errors import CheckError, ConfigError, DataError
+from osad.files import read_tensors, replacing, sha256_file
+from osad.lazy import lazy
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch")
+
+timm: Any = lazy("timm")
+
+State = Mapping[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network with public ImageNet weights.
+
+    Attributes:
+        name: the name in ``params.yaml``.
+        architecture: the name of timm's model.
+        file: file name of the weights below ``data/weights``.
+        sha256: digest of that file; empty where no pinned source exists (then the digest of the
+            first use is recorded with every feature pack).
+        licence: SPDX identifier of the weights' licence.
+        source: where the weights come from, for people.
+        image_size: side of the square input that the weights were trained with, pixels.
+        mean: of the three channels, of pixels in [0, 1].
+        std: of the three channels, of pixels in [0, 1].
+        interpolation: ``bicubic`` or ``bilinear``, for resizing.
+        levels: number of channels by stride.
+        fetch: puts the weights at a path; arguments are the backbone, a local file or None, and
+            the path to write.
+        read: reads a weights file into a state with timm's names.
+    """
+
+    name: str
+    architecture: str
+    file: str
+    sha256: str
+    licence: str
+    source: str
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    levels: Mapping[int, int]
+    fetch: Callable[[Backbone, Path | None, Path], None]
+    read: Callable[[Path], dict[str, torch.Tensor]]
+
+    def obtain(self, destination: Path, *, local: Path | None = None) -> None:
+        """Put the checked weights file at a path, which appears only when it is complete.
+
+        Args:
+            destination: the file to write, ``data/weights/{file}``.
+            local: a file that a person has downloaded; the usual source when None.
+
+        Raises:
+            DataError: the source is missing, cannot be reached or is not such a weights file.
+            CheckError: a digest is not the expected one.
+        """
+        with replacing(destination) as temporary:
+            self.fetch(self, local, temporary)
+
+    def check_digest(self, path: Path) -> str:
+        """Return the SHA-256 of a weights file.
+
+        Raises:
+            DataError: the file is missing.
+            CheckError: the digest is not the pinned one.
+        """
+        if not path.is_file():
+            raise DataError(f"{path}: weights file is missing; make it with: snakemake {path}")
+        found = sha256_file(path)
+        if self.sha256 and found != self.sha256:
+            raise CheckError(
+                f"{path}: SHA-256 is {found}, expected {self.sha256} for backbone {self.name}; "
+                f"delete the file and get it again from {self.source}"
+            )
+        return found
+
+    def channels(self, strides: Sequence[int]) -> list[int]:
+        """Return the number of channels at each stride.
+
+        Raises:
+            ConfigError: the backbone has no such stride, or strides do not ascend.
+        """
+        for stride in strides:
+            if stride not in self.levels:
+                known = ", ".join(map(str, self.levels))
+                raise ConfigError(
+                    f"features.strides: {self.name} has no stride {stride}; choose from {known}"
+                )
+        if not strides or sorted(set(strides)) != list(strides):
+            raise ConfigError(f"features.strides: {list(strides)} must be ascending, without twins")
+        return [self.levels[stride] for stride in strides]
+
+    def build(self, weights: Path, *, strides: Sequence[int]) -> torch.nn.Module:
+        """Build the network for inference: eval mode, float32, folded, channels_last, on the CPU.
+
+        Batch normalisations and paddings are folded into the convolutions (see
+        `osad.backbones.folding`), which makes the network faster and changes its maps only by
+        rounding.
+
+        Args:
+            weights: a file that `obtain` wrote.
+            strides: which maps to return, ascending.
+
+        Returns:
+            a module from (n, 3, S, S) normalised images to a list of (n, c, ceil(S/stride), ...)
+            maps, one per stride.
+
+        Raises:
+            ConfigError: the backbone has no such stride.
+            DataError: the file is missing, damaged or of another network.
+            CheckError: its digest is not the pinned one.
+        """
+        channels = self.channels(strides)
+        self.check_digest(weights)
+        state = self.read(weights)
+        check_state(state, self.architecture, where=weights)
+        every = list(self.levels)
+        # On the meta device nothing is drawn or allocated: all values come from the file.
+        with torch.device("meta"):
+            model = timm.create_model(
+                self.architecture,
+                pretrained=False,
+                features_only=True,
+                out_indices=tuple(every.index(stride) for stride in strides),
+            )
+        if (model.feature_info.reduction(), model.feature_info.channels()) != (
+            list(strides),
+            channels,
+        ):
+            raise ConfigError(f"timm's {self.architecture} has other levels; install the lock file")
+        wanted = model.state_dict()
+        model.load_state_dict({key: state[key] for key in wanted}, strict=True, assign=True)
+        model.eval().requires_grad_(False)
+        fold_batch_norms(model)
+        fold_same_padding(model)
+        result: torch.nn.Module = model.to(memory_format=torch.channels_last)
+        return result
+
+
+def load_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read a ``.safetensors`` file, or a ``.pth`` file without running any code in it.
+
+    Raises:
+        DataError: the file is missing, damaged, or is not a mapping of names to tensors.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: is missing; put the weights file there")
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise DataError(
+            f"{path}: is damaged or is not a plain file of weights; download it again"
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
+        raise DataError(
+            f"{path}: holds something else than named tensors; give the model's state dict"
+        )
+    return state
+
+
+def check_state(state: State, architecture: str, *, where: Path) -> None:
+    """Check that a state has exactly the names and shapes of timm's classifier.
+
+    Raises:
+        DataError: a tensor is missing, has another shape or does not belong to the network.
+    """
+    with torch.device("meta"):
+        expected = timm.create_model(architecture, pretrained=False).state_dict()
+    remedy = f"give the ImageNet weights of {architecture}"
+    for key, tensor in expected.items():
+        if key not in state:
+            raise DataError(f"{where}: tensor {key} is missing; {remedy}")
+        if state[key].shape != tensor.shape:
+            raise DataError(
+                f"{where}: tensor {key} has shape {tuple(state[key].shape)}, "
+                f"expected {tuple(tensor.shape)}; {remedy}"
+            )
+    unknown = sorted(state.keys() - expected.keys())
+    if unknown:
+        raise DataError(f"{where}: tensor {unknown[0]} does not belong there; {remedy}")

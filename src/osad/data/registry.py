@@ -1,0 +1,208 @@
+"""Registry of data sets.
+
+To add a data set, add one module ``osad/data/{name}.py`` that calls `register` with a
+`DatasetSpec` of the same name, and a page ``docs/datasets/{name}.md``. Nothing else has to change.
+A user's own data set needs no module: in ``params.yaml`` its settings name a layout, see
+`osad.data.folder`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import osad.data
+from osad.cells import NAME
+from osad.data.manifest import Record
+from osad.data.source import Source
+from osad.errors import CheckError, ConfigError
+
+Settings = Mapping[str, Any]
+
+HELPERS = frozenset({"folder", "images", "manifest", "registry", "source"})
+"""Modules of this package that are not data sets."""
+
+LAYOUTS = ("folder",)
+"""Layouts for users' own data sets; each is a module with ``make_spec(name, settings)``."""
+
+_registered: dict[str, DatasetSpec] = {}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Expected numbers of images of one category.
+
+    Attributes:
+        train_normal: number of normal training images.
+        test_normal: number of normal test images.
+        anomalies: number of anomalous images by defect class.
+    """
+
+    train_normal: int
+    test_normal: int
+    anomalies: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DatasetSpec:
+    """Everything the benchmark knows about a data set.
+
+    Attributes:
+        name: id of the data set, also the name of its module.
+        title: name for people.
+        homepage: address where it is described; may be empty.
+        licence: licence of the images, ``not stated`` when unknown.
+        licence_note: what the licence means for a user; may be empty.
+        citation: how to cite it; may be empty.
+        fetch: ``fetch(raw_dir, settings)`` fills the folder and writes ``SOURCE.json`` last.
+        records: ``records(source, category)`` lists the images, digests left empty.
+        categories: categories that are trained one by one; ``("all",)`` without any.
+        defect_classes: by category, the classes that can be the known class of the hard setting.
+        expected: counts by category where they are known, checked for every manifest.
+        settings: names of the settings that a user may give.
+    """
+
+    name: str
+    title: str
+    homepage: str
+    licence: str
+    licence_note: str
+    citation: str
+    fetch: Callable[[Path, Settings], None]
+    records: Callable[[Source, str], list[Record]]
+    categories: tuple[str, ...] = ("all",)
+    defect_classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    expected: Mapping[str, Counts] | None = None
+    settings: tuple[str, ...] = ()
+
+    def check_category(self, category: str) -> None:
+        """Check that the data set has this category.
+
+        Raises:
+            ConfigError: it has not.
+        """
+        if category not in self.categories:
+            raise ConfigError(
+                f"data set {self.name!r} has no category {category!r}; "
+                f"it has {', '.join(self.categories)}"
+            )
+
+    def known_classes(self, category: str) -> tuple[str, ...]:
+        """Return the classes that can be the known class of the hard setting.
+
+        Raises:
+            ConfigError: the category does not exist.
+        """
+        self.check_category(category)
+        return tuple(self.defect_classes.get(category, ()))
+
+    def single_class(self, category: str) -> bool:
+        """Tell whether the hard setting is impossible: it needs a known and an unknown class."""
+        return len(self.known_classes(category)) < 2
+
+
+def register(spec: DatasetSpec) -> DatasetSpec:
+    """Add a data set and return it.
+
+    Raises:
+        ConfigError: the name is taken or not a valid name.
+    """
+    if not re.fullmatch(NAME, spec.name) or spec.name in HELPERS:
+        raise ConfigError(f"data set {spec.name!r}: not a name of a-z, 0-9 and '_', or reserved")
+    if spec.name in _registered:
+        raise ConfigError(f"data set {spec.name!r} is registered twice; rename one of them")
+    _registered[spec.name] = spec
+    return spec
+
+
+def names() -> list[str]:
+    """Return the ids of the data sets that come with the package, without importing them."""
+    found = {module.name for module in pkgutil.iter_modules(osad.data.__path__)}
+    return sorted(found - HELPERS)
+
+
+def get(name: str, settings: Settings | None = None) -> DatasetSpec:
+    """Return a data set; imports only its own module.
+
+    Args:
+        name: id of the data set.
+        settings: its mapping in ``params.yaml``; one with a ``layout`` is a user's own data set.
+
+    Raises:
+        ConfigError: the name or a setting is unknown.
+    """
+    given = dict(settings or {})
+    if "layout" in given:
+        return _own(name, given)
+    if name not in names():
+        raise ConfigError(
+            f"data set {name!r} is unknown; known are {', '.join(names())}. For your own images "
+            "give it the settings `layout: folder` and `raw_path` in params.yaml"
+        )
+    importlib.import_module(f"osad.data.{name}")
+    if name not in _registered:
+        raise ConfigError(f"src/osad/data/{name}.py registers no data set named {name!r}")
+    spec = _registered[name]
+    unknown = sorted(set(given) - set(spec.settings))
+    if unknown:
+        raise ConfigError(
+            f"data set {name!r}: unknown setting {unknown[0]!r}; "
+            f"possible are: {', '.join(spec.settings) or 'none'}"
+        )
+    return spec
+
+
+def _own(name: str, settings: Settings) -> DatasetSpec:
+    """Return the specification of a user's own data set."""
+    if settings["layout"] not in LAYOUTS:
+        raise ConfigError(
+            f"data set {name!r}: unknown layout {settings['layout']!r}; "
+            f"known are {', '.join(LAYOUTS)}"
+        )
+    if not re.fullmatch(NAME, name) or name in HELPERS:
+        raise ConfigError(
+            f"data set {name!r}: choose a name of a-z, 0-9 and '_' other than "
+            f"{', '.join(sorted(HELPERS))}"
+        )
+    if name in names():
+        raise ConfigError(
+            f"data set {name!r} comes with the package; choose another name for your own images"
+        )
+    layout = importlib.import_module(f"osad.data.{settings['layout']}")
+    spec: DatasetSpec = layout.make_spec(name, settings)
+    return spec
+
+
+def check_counts(records: list[Record], expected: Counts, *, where: str) -> None:
+    """Check the numbers of images of a category.
+
+    Args:
+        records: all images of the category.
+        expected: the numbers.
+        where: name of the data set and category, for the message.
+
+    Raises:
+        CheckError: a number differs; the message has both numbers.
+    """
+    anomalous = [record.class_name for record in records if record.label == 1]
+    normal = [record.split for record in records if record.label == 0]
+    pairs = {
+        "normal training images": (expected.train_normal, normal.count("train")),
+        "normal test images": (expected.test_normal, normal.count("test")),
+    }
+    for name in sorted(set(anomalous) | set(expected.anomalies)):
+        pairs[f"images of class {name!r}"] = (
+            expected.anomalies.get(name, 0),
+            anomalous.count(name),
+        )
+    for what, (wanted, found) in pairs.items():
+        if wanted != found:
+            raise CheckError(
+                f"{where}: expected {wanted} {what}, found {found}; delete the raw data and fetch "
+                "it again"
+            )

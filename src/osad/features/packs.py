@@ -1,0 +1,241 @@
+"""Feature packs: one safetensors file per kind of view, read without loading it into memory.
+
+| pack | images | tensors |
+|---|---|---|
+| ``pixels`` | all | ``intensity`` (n, 2) float32: mean, standard deviation |
+| ``plain`` | all | ``s{stride}`` (n, c, h, w) float16 for every stride |
+| ``rotated`` | training normals, all anomalies | deepest stride only, (n, R, c, h, w) float16 |
+| ``pseudo`` | training normals | deepest stride only, (n, R, c, h, w) float16 |
+| ``holdout`` | training normals | every stride, (n, 2, c, h, w) float16 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osad.errors import CheckError, ConfigError, DataError
+from osad.files import read_metadata, write_tensors
+from osad.lazy import lazy
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch")
+
+FORMAT = 1
+PACKS = ("pixels", "plain", "rotated", "pseudo", "holdout")
+INTENSITY = "intensity"
+REMEDY = "delete it and run the features step again"
+
+
+def level_name(stride: int) -> str:
+    """Return the name of a stride's tensor.
+
+    Example:
+        >>> level_name(32)
+        's32'
+    """
+    return f"s{stride}"
+
+
+def pack_strides(pack: str, strides: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides that a pack holds, of those asked for.
+
+    Augmented views keep the deepest one only: their files would otherwise be the largest by far.
+
+    Example:
+        >>> pack_strides("plain", [16, 32]), pack_strides("rotated", [16, 32])
+        ((16, 32), (32,))
+    """
+    if pack == "pixels":
+        return ()
+    return (max(strides),) if pack in ("rotated", "pseudo") else tuple(strides)
+
+
+@dataclass(frozen=True)
+class PackInfo:
+    """Description of a pack, stored in the file.
+
+    Attributes:
+        pack: kind of pack, one of `PACKS`.
+        paths: of the images, in the order of the rows.
+        sha256: digests of the images, in the same order.
+        device: type of the device that computed it, ``cpu`` or ``cuda``.
+        backbone: its name; empty for ``pixels``, like all that follows.
+        weights_sha256: digest of the backbone's weights file.
+        image_size: side of the network's input, pixels.
+        strides: of the tensors.
+        channels: of the tensors.
+        views: number of views of each image.
+        format: version of the file format.
+    """
+
+    pack: str
+    paths: tuple[str, ...]
+    sha256: tuple[str, ...]
+    device: str
+    backbone: str = ""
+    weights_sha256: str = ""
+    image_size: int = 0
+    strides: tuple[int, ...] = ()
+    channels: tuple[int, ...] = ()
+    views: int = 1
+    format: int = FORMAT
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the tensors by name."""
+        rows = len(self.paths)
+        if self.pack == "pixels":
+            return {INTENSITY: (rows, 2)}
+        leading = (rows,) if self.pack == "plain" else (rows, self.views)
+        sides = {stride: -(-self.image_size // stride) for stride in self.strides}
+        return {
+            level_name(stride): (*leading, channels, sides[stride], sides[stride])
+            for stride, channels in zip(self.strides, self.channels, strict=True)
+        }
+
+    def dtype(self) -> torch.dtype:
+        """Return the type of all tensors."""
+        return torch.float32 if self.pack == "pixels" else torch.float16
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description as JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], *, where: Path) -> PackInfo:
+        """Check and convert what `to_json` returned.
+
+        Raises:
+            DataError: the content is not that of a pack of this version.
+        """
+        names = {item.name for item in fields(cls)}
+        version = content.get("format")
+        if version != FORMAT or content.keys() != names or content["pack"] not in PACKS:
+            raise DataError(
+                f"{where}: is not a feature pack of format {FORMAT} (it has {version}); {REMEDY}"
+            )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in content.items()
+        }
+        return cls(**values)
+
+
+def check_tensors(tensors: Mapping[str, torch.Tensor], info: PackInfo) -> None:
+    """Check names, shapes, types and finiteness before a pack is written.
+
+    Raises:
+        CheckError: a value is infinite or not a number.
+        ValueError: names, shapes or types are not those of the description.
+    """
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != info.shapes() or any(t.dtype != info.dtype() for t in tensors.values()):
+        raise ValueError(f"tensors {found} do not fit the description {info.shapes()}")
+    for name, tensor in tensors.items():
+        for row, path in enumerate(info.paths):
+            if not bool(torch.isfinite(tensor[row]).all()):
+                raise CheckError(
+                    f"{path}: its {name} features of {info.backbone} are not finite; check the "
+                    "image and the weights file"
+                )
+
+
+def write_pack(path: Path, tensors: Mapping[str, torch.Tensor], info: PackInfo) -> None:
+    """Write a pack.
+
+    Args:
+        path: the file.
+        tensors: contiguous CPU tensors of the shapes `PackInfo.shapes`.
+        info: the description.
+
+    Raises:
+        CheckError: a value is not finite.
+    """
+    check_tensors(tensors, info)
+    write_tensors(path, tensors, info.to_json())
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An open pack; its tensors stay on disk until rows are taken.
+
+    Attributes:
+        path: the file.
+        info: its description.
+    """
+
+    path: Path
+    info: PackInfo
+    _tensors: Mapping[str, torch.Tensor] = field(repr=False, compare=False)
+    _positions: Mapping[str, int] = field(repr=False, compare=False)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Pack:
+        """Open a pack and check that its tensors fit its description.
+
+        Raises:
+            DataError: the file is missing, damaged, of another format, or contradicts itself.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        info = PackInfo.from_json(read_metadata(path), where=path)
+        try:
+            with safe_open(path, framework="pt") as stream:
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{path}: is damaged ({error}); {REMEDY}") from error
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        right = all(tensor.dtype == info.dtype() for tensor in tensors.values())
+        if shapes != info.shapes() or not right or len(info.sha256) != len(info.paths):
+            raise DataError(
+                f"{path}: holds tensors {shapes}, its description says {info.shapes()}; {REMEDY}"
+            )
+        positions = {name: row for row, name in enumerate(info.paths)}
+        return cls(path, info, tensors, positions)
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return a memory-mapped tensor; see the module's table for names and shapes.
+
+        Do not write to it.
+
+        Raises:
+            ConfigError: the pack has no such tensor.
+        """
+        if name not in self._tensors:
+            raise ConfigError(
+                f"{self.path}: has no tensor {name!r}, only {', '.join(self._tensors)}; "
+                "add the stride to features.strides"
+            )
+        return self._tensors[name]
+
+    def rows(self, paths: Sequence[str], sha256s: Sequence[str]) -> torch.Tensor:
+        """Return the rows of images.
+
+        Args:
+            paths: k image paths as in the manifest.
+            sha256s: their digests in the split.
+
+        Returns:
+            (k,) int64.
+
+        Raises:
+            CheckError: an image is not in the pack, or its features were computed from a file of
+                another digest.
+        """
+        found = []
+        for path, digest in zip(paths, sha256s, strict=True):
+            row = self._positions.get(path)
+            if row is None:
+                raise CheckError(f"{self.path}: has no features of {path}; {REMEDY}")
+            if self.info.sha256[row] != digest:
+                raise CheckError(
+                    f"{self.path}: the features of {path} come from a file with SHA-256 "
+                    f"{self.info.sha256[row]}, the split names {digest}; {REMEDY}"
+                )
+            found.append(row)
+        return torch.tensor(found, dtype=torch.int64)

@@ -1,0 +1,36 @@
+"""Prototypes by vector quantisation of normal features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from osad.lazy import lazy
+from osad.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch")
+
+
+def codebook(vectors: torch.Tensor, n_codes: int, key: str, *, restarts: int = 10) -> torch.Tensor:
+    """Compute k-means centres of vectors.
+
+    Args:
+        vectors: (n, d) float32 on the CPU, n >= n_codes.
+        n_codes: number of centres.
+        key: text that keys the draws.
+        restarts: k-means++ starts, of which the best is kept.
+
+    Returns:
+        (n_codes, d) float32.
+
+    Source:
+        DPDL (arXiv 2502.20981), eq. 15, is the objective of k-means; scikit-learn minimises it.
+    """
+    from sklearn.cluster import KMeans
+
+    fitted = KMeans(
+        n_codes, n_init=restarts, max_iter=100, random_state=derive_seed(key, "codebook") % 2**32
+    ).fit(vectors.numpy())
+    return torch.from_numpy(fitted.cluster_centers_).float()

@@ -1,0 +1,102 @@
+"""The training loop that all trained methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from osad.errors import TrainingError
+from osad.lazy import lazy
+from osad.learn.batches import Batch
+from osad.learn.images import State
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch")
+
+Schedule = Callable[[int], float]
+"""Factor of the learning rate at a step, counted from 0."""
+
+
+def constant(step: int) -> float:
+    """Keep the learning rate."""
+    return 1.0
+
+
+def minimise(
+    state: State,
+    batches: Iterable[Batch],
+    loss: Callable[[State, Batch], torch.Tensor],
+    *,
+    lr: float,
+    weight_decay: float,
+    decoupled: bool = False,
+    schedule: Schedule = constant,
+    clip: float = 1.0,
+    lr_factor: Mapping[str, float] | None = None,
+    no_decay: frozenset[str] = frozenset(),
+    fixed: frozenset[str] = frozenset(),
+    after_step: Callable[[State], object] | None = None,
+) -> State:
+    """Minimise a loss over the tensors of a state by Adam, one step a batch.
+
+    Args:
+        state: initial tensors, all on one device; not changed.
+        batches: one per step.
+        loss: gives a scalar for the current tensors and a batch.
+        lr: learning rate of Adam.
+        weight_decay: L2 term of the gradient (Adam), or decay of the weights (AdamW).
+        decoupled: use AdamW instead of Adam.
+        schedule: factor of the learning rate at each step.
+        clip: largest norm of the whole gradient.
+        lr_factor: factors of the learning rate for tensors by name.
+        no_decay: names of tensors without weight decay.
+        fixed: names of tensors that are not trained.
+        after_step: called after each step, without gradient, to project or update tensors in place.
+
+    Returns:
+        the trained tensors, detached, under the same names.
+
+    Raises:
+        TrainingError: the loss is not finite; the message names the step.
+    """
+    tensors = {
+        name: value.clone().requires_grad_(name not in fixed) for name, value in state.items()
+    }
+    factors = lr_factor or {}
+    groups = [
+        {
+            "params": [value],
+            "lr": lr * factors.get(name, 1.0),
+            "initial": lr * factors.get(name, 1.0),
+            "weight_decay": 0.0 if name in no_decay else weight_decay,
+        }
+        for name, value in tensors.items()
+        if name not in fixed
+    ]
+    optimiser_class = torch.optim.AdamW if decoupled else torch.optim.Adam
+    optimiser = optimiser_class(groups, foreach=True)
+    trained = [value for name, value in tensors.items() if name not in fixed]
+    for step, batch in enumerate(batches):
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial"] * schedule(step)
+        value = loss(tensors, batch)
+        if not torch.isfinite(value):
+            raise TrainingError(
+                f"loss is {value.item()} at step {step}; lower the learning rate "
+                "or look at the features of this split"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(trained, clip)
+        optimiser.step()
+        if after_step is not None:
+            with torch.no_grad():
+                after_step(tensors)
+    return {name: value.detach() for name, value in tensors.items()}
+
+
+def batched(n: int, size: int = 64) -> list[slice]:
+    """Return slices of at most ``size`` that cover range(n), for scoring in constant memory."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -1,0 +1,138 @@
+"""Baseline on normal images only: distance to a memory bank of normal patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from osad.lazy import lazy
+from osad.learn.heads import positions
+from osad.learn.images import ImageSet, Scores, State, TrainingData
+from osad.learn.loop import batched
+from osad.methods.registry import SETTINGS, method
+from osad.seeds import numpy_generator, torch_generator
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+else:
+    torch = lazy("torch")
+    F = lazy("torch.nn.functional")
+
+
+@method(
+    title="PatchCore",
+    paper="Roth et al., PatchCore, CVPR 2022 (arXiv 2106.08265)",
+    packs=("plain",),
+    settings=SETTINGS,
+)
+@dataclass(frozen=True)
+class PatchCore:
+    """Nearest-neighbour distance of patches to a coreset of normal patches.
+
+    Attributes:
+        strides: maps that are concatenated; deeper ones are resampled to the first.
+        neighbourhood: side of the average pooling that makes patches locally aware, odd.
+        candidates: normal patches drawn at random before the coreset is chosen. The paper takes
+            all; drawing first keeps the greedy choice within seconds.
+        coreset: patches kept in the memory bank.
+        projection: dimensions of the random projection used for the greedy choice.
+        neighbours: b of the paper's score weighting.
+    """
+
+    strides: tuple[int, ...] = (16, 32)
+    neighbourhood: int = 3
+    candidates: int = 20000
+    coreset: int = 1000
+    projection: int = 64
+    neighbours: int = 9
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.neighbourhood % 2 == 0:
+            raise ValueError(f"neighbourhood {self.neighbourhood} is not odd")
+
+    def fit(self, data: TrainingData) -> State:
+        """Return the memory bank ``bank`` (coreset, d)."""
+        rows = data.normal.maps[self.strides[0]]
+        per_image = rows.tensor.shape[2] * rows.tensor.shape[3]
+        n_patches = len(rows) * per_image
+        generator = numpy_generator(data.key, "candidates")
+        count = min(self.candidates, n_patches)
+        chosen = torch.from_numpy(generator.permutation(n_patches)[:count]).sort().values
+        parts = []
+        for part in batched(len(rows)):
+            patches = self._patches(data.normal, part).flatten(0, 1)
+            inside = (chosen >= part.start * per_image) & (chosen < part.stop * per_image)
+            parts.append(patches[chosen[inside] - part.start * per_image])
+        candidates = torch.cat(parts)
+        projection = torch.randn(
+            candidates.shape[1],
+            self.projection,
+            generator=torch_generator(data.key, "projection"),
+        ).to(candidates)
+        kept = greedy_coreset(candidates @ projection, min(self.coreset, count))
+        return {"bank": candidates[kept]}
+
+    def score(self, state: State, images: ImageSet) -> Scores:
+        """Return the weighted largest patch distance of each image, (n,)."""
+        bank = state["bank"]
+        n_neighbours = min(self.neighbours, len(bank))
+        totals = []
+        for part in batched(len(images)):
+            patches = self._patches(images, part)
+            distances = torch.cdist(patches.flatten(0, 1), bank)
+            nearest, which = distances.min(1)
+            nearest = nearest.view(len(patches), -1)
+            worst_score, worst = nearest.max(1)
+            rows = torch.arange(len(patches), device=bank.device)
+            patch = patches[rows, worst]
+            anchor = which.view(len(patches), -1)[rows, worst]
+            # Eq. 7: a patch whose nearest bank entry is itself isolated counts less.
+            support = torch.cdist(bank[anchor], bank).topk(n_neighbours, largest=False).indices
+            around = (patch.unsqueeze(1) - bank[support]).norm(dim=2)
+            weight = 1 - 1 / (around - worst_score.unsqueeze(1)).exp().sum(1)
+            totals.append(weight * worst_score)
+        return Scores(torch.cat(totals))
+
+    def _patches(self, images: ImageSet, part: slice) -> torch.Tensor:
+        """Return locally averaged, concatenated patch vectors (k, P, d)."""
+        maps = [images.maps[stride].take(part) for stride in self.strides]
+        size = maps[0].shape[2:]
+        smooth = [
+            F.avg_pool2d(m, self.neighbourhood, 1, self.neighbourhood // 2, count_include_pad=False)
+            for m in maps
+        ]
+        resized = [
+            m if m.shape[2:] == size else F.interpolate(m, size, mode="bilinear") for m in smooth
+        ]
+        return positions(torch.cat(resized, 1))
+
+
+def greedy_coreset(vectors: torch.Tensor, count: int) -> torch.Tensor:
+    """Choose vectors that cover all others: each next one is the farthest from those chosen.
+
+    Args:
+        vectors: (n, d) float32.
+        count: how many, at most n.
+
+    Returns:
+        (count,) int64 indices in the order of choice; the first is the one farthest from the mean.
+
+    Source:
+        PatchCore (arXiv 2106.08265), algorithm 1 (greedy minimax facility location).
+
+    Example:
+        >>> import torch
+        >>> greedy_coreset(torch.tensor([[0.0], [1.0], [9.0], [10.0]]), 2)
+        tensor([3, 0])
+    """
+    squares = vectors.square().sum(1)
+    nearest = (vectors - vectors.mean(0)).square().sum(1)
+    chosen = torch.empty(count, dtype=torch.int64, device=vectors.device)
+    for number in range(count):
+        index = nearest.argmax()
+        chosen[number] = index
+        distance = squares - 2 * (vectors @ vectors[index]) + squares[index]
+        nearest = distance if number == 0 else torch.minimum(nearest, distance)
+    return chosen

@@ -1,0 +1,209 @@
+"""The methods of the benchmark, by name.
+
+A method is one file in `osad.methods`, named like the method: a frozen dataclass of
+hyper-parameters with ``fit`` and ``score``, described by the decorator `method`. Variants are the
+same class with other hyper-parameters and a name with a dot (``dpdl.no_dfl``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, get_type_hints
+
+from osad.errors import ConfigError
+from osad.learn.images import ImageSet, Scores, State, TrainingData
+
+PACKS = ("pixels", "plain", "rotated", "pseudo")
+SETTINGS = ("general", "hard", "normal")
+HELPERS = {"registry"}
+
+
+class Method(Protocol):
+    """What every method does; its fields are its hyper-parameters."""
+
+    def fit(self, data: TrainingData) -> State:
+        """Learn from training images; draws are keyed on ``data.key``."""
+        ...
+
+    def score(self, state: State, images: ImageSet) -> Scores:
+        """Score images; the order of the images must not matter."""
+        ...
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """What is known about a method without running it.
+
+    Attributes:
+        name: id, with the variant after a dot.
+        title: name as printed in tables.
+        paper: citation.
+        packs: feature packs that it reads; none for methods that look at no image.
+        settings: settings that it supports.
+        heads: names of the parts of its score.
+        control: it checks the benchmark instead of competing in it.
+        sees_test_labels: its ``score`` gets test labels (only a control may).
+        hyper: class of hyper-parameters.
+        overrides: values that make the variant.
+    """
+
+    name: str
+    title: str
+    paper: str
+    packs: tuple[str, ...]
+    settings: tuple[str, ...]
+    heads: tuple[str, ...]
+    control: bool
+    sees_test_labels: bool
+    hyper: type[Any]
+    overrides: Mapping[str, Any]
+
+    @property
+    def uses_backbone(self) -> bool:
+        """Whether the method reads features of a network."""
+        return any(pack != "pixels" for pack in self.packs)
+
+    def resolve(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return all hyper-parameters: defaults, then ``values``, then the variant's own.
+
+        Raises:
+            ConfigError: an unknown key or a value of the wrong type.
+        """
+        fields = {field.name: field for field in dataclasses.fields(self.hyper)}
+        hints = get_type_hints(self.hyper)
+        given = dict(values or {})
+        for key, value in given.items():
+            if key not in fields:
+                raise ConfigError(
+                    f"params.yaml, methods.{self.name}.{key}: unknown hyper-parameter"
+                    + suggestion(key, fields)
+                )
+            given[key] = coerce(value, hints[key], f"params.yaml, methods.{self.name}.{key}")
+        return {name: field.default for name, field in fields.items()} | given | {**self.overrides}
+
+    def build(self, values: Mapping[str, Any]) -> Method:
+        """Return the method with fully resolved hyper-parameters (see `resolve`).
+
+        Raises:
+            ConfigError: a value is outside its range.
+        """
+        try:
+            built: Method = self.hyper(**values)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"params.yaml, methods.{self.name}: {error}") from error
+        return built
+
+
+Class = TypeVar("Class", bound=type)
+_specs: dict[str, dict[str, MethodSpec]] = {}
+
+
+def coerce(value: Any, hint: type, place: str) -> Any:
+    """Return ``value`` as the type ``hint``: int, float, bool, str or a tuple of them.
+
+    YAML writes 1 for 1.0 and lists for tuples; nothing else is converted.
+
+    Raises:
+        ConfigError: the value has another type; the message names the place.
+
+    Example:
+        >>> coerce([16, 32], tuple[int, ...], "here"), coerce(1, float, "here")
+        ((16, 32), 1.0)
+    """
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if getattr(hint, "__origin__", None) is tuple and isinstance(value, list | tuple):
+        item = hint.__args__[0]  # type: ignore[attr-defined]
+        return tuple(coerce(entry, item, place) for entry in value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    name = getattr(hint, "__name__", str(hint))
+    raise ConfigError(f"{place}: {value!r} is not of type {name}; correct the value")
+
+
+def suggestion(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """Return "; did you mean X?" or the list of what is known."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def method(
+    *,
+    title: str,
+    paper: str,
+    packs: tuple[str, ...],
+    settings: tuple[str, ...] = ("general", "hard"),
+    heads: tuple[str, ...] = (),
+    control: bool = False,
+    sees_test_labels: bool = False,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Callable[[Class], Class]:
+    """Register a frozen dataclass as the method named like its module (see `MethodSpec`)."""
+
+    def register(hyper: Class) -> Class:
+        name = hyper.__module__.rsplit(".", 1)[-1]
+        if name in _specs and next(iter(_specs[name].values())).hyper.__qualname__ != (
+            hyper.__qualname__
+        ):
+            raise ConfigError(f"{hyper.__module__}: holds two methods; use one file each")
+        unknown = {*packs} - {*PACKS} | ({*settings} - {*SETTINGS})
+        if unknown:
+            raise ConfigError(f"{hyper.__module__}: unknown packs or settings {sorted(unknown)}")
+        if sees_test_labels and not control:
+            raise ConfigError(f"{hyper.__module__}: only a control may see test labels")
+        _specs[name] = {}
+        for variant, overrides in {"": {}, **(variants or {})}.items():
+            full = f"{name}.{variant}" if variant else name
+            _specs[name][full] = MethodSpec(
+                name=full,
+                title=f"{title} ({variant.replace('_', ' ')})" if variant else title,
+                paper=paper,
+                packs=packs,
+                settings=settings,
+                heads=heads,
+                control=control,
+                sees_test_labels=sees_test_labels,
+                hyper=hyper,
+                overrides=dict(overrides),
+            )
+        return hyper
+
+    return register
+
+
+def modules() -> list[str]:
+    """Return the names of the method files, sorted."""
+    package = importlib.import_module("osad.methods")
+    found = (info.name for info in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in found if name not in HELPERS)
+
+
+def get(name: str) -> MethodSpec:
+    """Return the description of a method; only its own file is imported.
+
+    Raises:
+        ConfigError: there is no such method or variant; the message suggests the nearest name.
+    """
+    base = name.split(".")[0]
+    if base not in modules():
+        raise ConfigError(f"method {name!r} is unknown" + suggestion(base, modules()))
+    importlib.import_module(f"osad.methods.{base}")
+    if base not in _specs:
+        raise ConfigError(f"src/osad/methods/{base}.py registers no method; use @method")
+    if name not in _specs[base]:
+        raise ConfigError(f"method {name!r} is unknown" + suggestion(name, _specs[base]))
+    return _specs[base][name]
+
+
+def all_specs() -> list[MethodSpec]:
+    """Return every method and variant, sorted by name."""
+    for name in modules():
+        get(name)
+    return sorted(
+        (spec for group in _specs.values() for spec in group.values()), key=lambda spec: spec.name
+    )

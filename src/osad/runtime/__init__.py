@@ -1,0 +1,1 @@
+"""How jobs run: their environment, their device and the resident fork server."""

@@ -1,0 +1,182 @@
+"""The steps of the pipeline: one module each, with ``main(argv: list[str]) -> None``.
+
+A step parses its own options, reads, computes and writes. `main` here finds the step by name and
+turns what it raises into a message, an exit code and, on request, a file with the reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from osad.errors import ConfigError, OsadError
+from osad.files import write_json
+
+MEMORY_ADVICE = "out of memory; run fewer jobs at once or use a machine with more memory"
+USAGE = "usage: python -m osad.steps STEP [--failure PATH] [options of the step]"
+
+
+class Cancelled(BaseException):
+    """A signal asked the process to stop; it passes every ``except Exception``."""
+
+    def __init__(self, number: int) -> None:
+        """Remember the signal's number."""
+        super().__init__(number)
+        self.number = number
+
+
+def known_steps() -> list[str]:
+    """Return the names of all steps, sorted."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def split_failure(argv: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Split the option ``--failure PATH``, which all steps share, from the arguments.
+
+    Returns:
+        The path or None, and the other arguments. An option without a path stays among them.
+
+    Example:
+        >>> split_failure(["train", "--failure", "f.json", "--gpu", "0"])[1]
+        ['train', '--gpu', '0']
+    """
+    path, rest, position = None, [], 0
+    while position < len(argv):
+        name, separator, value = argv[position].partition("=")
+        if name == "--failure" and separator:
+            path = Path(value)
+        elif name == "--failure" and position + 1 < len(argv):
+            position += 1
+            path = Path(argv[position])
+        else:
+            rest.append(argv[position])
+        position += 1
+    return path, rest
+
+
+def one_line(text: str) -> str:
+    r"""Return a message as one line that is the same in every checkout.
+
+    Absolute paths become relative to the current directory or, elsewhere, their last part;
+    memory addresses become ``0x``.
+
+    Example:
+        >>> one_line("/data/set/a.png: cannot be read,\n  see https://x.org/a/b")
+        'a.png: cannot be read, see https://x.org/a/b'
+    """
+    text = text.replace(os.getcwd().rstrip("/") + "/", "")
+    text = re.sub(r"""(?<![\w.:/~-])/(?:[^\s/'":;,()\[\]]+/)*([^\s/'":;,()\[\]]+)""", r"\1", text)
+    text = re.sub(r"\b0x[0-9a-fA-F]{6,}", "0x", text)
+    return " ".join(text.split())
+
+
+def write_failure(path: Path, *, step: str, reason: str, error: str) -> None:
+    """Write why a job failed, as JSON.
+
+    Args:
+        path: the file.
+        step: name of the step.
+        reason: the message; made one line without absolute paths.
+        error: name of the error's class or of the signal.
+    """
+    try:
+        write_json(path, {"step": step, "reason": one_line(reason), "error": error})
+    except OSError as problem:
+        print(f"osad {step}: {path}: cannot be written ({problem.strerror})", file=sys.stderr)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell whether an error means that memory is exhausted, on the host or on a GPU."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's; not imported for this.
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _run_step(argv: Sequence[str]) -> None:
+    """Import the step named first and run it with the other arguments."""
+    steps = known_steps()
+    name = argv[0] if argv else ""
+    if name in ("-h", "--help"):
+        print(USAGE, f"steps: {', '.join(steps)}", sep="\n")
+    elif "--failure" in argv:
+        raise ConfigError("--failure needs a path, for example --failure results/failures/x.json")
+    elif name not in steps:
+        raise ConfigError(f"unknown step {name!r}; known steps: {', '.join(steps)}")
+    else:
+        importlib.import_module(f"{__name__}.{name}").main(list(argv[1:]))
+
+
+def main(argv: list[str]) -> int:
+    """Run one step and return the exit code of its process.
+
+    With ``--failure PATH`` an old file there is deleted first; if the job fails, the file holds
+    ``step``, ``reason`` and ``error`` (the name of the error's class).
+
+    Args:
+        argv: the step's name and its options.
+
+    Returns:
+        0 done; the error's ``exit_code`` for an expected error, told in one message; 1 for any
+        other error, with its traceback; 2 for wrong usage.
+    """
+    failure, rest = split_failure(argv)
+    step = rest[0] if rest else ""
+    try:
+        if failure is not None:
+            failure.unlink(missing_ok=True)
+        _run_step(rest)
+        return 0
+    except SystemExit as stop:  # argparse has printed its message.
+        if stop.code is None or isinstance(stop.code, int):
+            code, reason = stop.code or 0, "wrong usage; the log of the job has the message"
+        else:
+            code, reason = 1, str(stop.code)
+            print(f"osad {step}: {reason}", file=sys.stderr)
+        error_name = "SystemExit"
+    except OsadError as error:
+        code, reason, error_name = error.exit_code, str(error), type(error).__name__
+        print(f"osad {step}: {reason}", file=sys.stderr)
+    except Exception as error:
+        code, error_name = 1, type(error).__name__
+        if _out_of_memory(error):
+            reason = MEMORY_ADVICE
+            print(f"osad {step}: {reason} ({error_name}: {error})", file=sys.stderr)
+        else:
+            reason = f"{error_name}: {error}"
+            traceback.print_exc()
+    if failure is not None and code != 0:
+        write_failure(failure, step=step, reason=reason, error=error_name)
+    return code
+
+
+def run(argv: list[str]) -> int:
+    """Run one step as the whole of this process (see `main`).
+
+    SIGTERM and SIGINT end the process through the usual clean-up, so that no half-written file
+    stays behind; the process still ends by that signal, and no failure is recorded.
+    """
+
+    def cancel(number: int, _frame: object) -> None:
+        for other in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(other, signal.SIG_IGN)
+        raise Cancelled(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, cancel)
+    try:
+        return main(argv)
+    except Cancelled as cancelled:
+        signal.signal(cancelled.number, signal.SIG_DFL)
+        os.kill(os.getpid(), cancelled.number)
+        return 128 + cancelled.number

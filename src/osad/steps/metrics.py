@@ -1,0 +1,178 @@
+"""Step ``metrics``: check a scores file against its split and write the metrics of one run."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from osad.errors import CheckError
+from osad.files import read_csv, sha256_file, write_json
+from osad.metrics import auroc, average_precision
+
+SPLIT_COLUMNS = ("path", "sha256", "role", "label", "class")
+SCORE_COLUMNS = ("path", "sha256", "label", "class", "score")
+ROLES = ("train_normal", "train_anomaly", "test")
+HEAD_PREFIX = "score_"
+
+Rows = Sequence[Mapping[str, str]]
+
+
+def head_columns(rows: Rows, *, where: str) -> list[str]:
+    """Return the columns with the scores of single heads (``score_<head>``).
+
+    Args:
+        rows: the rows of a scores file, in its order of columns.
+        where: name of the file, for messages.
+
+    Raises:
+        CheckError: there are no rows, or the columns are not those of a scores file.
+    """
+    if not rows:
+        raise CheckError(f"{where}: has no rows; delete it and score the cell again")
+    header = list(rows[0])
+    heads = header[len(SCORE_COLUMNS) :]
+    wrong = [name for name in heads if not name.startswith(HEAD_PREFIX) or name == HEAD_PREFIX]
+    if tuple(header[: len(SCORE_COLUMNS)]) != SCORE_COLUMNS or wrong:
+        raise CheckError(
+            f"{where}: columns are {','.join(header)}, expected {','.join(SCORE_COLUMNS)} and "
+            f"then only {HEAD_PREFIX}HEAD; score the cell again"
+        )
+    return heads
+
+
+def check_split(rows: Rows, *, where: str) -> list[Mapping[str, str]]:
+    """Check the rows of a split and return those of the test set, sorted by path.
+
+    Raises:
+        CheckError: a role or label is unknown, a training image has the wrong label, or a path
+            occurs twice (which would put one image into training and test).
+    """
+    seen: set[str] = set()
+    for row in rows:
+        path, role, label = row["path"], row["role"], row["label"]
+        problem = ""
+        if role not in ROLES:
+            problem = f"role {role!r} is not one of {', '.join(ROLES)}"
+        elif label not in ("0", "1"):
+            problem = f"label {label!r} is neither 0 nor 1"
+        elif role != "test" and label != str(int(role == "train_anomaly")):
+            problem = f"role {role} has label {label}"
+        elif path in seen:
+            problem = "the path occurs twice"
+        if problem:
+            raise CheckError(f"{where}: {path}: {problem}; make the split again")
+        seen.add(path)
+    return sorted((row for row in rows if row["role"] == "test"), key=lambda row: row["path"])
+
+
+def check_scores(rows: Rows, test: Rows, *, where: str) -> None:
+    """Check that the scored images are exactly the test images of the split, sorted by path.
+
+    Args:
+        rows: the rows of the scores file.
+        test: the test rows of the split, sorted by path.
+        where: name of the scores file, for messages.
+
+    Raises:
+        CheckError: an image is missing, unexpected, out of order, or has another digest, label
+            or class than in the split; the first such path is named.
+    """
+    wanted = {row["path"] for row in test}
+    given = {row["path"] for row in rows}
+    remedy = "score the cell again"
+    for row, expected in zip_longest(rows, test):
+        if expected is None or (row is not None and row["path"] not in wanted):
+            raise CheckError(
+                f"{where}: {row['path']}: is not a test image of the split, or is there twice; "
+                f"{remedy}"
+            )
+        if row is None or expected["path"] not in given:
+            raise CheckError(f"{where}: {expected['path']}: has no score; {remedy}")
+        if row["path"] != expected["path"]:
+            raise CheckError(
+                f"{where}: {row['path']}: is there twice or the rows are not sorted by path "
+                f"(expected {expected['path']} here); {remedy}"
+            )
+        for column in ("sha256", "label", "class"):
+            if row[column] != expected[column]:
+                raise CheckError(
+                    f"{where}: {row['path']}: {column} is {row[column]!r}, "
+                    f"{expected[column]!r} in the split; {remedy}"
+                )
+
+
+def read_scores(rows: Rows, column: str, *, where: str) -> list[float]:
+    """Return a column of scores as numbers.
+
+    Raises:
+        CheckError: a field is not a finite number; the first such path is named.
+    """
+    scores = []
+    for row in rows:
+        try:
+            score = float(row[column])
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            raise CheckError(
+                f"{where}: {row['path']}: {column} is {row[column]!r}, not a finite number; "
+                "look for a diverged training and score the cell again"
+            )
+        scores.append(score)
+    return scores
+
+
+def evaluate(rows: Rows, column: str, *, where: str) -> dict[str, float | None]:
+    """Return AUROC and average precision, in [0, 1], of one column of scores."""
+    scores = read_scores(rows, column, where=where)
+    labels = [int(row["label"]) for row in rows]
+    return {
+        "auroc": auroc(scores, labels),
+        "average_precision": average_precision(scores, labels),
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write the metrics of one run.
+
+    Args:
+        argv: ``--scores CSV --split CSV --output JSON``.
+
+    Raises:
+        CheckError: the scores do not fit the split (see `check_scores`).
+        DataError: a file is missing or not readable.
+    """
+    parser = argparse.ArgumentParser(prog="osad.steps metrics", description=__doc__)
+    parser.add_argument("--scores", required=True, help="CSV with one row per test image")
+    parser.add_argument("--split", required=True, help="CSV of the split that the run used")
+    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
+    options = parser.parse_args(argv)
+
+    split = read_csv(options.split, SPLIT_COLUMNS)
+    test = check_split(split, where=options.split)
+    rows = read_csv(options.scores, SCORE_COLUMNS)
+    heads = head_columns(rows, where=options.scores)
+    check_scores(rows, test, where=options.scores)
+
+    roles = Counter(row["role"] for row in split)
+    n_anomaly = sum(row["label"] == "1" for row in test)
+    result = {
+        **evaluate(rows, "score", where=options.scores),
+        "heads": {
+            head.removeprefix(HEAD_PREFIX): evaluate(rows, head, where=options.scores)
+            for head in heads
+        },
+        "n_train_normal": roles["train_normal"],
+        "n_train_anomaly": roles["train_anomaly"],
+        "n_test_normal": len(test) - n_anomaly,
+        "n_test_anomaly": n_anomaly,
+        "scores_sha256": sha256_file(options.scores),
+        # Image-level scores say nothing about pixels.
+        "pixel_auroc": None,
+        "aupro": None,
+    }
+    write_json(options.output, result)

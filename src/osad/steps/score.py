@@ -1,0 +1,114 @@
+"""Score the test images of one split with one checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osad.cells import Cell
+from osad.errors import CheckError, TrainingError
+from osad.files import read_metadata, read_tensors, write_csv
+from osad.learn.images import Scores
+from osad.learn.loading import image_set, of_role, open_packs
+from osad.methods import registry
+from osad.runtime.device import make_deterministic, select_device
+from osad.splits import SplitRow, read_split
+from osad.steps.train import FORMAT, parse_hyper
+
+if TYPE_CHECKING:
+    import torch
+
+COLUMNS = ("path", "sha256", "label", "class", "score")
+
+
+def check_checkpoint(metadata: Mapping[str, Any], cell: Cell, hyper: object, path: Path) -> None:
+    """Check that a checkpoint belongs to this cell and these hyper-parameters.
+
+    Raises:
+        CheckError: it does not.
+    """
+    expected = {"format": FORMAT, "cell": str(cell), "hyper": _as_json(hyper)}
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            raise CheckError(
+                f"{path}: its {key} is {metadata.get(key)!r}, expected {value!r}; "
+                "delete it and train again"
+            )
+
+
+def _as_json(value: object) -> object:
+    """Turn tuples into lists, as JSON gives them back."""
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_as_json(item) for item in value]
+    return value
+
+
+def table(rows: Sequence[SplitRow], scores: Scores, heads: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one row per image, sorted by path, with the score and its parts.
+
+    Raises:
+        TrainingError: a score is missing or not finite; the message names the image.
+    """
+    columns = {"score": scores.total} | {f"score_{name}": scores.heads[name] for name in heads}
+    values: dict[str, list[float]] = {}
+    for name, tensor in columns.items():
+        if tensor.shape != (len(rows),):
+            raise TrainingError(f"{name} has shape {tuple(tensor.shape)}, expected ({len(rows)},)")
+        values[name] = _checked(tensor, rows, name)
+    return sorted(
+        (
+            {
+                "path": row.path,
+                "sha256": row.sha256,
+                "label": row.label,
+                "class": row.class_name,
+                **{name: column[number] for name, column in values.items()},
+            }
+            for number, row in enumerate(rows)
+        ),
+        key=lambda line: str(line["path"]).encode(),
+    )
+
+
+def _checked(tensor: torch.Tensor, rows: Sequence[SplitRow], name: str) -> list[float]:
+    finite = tensor.isfinite()
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        raise TrainingError(f"{rows[first].path}: {name} is {tensor[first].item()}, not finite")
+    return [float(value) for value in tensor.tolist()]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the step; options are those of the rule ``score``."""
+    parser = argparse.ArgumentParser(prog="osad score", description=__doc__)
+    parser.add_argument("--cell", required=True, help="id of the cell")
+    parser.add_argument("--split", required=True, type=Path)
+    parser.add_argument("--packs", nargs="*", default=[], type=Path, help="feature packs")
+    parser.add_argument("--checkpoint", required=True, type=Path)
+    parser.add_argument("--hyper", required=True, help="hyper-parameters as JSON")
+    parser.add_argument("--gpu", type=int, default=0, help="number of GPUs granted")
+    parser.add_argument("--output", required=True, type=Path, help="CSV file to write")
+    options = parser.parse_args(argv)
+
+    cell = Cell.parse(options.cell)
+    spec = registry.get(cell.method)
+    hyper = parse_hyper(options.hyper, spec)
+    device = select_device(options.gpu)
+    make_deterministic()
+    check_checkpoint(read_metadata(options.checkpoint), cell, hyper, options.checkpoint)
+    state = {name: value.to(device) for name, value in read_tensors(options.checkpoint).items()}
+    rows = of_role(read_split(options.split), "test")
+    images = image_set(
+        rows,
+        open_packs(options.packs, spec),
+        device,
+        training=False,
+        labels=spec.sees_test_labels,
+    )
+    scores = spec.build(hyper).score(state, images)
+    columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
+    write_csv(options.output, columns, table(rows, scores, spec.heads))

@@ -1,0 +1,106 @@
+"""Lines below the papers' tables: how to read them, what differs, sources and licences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from osad import published
+from osad.tables.cells import CellRow
+from osad.tables.request import Request
+from osad.tables.summary import SummaryRow
+
+METHOD_TITLES = {
+    "mahalanobis": "Mahalanobis",
+    "mahalanobis_lda": "Mahalanobis + LDA",
+    "mean_intensity": "Mean intensity",
+    "true_labels": "True labels",
+    "random": "Random",
+    "constant": "Constant",
+}
+
+TEST_SETS = {
+    "general": "Test sets: all test normals and all anomalies but the 10 drawn for training; the "
+    "same for every number of shots, so that M = 1 and M = 10 compare.",
+    "hard": "Test sets: all test normals and all anomalies of the classes other than the known "
+    "one; the same for every number of shots.",
+    "normal": "Test sets: all test normals and all anomalies. They are larger than those of the "
+    "general setting, so the two do not compare.",
+}
+
+
+def method_title(method: str) -> str:
+    """Return a method's name as printed, its variant in brackets.
+
+    Example:
+        >>> method_title("wt_flow"), method_title("dpdl.no_dfl")
+        ('WT-Flow', 'DPDL (no dfl)')
+    """
+    titles = {**published.METHODS, **METHOD_TITLES}
+    if method in titles:
+        return titles[method]
+    base, _, variant = method.partition(".")
+    title = titles.get(base, base)
+    return f"{title} ({variant.replace('_', ' ')})" if variant else title
+
+
+def footers(
+    setting: str, rows: Sequence[SummaryRow], *, cells: Sequence[CellRow], request: Request
+) -> tuple[str, ...]:
+    """Return the lines below a table.
+
+    Args:
+        setting: name of the table.
+        rows: its rows of ``summary.csv``.
+        cells: its rows of ``cells.csv``.
+        request: notes and texts on data sets.
+    """
+    n_seeds = max(row.n_seeds for row in rows)
+    lines = [
+        f"ours: mean ± standard deviation (n-1) over n seeds; n = {n_seeds} except where shown. "
+        "Bold: the best of ours in its row, controls apart.",
+        "published: as printed, beside ours. DRA, AHL and MPFM ran 3 seeds, DPDL 5; the papers "
+        "do not say whether their standard deviations use n or n-1.",
+        TEST_SETS[setting],
+        *_backbones(cells, request),
+        *request.notes,
+        *_sources(rows, request),
+    ]
+    if any(row.method in request.controls for row in rows):
+        lines.append(
+            "Controls prove splits, labels and scoring: true labels must give 1, constant scores "
+            "exactly 0.5, random scores about 0.5."
+        )
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        info = request.datasets.get(dataset)
+        if info:
+            lines.append(f"Data: {info.title}: {info.licence}; {info.citation}")
+    return tuple(lines)
+
+
+def _backbones(cells: Sequence[CellRow], request: Request) -> list[str]:
+    """List the methods of each backbone; methods without one come last."""
+    methods: dict[str, set[str]] = {}
+    for row in cells:
+        if row.method not in request.controls:
+            methods.setdefault(row.backbone, set()).add(row.method)
+    lines = []
+    for backbone in sorted(methods, key=lambda name: (not name, name)):
+        names = ", ".join(method_title(m) for m in request.methods if m in methods[backbone])
+        lines.append(f"Backbone {backbone}: {names}." if backbone else f"No network: {names}.")
+    return lines
+
+
+def _sources(rows: Sequence[SummaryRow], request: Request) -> list[str]:
+    """List the methods of each source of printed numbers, then what to know about them."""
+    methods: dict[str, set[str]] = {}
+    for row in rows:
+        if row.published_mean is not None:
+            methods.setdefault(row.published_source, set()).add(row.method)
+    lines = []
+    for source in sorted(methods):
+        names = ", ".join(method_title(m) for m in request.methods if m in methods[source])
+        lines.append(f"Published numbers of {names}: {source}.")
+    quoted = {method for names in methods.values() for method in names}
+    # Two methods may share a caveat; "ahl.devnet" has that of "ahl", FLOS that of DevNet.
+    keys = {{"ahl.devnet": "ahl", "flos": "devnet"}.get(method, method) for method in quoted}
+    return lines + [text for method, text in published.CAVEATS.items() if method in keys]

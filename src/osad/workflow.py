@@ -1,0 +1,288 @@
+"""What the Snakemake rules need to know: targets, inputs, parameters and fingerprints.
+
+The rules themselves hold no logic; everything here is plain Python that tests can call.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from osad.backbones import get_backbone
+from osad.cells import NAME, Cell, manifest_path
+from osad.config import Params, protocols
+from osad.data import registry as data_registry
+from osad.files import sha256_file
+from osad.fingerprint import code_fingerprint
+from osad.methods import registry as method_registry
+from osad.runtime.device import visible_gpus
+
+TABLES = (
+    "cells.csv",
+    "summary.csv",
+    "metrics.json",
+    "general.md",
+    "general.tex",
+    "hard.md",
+    "hard.tex",
+    "normal.md",
+    "normal.tex",
+)
+NUMERIC_LOCK = Path("requirements/numeric.lock")
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The pipeline of one set of parameters.
+
+    Attributes:
+        params: the parameters.
+        root: the project's folder, which holds ``src`` and ``requirements``.
+    """
+
+    params: Params
+    root: Path
+
+    # --- names of files -------------------------------------------------------------------
+
+    @property
+    def weights(self) -> str:
+        """Return the path of the backbone's weights file."""
+        return f"data/weights/{get_backbone(self.params.features.backbone).file}"
+
+    def source(self, dataset: str) -> str:
+        """Return the file that says a data set is complete."""
+        return f"data/raw/{dataset}/SOURCE.json"
+
+    def manifest(self, dataset: str, category: str) -> str:
+        """Return the path of a manifest."""
+        return str(manifest_path(dataset, category))
+
+    def cell(self, wildcards: Any) -> Cell:
+        """Return the cell that a rule's wildcards name."""
+        names = (wildcards.dataset, wildcards.category, wildcards.protocol, wildcards.method)
+        return Cell(*names, int(wildcards.seed))
+
+    def published(self) -> list[str]:
+        """Return the names of the files of published numbers."""
+        return sorted(path.stem for path in (self.root / "data/published").glob("*.csv"))
+
+    def split(self, cell: Cell) -> str:
+        """Return the path of the split that a cell uses."""
+        return f"{self.params.results}/splits/{cell.split_id}.csv"
+
+    def pack(self, dataset: str, category: str, pack: str) -> str:
+        """Return the path of a feature pack."""
+        folder = f"{self.params.results}/features/{dataset}/{category}"
+        if pack == "pixels":
+            return f"{folder}/pixels.safetensors"
+        features = self.params.features
+        return f"{folder}/{features.backbone}-{features.image_size}/{pack}.safetensors"
+
+    def packs(self, cell: Cell) -> list[str]:
+        """Return the feature packs that a cell reads."""
+        spec = method_registry.get(cell.method)
+        return [self.pack(cell.dataset, cell.category, pack) for pack in spec.packs]
+
+    def artefact(self, kind: str, cell: Cell) -> str:
+        """Return the path of a cell's ``checkpoints``, ``scores`` or ``metrics`` file."""
+        suffix = {"checkpoints": "safetensors", "scores": "csv", "metrics": "json"}[kind]
+        return f"{self.params.results}/{kind}/{cell}.{suffix}"
+
+    # --- what there is --------------------------------------------------------------------
+
+    def categories(self) -> list[tuple[str, str]]:
+        """Return all (data set, category) of the grid."""
+        return [
+            (name, category)
+            for name in self.params.datasets
+            for category in self._dataset(name).categories
+        ]
+
+    def split_ids(self) -> list[str]:
+        """Return the ids of all splits of the grid."""
+        return [
+            f"{dataset}/{category}/{protocol}/s{seed}"
+            for dataset, category in self.categories()
+            for protocol in protocols(self.params, dataset, category)
+            for seed in self.params.seeds
+        ]
+
+    def cells(self) -> list[Cell]:
+        """Return all cells of the grid."""
+        return [
+            Cell(dataset, category, str(protocol), method, seed)
+            for dataset, category in self.categories()
+            for protocol in protocols(self.params, dataset, category)
+            for method in self.params.methods
+            if protocol.setting in method_registry.get(method).settings
+            for seed in self.params.seeds
+        ]
+
+    def targets(self, phase: str) -> list[str]:
+        """Return the files of a phase: data, splits, features, train, score or tables."""
+        if phase == "data":
+            files = [self.source(name) for name in self.params.datasets]
+            files += [self.manifest(*pair) for pair in self.categories()]
+            return [*files, *self._weights_needed()]
+        if phase == "splits":
+            return [f"{self.params.results}/splits/{split}.csv" for split in self.split_ids()]
+        if phase == "features":
+            return sorted({path for cell in self.cells() for path in self.packs(cell)})
+        if phase == "train":
+            return [self.artefact("checkpoints", cell) for cell in self.cells()]
+        if phase == "score":
+            kinds = ("scores", "metrics")
+            return [self.artefact(kind, cell) for kind in kinds for cell in self.cells()]
+        return [f"{self.params.results}/tables/{name}" for name in TABLES]
+
+    def constraints(self) -> dict[str, str]:
+        """Return the regular expression of every wildcard, from what the grid contains."""
+        pairs = self.categories()
+        found = {str(p) for pair in pairs for p in protocols(self.params, *pair)}
+        return {
+            "results": re.escape(self.params.results),
+            "dataset": _any(dataset for dataset, _ in pairs),
+            "category": _any(category for _, category in pairs),
+            "protocol": _any(found),
+            "method": _any(self.params.methods),
+            "seed": "[0-9]+",
+            "pack": NAME,
+            "manifest": _any(_manifest_name(*pair) for pair in pairs),
+        }
+
+    # --- parameters of rules --------------------------------------------------------------
+
+    def settings(self, dataset: str) -> str:
+        """Return a data set's settings as JSON."""
+        return _json(self.params.dataset_settings[dataset])
+
+    def manifest_options(self, manifest: str) -> str:
+        """Return the command-line options of the manifest step."""
+        dataset, _, category = manifest.partition("/")
+        return f"--dataset {dataset} --category {category or 'all'}"
+
+    def hyper(self, method: str) -> str:
+        """Return a method's resolved hyper-parameters as JSON."""
+        return _json(self.params.hyper[method])
+
+    def grid(self) -> str:
+        """Return what the tables step needs to know of the grid, as JSON."""
+        specs = {name: method_registry.get(name) for name in self.params.methods}
+        datasets = {name: self._dataset(name) for name in self.params.datasets}
+        return _json(
+            {
+                "results": self.params.results,
+                "seeds": self.params.seeds,
+                "protocols": {
+                    f"{dataset}/{category}": [
+                        str(protocol) for protocol in protocols(self.params, dataset, category)
+                    ]
+                    for dataset, category in self.categories()
+                },
+                "methods": [
+                    {
+                        "name": name,
+                        "settings": spec.settings,
+                        "control": spec.control,
+                        "backbone": self.params.features.backbone if spec.uses_backbone else "",
+                    }
+                    for name, spec in specs.items()
+                ],
+                "notes": self.notes(),
+                "datasets": {
+                    name: {
+                        "title": spec.title,
+                        "licence": spec.licence,
+                        "citation": spec.citation,
+                    }
+                    for name, spec in datasets.items()
+                },
+            }
+        )
+
+    def notes(self) -> list[str]:
+        """Return the lines that say how the protocol differs from the papers'."""
+        features = self.params.features
+        return [
+            f"Ours: frozen {features.backbone} features at {features.image_size} px, cached once "
+            f"({features.views} views of each training image); methods train adapters and heads "
+            "on them. Published: image-level training of ResNet-18 at 448 px (or as the source "
+            "says).",
+            "Hyper-parameters were chosen on held-out training normals and pseudo anomalies, "
+            "never on test images; see docs/hyper-parameters.md.",
+        ]
+
+    def code(self, step: str, *modules: str) -> str:
+        """Return the fingerprint of the code of a step and of further modules."""
+        return code_fingerprint([f"osad.steps.{step}", *modules], self.root / "src")
+
+    def method_code(self, step: str, method: str) -> str:
+        """Return the fingerprint of the code of a step with one method."""
+        return self.code(step, f"osad.methods.{method.split('.')[0]}")
+
+    def data_code(self, step: str, dataset: str) -> str:
+        """Return the fingerprint of the code of a step with one data set."""
+        layout = self.params.dataset_settings[dataset].get("layout", dataset)
+        return self.code(step, f"osad.data.{layout}")
+
+    def environment(self) -> str:
+        """Return the digest of the lock file of everything that can change a number."""
+        return sha256_file(self.root / NUMERIC_LOCK)
+
+    def feature_options(self, pack: str) -> str:
+        """Return the command-line options that decide what a feature pack holds."""
+        if pack == "pixels":
+            return "--pack pixels"
+        features = self.params.features
+        strides = ",".join(map(str, features.strides))
+        return (
+            f"--pack {pack} --backbone {features.backbone} --weights {self.weights} "
+            f"--image-size {features.image_size} --strides {strides} --views {features.views}"
+        )
+
+    def feature_inputs(self, dataset: str, category: str, pack: str) -> list[str]:
+        """Return the files that a feature pack is made from."""
+        files = [self.manifest(dataset, category)]
+        return files if pack == "pixels" else [*files, self.weights]
+
+    def weights_options(self) -> str:
+        """Return the command-line options of the weights step."""
+        features = self.params.features
+        local = f" --local {features.weights_file}" if features.weights_file else ""
+        return f"--backbone {features.backbone}{local}"
+
+    def gpu(self) -> int:
+        """Return how many GPUs a job that can use one asks for.
+
+        It is 0 on a machine without a GPU: a job that asks for one waits for the others that do,
+        and cores would idle.
+        """
+        return min(visible_gpus(), 1)
+
+    def _dataset(self, name: str) -> data_registry.DatasetSpec:
+        return data_registry.get(name, self.params.dataset_settings[name])
+
+    def _weights_needed(self) -> list[str]:
+        specs = (method_registry.get(name) for name in self.params.methods)
+        return [self.weights] if any(spec.uses_backbone for spec in specs) else []
+
+    def describe(self) -> dict[str, Any]:
+        """Return the parameters as JSON holds them."""
+        return asdict(self.params)
+
+
+def _any(names: Iterable[str]) -> str:
+    return "|".join(re.escape(name) for name in sorted(set(names)))
+
+
+def _manifest_name(dataset: str, category: str) -> str:
+    return manifest_path(dataset, category).relative_to("data/manifests").with_suffix("").as_posix()
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

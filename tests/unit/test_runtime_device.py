@@ -1,0 +1,110 @@
+"""The environment of jobs, their device, and the requests that clients send."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from osad.runtime import device, protocol
+from osad.runtime.environment import computing_environment, variables
+
+
+def test_environment_overrides_and_removes_what_changes_numbers():
+    user = {
+        "OMP_NUM_THREADS": "8",
+        "MKL_CBWR": "COMPATIBLE",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "ATEN_CPU_CAPABILITY": "default",
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2",
+        "NVIDIA_TF32_OVERRIDE": "1",
+        "KMP_DUPLICATE_LIB_OK": "TRUE",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "TORCH_HOME": "/weights",
+    }
+    kept = {name: user[name] for name in list(user)[-3:]}
+    assert computing_environment(user) == kept | variables()
+
+
+def test_request_survives_packing():
+    arguments = ["train", "", "a b\n", "\udcff"]
+    packed = protocol.pack_request(
+        arguments, {"A": "", "B": "x=y"}, directory="/\udcfe", umask=0o27, search_path=[]
+    )
+    assert protocol.unpack_request(packed) == (
+        arguments, {"A": "", "B": "x=y"}, "/\udcfe", 0o27, [],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"/d\x0018\x002\x00a", b"/d\x0018\x000\x000\x00A", b"/d\0x"]
+)
+def test_incomplete_request_is_refused(content):
+    with pytest.raises(ValueError):  # noqa: PT011 - of several places
+        protocol.unpack_request(content)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count"),
+    [
+        (None, 2),
+        ("", 0),
+        ("-1", 0),
+        ("0", 1),
+        ("1,0", 2),
+        ("0,5,1", 1),
+        ("0,-1,1", 1),
+        ("GPU-ab", 1),
+    ],
+)
+def test_visible_gpus(tmp_path, monkeypatch, chosen, count):
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    if chosen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert device.visible_gpus(tmp_path) == count
+
+
+@pytest.mark.parametrize(("listing", "count"), [("GPU 0: A\\nGPU 1: B\\n", 2), ("", 0)])
+def test_visible_gpus_asks_the_driver(tmp_path, monkeypatch, listing, count):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\nprintf '{listing}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert device.visible_gpus(tmp_path) == count
+    tool.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert device.visible_gpus(tmp_path) == 0
+
+
+def test_select_device(monkeypatch, capsys):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.select_device(0) == torch.device("cpu")
+    assert capsys.readouterr().err == ""
+    assert device.select_device(1) == torch.device("cpu")
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device.select_device(0) == torch.device("cpu")
+    assert device.select_device(2) == torch.device("cuda")
+
+
+def test_make_deterministic():
+    code = (
+        "import random, warnings; warnings.simplefilter('error')\n"
+        "import numpy, torch; from osad.runtime.device import make_deterministic\n"
+        "def draw(): return random.random(), numpy.random.rand(), torch.rand(1).item()\n"
+        "make_deterministic(2); first = draw(); make_deterministic(); again = draw()\n"
+        "b = torch.backends\n"
+        "print(first == again, torch.are_deterministic_algorithms_enabled(), b.cudnn.deterministic,"
+        " b.cudnn.benchmark, b.cudnn.allow_tf32, b.cuda.matmul.allow_tf32, torch.get_num_threads())"
+    )  # fmt: skip
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert output.split() == ["True", "True", "True", "False", "False", "False", "1"]

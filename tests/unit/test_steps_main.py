@@ -1,0 +1,127 @@
+"""How a step is found, run, and reported when it fails."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from osad import steps
+from osad.errors import CheckError, ConfigError
+from osad.steps import doctor
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "rest"),
+    [
+        (["s", "--failure", "f"], Path("f"), ["s"]),
+        (["s", "--failure=f", "-x"], Path("f"), ["s", "-x"]),
+        (["s", "--failure"], None, ["s", "--failure"]),
+        (["s", "--failures", "f"], None, ["s", "--failures", "f"]),
+    ],
+)
+def test_split_failure(given, path, rest):
+    assert steps.split_failure(given) == (path, rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/me/x/y.csv: bad", "y.csv: bad"),
+        ("two\n  lines", "two lines"),
+        ("elpv/all/dra/s0: 3/4, a / b", "elpv/all/dra/s0: 3/4, a / b"),
+        ("see https://x.org/a/b or ../up/x or ~/z", "see https://x.org/a/b or ../up/x or ~/z"),
+        ("<T object at 0x7f00deadbeef> '/q/r'", "<T object at 0x> 'r'"),
+    ],
+)  # fmt: skip
+def test_one_line(text, expected):
+    assert steps.one_line(text) == expected
+
+
+def test_one_line_makes_paths_of_the_checkout_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert steps.one_line(f"{tmp_path.resolve()}/data/raw/a b.png: missing") == (
+        "data/raw/a b.png: missing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason", "shows_traceback"),
+    [
+        (CheckError("x.csv: differs; restore it"), 1, "x.csv: differs; restore it", False),
+        (ConfigError("seed -1: use 0 or more"), 2, "seed -1: use 0 or more", False),
+        (MemoryError(), 1, steps.MEMORY_ADVICE, False),
+        (RuntimeError("Allocator: can't allocate memory"), 1, steps.MEMORY_ADVICE, False),
+        (KeyError("in /a/b.py at 0x7f0000000"), 1, "KeyError: 'in b.py at 0x'", True),
+        (SystemExit("no"), 1, "no", False),
+    ],
+)  # fmt: skip
+def test_errors_become_codes_messages_and_files(
+    tmp_path, monkeypatch, capsys, error, code, reason, shows_traceback
+):
+    def broken(argv):
+        assert argv == ["--x"]
+        raise error
+
+    monkeypatch.setattr(doctor, "main", broken)
+    failure = tmp_path / "f/doctor.json"
+    assert steps.main(["doctor", "--failure", str(failure), "--x"]) == code
+    stderr = capsys.readouterr().err
+    assert ("Traceback" in stderr) is shows_traceback
+    if not shows_traceback:
+        assert stderr.startswith(f"osad doctor: {reason}")
+        assert stderr.count("\n") == 1
+    expected = {"step": "doctor", "reason": reason, "error": type(error).__name__}
+    assert json.loads(failure.read_text()) == expected
+
+
+def test_success_deletes_an_old_failure(tmp_path):
+    failure = tmp_path / "f.json"
+    failure.write_text("old")
+    arguments = ["doctor", "--quick", "--output", str(tmp_path / "o.json")]
+    assert steps.main([*arguments, f"--failure={failure}"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["o.json"]
+
+
+def test_failure_that_cannot_be_written_keeps_the_exit_code(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert steps.main(["nosuch", "--failure", str(tmp_path / "file/f.json")]) != 0
+    assert "file/f.json" in capsys.readouterr().err
+
+
+def test_unknown_step_lists_the_known_ones(capsys):
+    assert steps.main(["nosuch"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("osad nosuch: unknown step 'nosuch'; known steps: ")
+    assert "doctor" in message
+    assert "__main__" not in message
+    assert steps.main([]) == 2
+    assert steps.main(["doctor", "--failure"]) == 2
+
+
+def test_step_never_imports_torch_to_find_it():
+    code = "import sys; from osad import steps; steps.main(['x']); print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "False\n"
+
+
+def test_cancelling_leaves_no_half_written_file(tmp_path):
+    code = (
+        "import sys, time; from osad import files, steps; from osad.steps import doctor\n"
+        "def main(argv):\n"
+        "    with files.replacing(argv[0]) as part:\n"
+        "        part.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
+        "doctor.main = main; sys.exit(steps.run(['doctor', sys.argv[1]]))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []

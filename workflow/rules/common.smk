@@ -1,0 +1,38 @@
+# Parameters, checked; the resident fork server; what happens at the end of a run.
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from osad import config as parameters
+from osad.errors import OsadError
+from osad.handlers import Handlers
+from osad.workflow import Workflow
+
+ROOT = Path(workflow.basedir)
+
+try:
+    WF = Workflow(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
+    CONSTRAINTS = WF.constraints()
+    ENVIRONMENT = WF.environment()
+except OsadError as error:
+    raise WorkflowError(str(error)) from None
+
+HANDLERS = Handlers(WF)
+CELL = WF.cell
+PUBLISHED = WF.published()
+
+
+wildcard_constraints:
+    **CONSTRAINTS,
+
+
+onstart:
+    HANDLERS.start()
+
+
+onsuccess:
+    HANDLERS.success()
+
+
+onerror:
+    HANDLERS.error()

@@ -1,0 +1,54 @@
+# Raw images, weights and manifests.
+
+
+rule data:
+    input:
+        WF.targets("data"),
+
+
+rule fetch:
+    output:
+        "data/raw/{dataset}/SOURCE.json",
+    conda:
+        "../envs/bench.yaml"
+    params:
+        settings=lambda w: WF.settings(w.dataset),
+        code=lambda w: WF.data_code("fetch", w.dataset),
+    message:
+        "fetch {wildcards.dataset}"
+    shell:
+        "python -m osad.job fetch --dataset {wildcards.dataset} --settings {params.settings:q}"
+        " --output {output}"
+
+
+rule weights:
+    output:
+        WF.weights,
+    conda:
+        "../envs/bench.yaml"
+    params:
+        options=WF.weights_options(),
+        code=WF.code("weights"),
+    message:
+        "weights {output}"
+    shell:
+        "python -m osad.job weights {params.options} --output {output}"
+
+
+rule manifest:
+    input:
+        lambda w: WF.source(w.manifest.split("/")[0]),
+    output:
+        "data/manifests/{manifest}.csv",
+    conda:
+        "../envs/bench.yaml"
+    params:
+        options=lambda w: WF.manifest_options(w.manifest),
+        settings=lambda w: WF.settings(w.manifest.split("/")[0]),
+        code=lambda w: WF.data_code("manifest", w.manifest.split("/")[0]),
+        environment=ENVIRONMENT,
+    message:
+        "manifest {wildcards.manifest}"
+    shell:
+        "python -m osad.job manifest {params.options} --settings {params.settings:q}"
+        " --source {input} --output {output}"
