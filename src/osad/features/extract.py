@@ -251,6 +251,16 @@ def shared_arrays(info: PackInfo) -> dict[str, NDArray[Any]]:
     return result
 
 
+def preload(task: Task) -> None:
+    """Import what workers need, once and not in each of them.
+
+    Nothing may be computed before the fork: threads of a computing parent are missing in its
+    children.
+    """
+    for module in ("torch", "timm", "PIL.Image") if task.weights else ("PIL.Image",):
+        importlib.import_module(module)
+
+
 def extract(
     task: Task, *, workers: int, device: torch.device, progress: Progress
 ) -> dict[str, torch.Tensor]:
@@ -302,10 +312,7 @@ def _run_threads(
 
 def _run_processes(task: Task, arrays: Arrays, *, workers: int, progress: Progress) -> None:
     """Compute in forked processes, each with one thread."""
-    # Imported here, once, and not in each worker; nothing is computed before the fork, because
-    # threads of a computing parent would be missing in its children.
-    for module in ("torch", "timm", "PIL.Image") if task.weights else ("PIL.Image",):
-        importlib.import_module(module)
+    preload(task)
     chunks = task.chunks
     pool = ProcessPoolExecutor(
         min(workers, len(chunks)),

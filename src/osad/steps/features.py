@@ -11,7 +11,7 @@ from pathlib import Path
 from osad.backbones import get_backbone
 from osad.data.manifest import Record, read_manifest
 from osad.errors import ConfigError
-from osad.features.extract import Task, extract, plan_maps, plan_pixels
+from osad.features.extract import Task, extract, plan_maps, plan_pixels, preload
 from osad.features.packs import PACKS, write_pack
 
 PERIOD = 2.0
@@ -122,6 +122,7 @@ def main(argv: Sequence[str]) -> None:
     if device.type != "cpu":
         make_deterministic(1)
     task = plan(options, read_manifest(options.manifest), device=device.type)
+    preload(task)  # Before the clock of the progress starts.
     tensors = extract(
         task, workers=options.threads, device=device, progress=make_progress(options.pack)
     )

@@ -7,10 +7,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from osad import published
 from osad.cells import Protocol
+from osad.errors import DataError
+from osad.files import read_csv
 from osad.tables.cells import CellRow, place_key
 from osad.tables.request import MEAN
 
@@ -41,6 +44,30 @@ class SummaryRow:
 
 
 COLUMNS = tuple(item.name for item in dataclasses.fields(SummaryRow))
+
+
+def read_summary(path: Path) -> list[SummaryRow]:
+    """Read a ``summary.csv``.
+
+    Raises:
+        DataError: the file is missing, lacks a column, or has a field that is not a number.
+    """
+    return [
+        _parse(row, f"{path}, line {number}")
+        for number, row in enumerate(read_csv(path, COLUMNS), start=2)
+    ]
+
+
+def _parse(row: Mapping[str, str], where: str) -> SummaryRow:
+    numbers: dict[str, Any] = {}
+    try:
+        for name in ("shots", "n_seeds"):
+            numbers[name] = int(row[name])
+        for name in ("auroc_mean", "auroc_std", "published_mean", "published_std"):
+            numbers[name] = float(row[name]) if row[name] else None
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; restore the file") from error
+    return SummaryRow(**{name: numbers.get(name, row[name]) for name in COLUMNS})
 
 
 @dataclass(frozen=True)

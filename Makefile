@@ -1,0 +1,57 @@
+# `make help` lists the targets.
+PYTHON ?= python3
+CORES ?= 8
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements/numeric.lock requirements/workflow.lock
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test test-fast lint format smoke bench lock
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.run ## make .venv with the locked dependencies and this package
+
+$(VENV)/.run: $(LOCKS) pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements/numeric.lock --requirement requirements/workflow.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements/test.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements/test.lock
+	touch $@
+
+reproduce: $(VENV)/.run ## rebuild every number of the default grid and print the tables
+	snakemake --cores $(CORES) --resources gpu=1
+	osad tables
+
+smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
+	snakemake --cores 2 --resources gpu=1 --configfile configs/smoke.yaml
+
+test: $(VENV)/.test lint ## run linters, type checks and all tests
+	pytest
+
+test-fast: $(VENV)/.test ## run the tests that take seconds
+	pytest -m "not slow and not workflow"
+
+lint: $(VENV)/.test ## run linters and type checks
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: $(VENV)/.test ## format the sources
+	ruff format .
+	ruff check --fix .
+	snakefmt Snakefile workflow
+
+bench: $(VENV)/.run ## measure speed and memory on this machine
+	python bench/bench.py
+
+lock: ## write the lock files from what is installed in .venv
+	$(BIN)/python requirements/lock.py
