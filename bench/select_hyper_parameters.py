@@ -41,8 +41,8 @@ def evaluate(task: tuple[str, dict[str, Any], str, int, str, str]) -> dict[str, 
     from osad.features.packs import Pack, level_name
     from osad.learn.images import ImageSet, Rows, TrainingData
     from osad.learn.loading import image_set, of_role, open_packs
-    from osad.metrics import auroc
     from osad.methods import registry
+    from osad.metrics import auroc
     from osad.runtime.device import make_deterministic
     from osad.seeds import numpy_generator
     from osad.splits import read_split

@@ -20,10 +20,10 @@ def datasets(options: argparse.Namespace) -> None:
     params = config.load(Path())
     names = dict.fromkeys([*registry.names(), *params.dataset_settings])
     rows = []
-    for name in names:
-        spec = registry.get(name, params.dataset_settings.get(name))
-        present = Path("data/raw", name, "SOURCE.json").is_file()
-        classes = sorted({known for known in spec.defect_classes.values() for known in known})
+    for dataset in names:
+        spec = registry.get(dataset, params.dataset_settings.get(dataset))
+        present = Path("data/raw", dataset, "SOURCE.json").is_file()
+        classes = sorted({name for group in spec.defect_classes.values() for name in group})
         expected = spec.expected or {}
         counts = [
             f"{count.train_normal}/{count.test_normal}/{sum(count.anomalies.values())}"
@@ -31,12 +31,12 @@ def datasets(options: argparse.Namespace) -> None:
         ]
         rows.append(
             [
-                name,
+                dataset,
                 spec.title,
                 ", ".join(counts) or "-",
                 ", ".join(classes) or "-",
                 spec.licence,
-                "yes" if present else f"no; snakemake data/raw/{name}/SOURCE.json",
+                "yes" if present else f"no; snakemake data/raw/{dataset}/SOURCE.json",
             ]
         )
     _print_table(
