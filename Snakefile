@@ -30,3 +30,5 @@ rule all:
         rules.train_all.input,
         rules.score_all.input,
         rules.tables.input,
+    message:
+        "everything is there"

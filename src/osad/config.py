@@ -106,6 +106,12 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
         base = config["methods"].get(name.split(".")[0], {})
         resolved = spec.resolve({**base, **config["methods"].get(name, {})})
         spec.build(resolved)
+        for stride in resolved.get("strides", ()):
+            if stride not in features["strides"]:
+                raise ConfigError(
+                    f"params.yaml, methods.{name}.strides: stride {stride} is not cached; "
+                    "add it to features.strides or choose another"
+                )
         hyper[name] = resolved
     for name, values in config["methods"].items():
         method_registry.get(name).resolve(values)

@@ -41,6 +41,7 @@ class Handlers:
         failures = self.failures()
         if not failures:
             return
+        self._drop_stale()
         command = [sys.executable, "-m", "osad.job", "tables", "--partial"]
         command += ["--grid", self.workflow.grid(), "--published", "data/published"]
         command += ["--output", f"{self.workflow.params.results}/tables"]
@@ -54,14 +55,35 @@ class Handlers:
         )
 
     def failures(self) -> dict[str, str]:
-        """Return the reasons of failed jobs by name, sorted."""
+        """Return the reasons of failed jobs of this grid by name, sorted."""
         folder = Path(self.workflow.params.results) / "failures"
+        names = {str(cell) for cell in self.workflow.cells()}
+        names |= {f"splits/{split}" for split in self.workflow.split_ids()}
+        pairs = {
+            f"features/{dataset}/{category}" for dataset, category in self.workflow.categories()
+        }
         found = {}
         for path in sorted(folder.rglob("*.json")):
-            record: dict[str, Any] = read_json(path)
             name = path.relative_to(folder).with_suffix("").as_posix()
-            found[name] = str(record.get("reason", "unknown"))
+            # Records of an earlier grid may lie there too.
+            if name in names or name.rpartition("/")[0] in pairs:
+                record: dict[str, Any] = read_json(path)
+                found[name] = str(record.get("reason", "unknown"))
         return found
+
+    def _drop_stale(self) -> None:
+        """Delete the metrics of cells that lack an earlier file: they are of an earlier run.
+
+        Snakemake deletes the outputs of a failed job but not what was made from them before. Without
+        this the tables would show the old number of a cell that has just failed.
+        """
+        workflow = self.workflow
+        for cell in workflow.cells():
+            earlier = [workflow.manifest(cell.dataset, cell.category), workflow.split(cell)]
+            earlier += workflow.packs(cell)
+            earlier += [workflow.artefact(kind, cell) for kind in ("checkpoints", "scores")]
+            if not all(Path(path).exists() for path in earlier):
+                Path(workflow.artefact("metrics", cell)).unlink(missing_ok=True)
 
     def _stop(self) -> None:
         os.environ.pop("OSAD_SERVER", None)

@@ -138,7 +138,9 @@ class Workflow:
         if phase == "score":
             kinds = ("scores", "metrics")
             return [self.artefact(kind, cell) for kind in kinds for cell in self.cells()]
-        return [f"{self.params.results}/tables/{name}" for name in TABLES]
+        if phase == "tables":
+            return [f"{self.params.results}/tables/{name}" for name in TABLES]
+        raise ValueError(f"unknown phase {phase!r}")
 
     def constraints(self) -> dict[str, str]:
         """Return the regular expression of every wildcard, from what the grid contains."""

@@ -195,7 +195,7 @@ def test_streams_directory_and_umask_are_the_clients(tmp_path, bare_server):
     script = (
         "import os, subprocess, sys; os.umask(0o077);"
         "sys.exit(subprocess.call([sys.executable, '-m', 'osad.job', 'doctor', '--quick',"
-        " '--sleep', '0.01', '--output', 'x.json']))"
+        " '--sleep', '0.01', '--output', 'new/x.json']))"
     )
     result = subprocess.run(
         [PYTHON, "-c", script],
@@ -206,7 +206,7 @@ def test_streams_directory_and_umask_are_the_clients(tmp_path, bare_server):
     )
     assert result.returncode == 0
     assert result.stderr.startswith("osad doctor: process ")
-    assert (tmp_path / "x.json").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
 def test_killed_job_is_explained(tmp_path, address):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import random
 
 import pytest
 
@@ -96,15 +95,42 @@ def test_select_device(monkeypatch, capsys):
     assert device.select_device(2) == torch.device("cuda")
 
 
-def test_make_deterministic():
-    code = (
-        "import random, warnings; warnings.simplefilter('error')\n"
-        "import numpy, torch; from osad.runtime.device import make_deterministic\n"
-        "def draw(): return random.random(), numpy.random.rand(), torch.rand(1).item()\n"
-        "make_deterministic(2); first = draw(); make_deterministic(); again = draw()\n"
-        "b = torch.backends\n"
-        "print(first == again, torch.are_deterministic_algorithms_enabled(), b.cudnn.deterministic,"
-        " b.cudnn.benchmark, b.cudnn.allow_tf32, b.cuda.matmul.allow_tf32, torch.get_num_threads())"
-    )  # fmt: skip
-    output = subprocess.check_output([sys.executable, "-c", code], text=True)
-    assert output.split() == ["True", "True", "True", "False", "False", "False", "1"]
+def test_make_deterministic(monkeypatch):
+    import numpy as np
+    import torch
+
+    def draw():
+        old_numpy = np.random.rand()  # noqa: NPY002 - the global generator is what is tested
+        return random.random(), old_numpy, torch.rand(1).item()
+
+    threads = torch.get_num_threads()
+    backends = torch.backends
+    flags = (
+        (backends.cudnn, "benchmark", True),
+        (backends.cudnn, "deterministic", False),
+        (backends.cudnn, "allow_tf32", True),
+        (backends.cuda.matmul, "allow_tf32", True),
+    )
+    before = [getattr(target, name) for target, name, _ in flags]
+    for target, name, opposite in flags:
+        setattr(target, name, opposite)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")  # Restored afterwards, whatever it was.
+    try:
+        device.make_deterministic(2)
+        assert torch.get_num_threads() == 2
+        first = draw()
+        device.make_deterministic()
+        assert torch.get_num_threads() == 1
+        assert draw() == first
+        assert torch.are_deterministic_algorithms_enabled()
+        assert backends.cudnn.deterministic is True
+        assert backends.cudnn.benchmark is False
+        assert backends.cudnn.allow_tf32 is False
+        assert backends.cuda.matmul.allow_tf32 is False
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(threads)
+        for (target, name, _), value in zip(flags, before, strict=True):
+            setattr(target, name, value)

@@ -137,8 +137,8 @@ def test_missing_metrics_are_an_error_without_partial(results: Path) -> None:
         ([], "skipped", NOT_RUN),
         ([f"{CELLS[0]}.json"], "failed", "first: why"),
         (["splits/elpv/all/general-m10/s0.json"], "failed", "first: why"),
-        (["features/elpv/all.json"], "failed", "first: why"),
-        ([f"{CELLS[0]}.json", "features/elpv/all.json"], "failed", "first: why"),
+        (["features/elpv/all/plain.json"], "failed", "first: why"),
+        ([f"{CELLS[0]}.json", "features/elpv/all/plain.json"], "failed", "first: why"),
         (["splits/elpv/all/general-m10/s1.json"], "skipped", NOT_RUN),
     ],
 )

@@ -23,7 +23,7 @@ rule pixels:
     shell:
         "python -m osad.job features {params.options} --manifest {input[0]} --threads {threads}"
         " --output {output}"
-        " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}.json"
+        " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/pixels.json"
 
 
 rule pack:
@@ -45,4 +45,4 @@ rule pack:
     shell:
         "python -m osad.job features {params.options} --manifest {input[0]} --threads {threads}"
         " --gpu {resources.gpu} --output {output}"
-        " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}.json"
+        " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/{wildcards.pack}.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from osad.errors import TrainingError
 from osad.lazy import lazy
 from osad.learn.heads import positions
 from osad.learn.images import ImageSet, Rows, State, TrainingData
@@ -49,7 +50,15 @@ def whitening(
     Returns:
         mean (d,) and the symmetric W (d, d), float32. Symmetric (ZCA) whitening keeps the
         channels' meaning and has no free rotation or sign, hence no arbitrary bits.
+
+    Raises:
+        TrainingError: the covariance is not finite.
     """
+    if not bool(covariance.isfinite().all()):
+        raise TrainingError(
+            "features of the training normals are not finite; delete their feature packs and "
+            "run the features step again"
+        )
     values, vectors = torch.linalg.eigh(shrunk(covariance, shrinkage))
     inverse_root = (vectors * values.clamp_min(1e-12).rsqrt()) @ vectors.T
     return mean.float(), inverse_root.float()
@@ -98,12 +107,13 @@ def whitened_views(state: State, views: Rows) -> Rows:
     Returns:
         rows (n, R, h*w, c), float16 in memory like the cache, in the set's own order.
     """
-    n, n_views = len(views), views.tensor.shape[1]
-    parts = []
+    n, n_views, channels, height, width = len(views), *views.tensor.shape[1:]
+    shape = (n, n_views, height * width, channels)
+    white = torch.empty(shape, dtype=torch.float16, device=views.device)
     for part in batched(n, 32):
         maps = views.take(part)
-        parts.append(whiten(state, maps.flatten(0, 1)).half().unflatten(0, (-1, n_views)))
-    return Rows(torch.cat(parts), torch.arange(n), views.device)
+        white[part] = whiten(state, maps.flatten(0, 1)).half().unflatten(0, (-1, n_views))
+    return Rows(white, torch.arange(n), views.device)
 
 
 def whitened_training(data: TrainingData, shrinkage: float) -> tuple[State, TrainingData]:

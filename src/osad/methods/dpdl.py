@@ -229,16 +229,20 @@ def prototype_losses(
         temperature: smoothness of the hinge.
 
     Returns:
-        scalar, on the scale of eps log c.
+        scalar, on the scale of eps log c; 0 without normals, L_n without anomalies.
 
     Source:
         DPDL (arXiv 2502.20981), eqs. 16 and 17, corrected.
     """
     level = scaled_log_normaliser(log_alpha, bridge.eps)
     normal = labels == NORMAL
+    if not bool(normal.any()):
+        return 0 * level.sum()
     mean_normal = level[normal].mean()
     loss_normal = mean_normal - scaled_log_potential(bridge, anchors).mean()
     anomalous = ~normal
+    if not bool(anomalous.any()):
+        return loss_normal
     weights = torch.where(labels[anomalous] == SEEN, 1.0, PSEUDO_WEIGHT)
     gap = margin + mean_normal.detach() - top_k_mean(level[anomalous])
     hinge = temperature * F.softplus(gap / temperature)

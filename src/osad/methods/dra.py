@@ -75,7 +75,7 @@ class DRA:
     shrinkage: float = 0.1
 
     def fit(self, data: TrainingData) -> State:
-        """Train adapter and heads; ``reference`` (P, c) is the mean map used when scoring."""
+        """Train adapter and heads; ``reference`` (P, c) is the mean adapted map for scoring."""
         white, data = whitened_training(data, self.shrinkage)
         generator = torch_generator(data.key, "init")
         channels = len(white["whiten.mean"])
@@ -108,17 +108,18 @@ class DRA:
             schedule=lambda step: 0.1 ** ((step // self.iterations + 1) // self.lr_step),
             fixed=RUNNING,
         )
-        return white | trained | {"reference": next(references).features.mean(0)}
+        # As in training: the mean of the adapted maps, not the adapted mean.
+        reference = self._adapt(trained, next(references).features).mean(0)
+        return white | trained | {"reference": reference}
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return -g_n + g_s + g_p + g_r, (n,), and these parts."""
         rows = images.deepest
         size = (rows.tensor.shape[2], rows.tensor.shape[3])
-        reference = self._adapt(state, state["reference"])
         parts = []
         for part in batched(len(images)):
             x = self._adapt(state, whiten(state, rows.take(part)))
-            parts.append(self._heads(state, x, reference, size, training=False))
+            parts.append(self._heads(state, x, state["reference"], size, training=False))
         heads = {name: torch.cat([part[name] for part in parts]) for name in HEADS}
         heads["normal"] = -heads["normal"]
         return Scores(sum(heads.values(), start=torch.zeros(())), heads)

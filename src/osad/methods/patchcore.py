@@ -51,6 +51,9 @@ class PatchCore:
         """Check the ranges."""
         if self.neighbourhood % 2 == 0:
             raise ValueError(f"neighbourhood {self.neighbourhood} is not odd")
+        # With one neighbour the weight of eq. 7 is 0 for every image.
+        if min(self.neighbours, self.coreset) < 2:
+            raise ValueError("neighbours and coreset must be at least 2")
 
     def fit(self, data: TrainingData) -> State:
         """Return the memory bank ``bank`` (coreset, d)."""

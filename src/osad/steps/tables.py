@@ -41,7 +41,7 @@ def failure_paths(results: Path, cell: Cell) -> list[Path]:
     return [
         folder / f"{cell}.json",
         folder / "splits" / f"{cell.split_id}.json",
-        folder / "features" / cell.dataset / f"{cell.category}.json",
+        *sorted((folder / "features" / cell.dataset / cell.category).glob("*.json")),
     ]
 
 
