@@ -74,8 +74,8 @@ class Handlers:
     def _drop_stale(self) -> None:
         """Delete the metrics of cells that lack an earlier file: they are of an earlier run.
 
-        Snakemake deletes the outputs of a failed job but not what was made from them before. Without
-        this the tables would show the old number of a cell that has just failed.
+        Snakemake deletes the outputs of a failed job but not what was made from them before.
+        Without this the tables would show the old number of a cell that has just failed.
         """
         workflow = self.workflow
         for cell in workflow.cells():

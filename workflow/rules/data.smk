@@ -9,6 +9,8 @@ rule data:
 rule fetch:
     output:
         "data/raw/{dataset}/SOURCE.json",
+    log:
+        f"{WF.params.results}/logs/fetch/{{dataset}}.log",
     conda:
         "../envs/bench.yaml"
     params:
@@ -19,11 +21,14 @@ rule fetch:
     shell:
         "python -m osad.job fetch --dataset {wildcards.dataset} --settings {params.settings:q}"
         " --output {output}"
+        " 2>&1 | tee -i {log}"
 
 
 rule weights:
     output:
         WF.weights,
+    log:
+        f"{WF.params.results}/logs/weights.log",
     conda:
         "../envs/bench.yaml"
     params:
@@ -33,6 +38,7 @@ rule weights:
         "weights {output}"
     shell:
         "python -m osad.job weights {params.options} --output {output}"
+        " 2>&1 | tee -i {log}"
 
 
 rule manifest:
@@ -40,6 +46,8 @@ rule manifest:
         lambda w: WF.source(w.manifest.split("/")[0]),
     output:
         "data/manifests/{manifest}.csv",
+    log:
+        f"{WF.params.results}/logs/manifest/{{manifest}}.log",
     conda:
         "../envs/bench.yaml"
     params:
@@ -52,3 +60,4 @@ rule manifest:
     shell:
         "python -m osad.job manifest {params.options} --settings {params.settings:q}"
         " --source {input} --output {output}"
+        " 2>&1 | tee -i {log}"

@@ -8,9 +8,11 @@ rule features:
 
 rule pixels:
     input:
-        lambda w: WF.feature_inputs(w.dataset, w.category, "pixels"),
+        manifest=lambda w: WF.manifest(w.dataset, w.category),
     output:
         "{results}/features/{dataset}/{category}/pixels.safetensors",
+    log:
+        "{results}/logs/features/{dataset}/{category}/pixels.log",
     conda:
         "../envs/bench.yaml"
     threads: 8
@@ -21,16 +23,20 @@ rule pixels:
     message:
         "pixel statistics {wildcards.dataset}/{wildcards.category}"
     shell:
-        "python -m osad.job features {params.options} --manifest {input[0]} --threads {threads}"
+        "python -m osad.job features {params.options} --manifest {input.manifest} --threads {threads}"
         " --output {output}"
         " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/pixels.json"
+        " 2>&1 | tee -i {log}"
 
 
 rule pack:
     input:
-        lambda w: WF.feature_inputs(w.dataset, w.category, w.pack),
+        manifest=lambda w: WF.manifest(w.dataset, w.category),
+        weights=WF.weights,
     output:
         f"{{results}}/features/{{dataset}}/{{category}}/{WF.params.features.backbone}-{WF.params.features.image_size}/{{pack}}.safetensors",
+    log:
+        f"{{results}}/logs/features/{{dataset}}/{{category}}/{WF.params.features.backbone}-{WF.params.features.image_size}/{{pack}}.log",
     conda:
         "../envs/bench.yaml"
     threads: 8
@@ -43,6 +49,7 @@ rule pack:
     message:
         "features {wildcards.pack} {wildcards.dataset}/{wildcards.category}"
     shell:
-        "python -m osad.job features {params.options} --manifest {input[0]} --threads {threads}"
+        "python -m osad.job features {params.options} --manifest {input.manifest} --threads {threads}"
         " --gpu {resources.gpu} --output {output}"
         " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/{wildcards.pack}.json"
+        " 2>&1 | tee -i {log}"

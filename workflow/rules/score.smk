@@ -13,6 +13,8 @@ rule score:
         checkpoint="{results}/checkpoints/{dataset}/{category}/{protocol}/{method}/s{seed}.safetensors",
     output:
         "{results}/scores/{dataset}/{category}/{protocol}/{method}/s{seed}.csv",
+    log:
+        "{results}/logs/score/{dataset}/{category}/{protocol}/{method}/s{seed}.log",
     conda:
         "../envs/bench.yaml"
     resources:
@@ -28,6 +30,7 @@ rule score:
         "python -m osad.job score --cell {params.cell} --split {input.split} --packs {input.packs}"
         " --checkpoint {input.checkpoint} --hyper {params.hyper:q} --gpu {resources.gpu}"
         " --output {output} --failure {wildcards.results}/failures/{params.cell}.json"
+        " 2>&1 | tee -i {log}"
 
 
 rule metrics:
@@ -36,6 +39,8 @@ rule metrics:
         scores="{results}/scores/{dataset}/{category}/{protocol}/{method}/s{seed}.csv",
     output:
         "{results}/metrics/{dataset}/{category}/{protocol}/{method}/s{seed}.json",
+    log:
+        "{results}/logs/metrics/{dataset}/{category}/{protocol}/{method}/s{seed}.log",
     conda:
         "../envs/bench.yaml"
     params:
@@ -47,3 +52,4 @@ rule metrics:
     shell:
         "python -m osad.job metrics --scores {input.scores} --split {input.split}"
         " --output {output} --failure {wildcards.results}/failures/{params.cell}.json"
+        " 2>&1 | tee -i {log}"

@@ -11,6 +11,8 @@ rule split:
         lambda w: WF.manifest(w.dataset, w.category),
     output:
         "{results}/splits/{dataset}/{category}/{protocol}/s{seed}.csv",
+    log:
+        "{results}/logs/split/{dataset}/{category}/{protocol}/s{seed}.log",
     conda:
         "../envs/bench.yaml"
     params:
@@ -24,3 +26,4 @@ rule split:
         " --category {wildcards.category} --protocol {wildcards.protocol} --seed {wildcards.seed}"
         " --removed {params.removed} --output {output}"
         " --failure {wildcards.results}/failures/splits/{wildcards.dataset}/{wildcards.category}/{wildcards.protocol}/s{wildcards.seed}.json"
+        " 2>&1 | tee -i {log}"

@@ -16,11 +16,13 @@ rule table:
             caption="../report/tables.rst",
             category="Tables",
         ),
+    log:
+        f"{WF.params.results}/logs/tables.log",
     conda:
         "../envs/bench.yaml"
     params:
         grid=WF.grid(),
-        folder=f"{WF.params.results}/tables",
+        folder=lambda w, output: Path(output[0]).parent.as_posix(),
         code=WF.code("tables"),
         environment=ENVIRONMENT,
     message:
@@ -28,3 +30,4 @@ rule table:
     shell:
         "python -m osad.job tables --grid {params.grid:q} --published data/published"
         " --output {params.folder}"
+        " 2>&1 | tee -i {log}"

@@ -12,6 +12,8 @@ rule train:
         packs=lambda w: WF.packs(CELL(w)),
     output:
         "{results}/checkpoints/{dataset}/{category}/{protocol}/{method}/s{seed}.safetensors",
+    log:
+        "{results}/logs/train/{dataset}/{category}/{protocol}/{method}/s{seed}.log",
     conda:
         "../envs/bench.yaml"
     resources:
@@ -27,3 +29,4 @@ rule train:
         "python -m osad.job train --cell {params.cell} --split {input.split} --packs {input.packs}"
         " --hyper {params.hyper:q} --gpu {resources.gpu} --output {output}"
         " --failure {wildcards.results}/failures/{params.cell}.json"
+        " 2>&1 | tee -i {log}"

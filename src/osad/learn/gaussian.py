@@ -52,13 +52,10 @@ def whitening(
         channels' meaning and has no free rotation or sign, hence no arbitrary bits.
 
     Raises:
-        TrainingError: the covariance is not finite.
+        TrainingError: mean or covariance is not finite.
     """
-    if not bool(covariance.isfinite().all()):
-        raise TrainingError(
-            "features of the training normals are not finite; delete their feature packs and "
-            "run the features step again"
-        )
+    if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
+        raise TrainingError("features of the normals are not finite; rebuild the feature packs")
     values, vectors = torch.linalg.eigh(shrunk(covariance, shrinkage))
     inverse_root = (vectors * values.clamp_min(1e-12).rsqrt()) @ vectors.T
     return mean.float(), inverse_root.float()
@@ -92,7 +89,8 @@ def position_whitening(maps: Rows, shrinkage: float) -> State:
         square += (x.T @ x).double()
         count += len(x)
     mean = total / count
-    mean32, matrix = whitening(mean, square / count - torch.outer(mean, mean), shrinkage)
+    covariance = square / count - torch.outer(mean, mean)
+    mean32, matrix = whitening(mean, covariance, shrinkage)
     return {"whiten.mean": mean32, "whiten.matrix": matrix}
 
 
@@ -107,8 +105,8 @@ def whitened_views(state: State, views: Rows) -> Rows:
     Returns:
         rows (n, R, h*w, c), float16 in memory like the cache, in the set's own order.
     """
-    n, n_views, channels, height, width = len(views), *views.tensor.shape[1:]
-    shape = (n, n_views, height * width, channels)
+    n, (n_views, _, height, width) = len(views), views.tensor.shape[1:]
+    shape = (n, n_views, height * width, len(state["whiten.mean"]))
     white = torch.empty(shape, dtype=torch.float16, device=views.device)
     for part in batched(n, 32):
         maps = views.take(part)

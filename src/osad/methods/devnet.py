@@ -44,11 +44,11 @@ class DevNet:
     epochs: int = 50
     iterations: int = 20
     batch: int = 48
-    lr: float = 2e-4
+    lr: float = 1e-3
     lr_step: int = 10
     weight_decay: float = 1e-5
     adapter: int = 64
-    shrinkage: float = 0.1
+    shrinkage: float = 0.02
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and head; all tensors of the model are returned."""

@@ -83,7 +83,7 @@ class DPDL:
     iterations: int = 20
     batch: int = 48
     pseudo: float = 0.5
-    lr: float = 2e-4
+    lr: float = 1e-3
     weight_decay: float = 1e-5
     adapter: int = 64
     head_width: int = 256
@@ -95,8 +95,8 @@ class DPDL:
     kappa: float = 10.0
     margin: float = 0.1
     temperature: float = 0.05
-    codebook_samples: int = 10000
-    shrinkage: float = 0.1
+    codebook_samples: int = 4000
+    shrinkage: float = 0.02
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -66,13 +66,13 @@ class DRA:
     batch: int = 48
     pseudo: float = 0.5
     references: int = 5
-    lr: float = 2e-4
+    lr: float = 2e-3
     lr_step: int = 10
     weight_decay: float = 1e-5
     adapter: int = 64
     holistic_width: int = 256
     residual_width: int = 64
-    shrinkage: float = 0.1
+    shrinkage: float = 0.02
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and heads; ``reference`` (P, c) is the mean adapted map for scoring."""

@@ -35,7 +35,7 @@ class Mahalanobis:
 
     strides: tuple[int, ...] = (32,)
     spread: bool = True
-    shrinkage: float = 0.1
+    shrinkage: float = 0.02
 
     def __post_init__(self) -> None:
         """Check the ranges."""

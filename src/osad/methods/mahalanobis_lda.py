@@ -40,7 +40,7 @@ class MahalanobisLDA:
 
     strides: tuple[int, ...] = (32,)
     spread: bool = True
-    shrinkage: float = 0.1
+    shrinkage: float = 0.02
     weight: float = 1.0
 
     def __post_init__(self) -> None:

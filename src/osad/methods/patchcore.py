@@ -40,7 +40,7 @@ class PatchCore:
         neighbours: b of the paper's score weighting.
     """
 
-    strides: tuple[int, ...] = (16, 32)
+    strides: tuple[int, ...] = (32,)
     neighbourhood: int = 3
     candidates: int = 20000
     coreset: int = 1000

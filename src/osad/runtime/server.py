@@ -30,8 +30,11 @@ from typing import NoReturn
 from osad.job import GRACE_SECONDS, die_with_parent, end_group
 from osad.runtime import protocol
 
-PRELOADED = ("numpy", "torch", "safetensors.torch", "torch._dynamo")
-"""What training imports. torch loads ``torch._dynamo`` (1 s) when the first optimiser is made."""
+PRELOADED = ("numpy", "torch", "safetensors.torch", "torch._dynamo", "sklearn.cluster")
+"""What training imports.
+
+torch loads ``torch._dynamo`` (1 s) when the first optimiser is made; k-means is scikit-learn's.
+"""
 BACKLOG = 128
 POLL_SECONDS = 1.0
 STOPPING = (signal.SIGTERM, signal.SIGINT)
