@@ -104,7 +104,8 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
     for name in grid["methods"]:
         spec = method_registry.get(name)
         base = config["methods"].get(name.split(".")[0], {})
-        resolved = spec.resolve({**base, **config["methods"].get(name, {})})
+        inherited = {key: value for key, value in base.items() if key not in spec.overrides}
+        resolved = spec.resolve({**inherited, **config["methods"].get(name, {})})
         spec.build(resolved)
         for stride in resolved.get("strides", ()):
             if stride not in features["strides"]:

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from osad.errors import OsadError
 from osad.files import read_json
 from osad.runtime.control import Server, start_server
 from osad.workflow import Workflow
@@ -67,8 +67,7 @@ class Handlers:
             name = path.relative_to(folder).with_suffix("").as_posix()
             # Records of an earlier grid may lie there too.
             if name in names or name.rpartition("/")[0] in pairs:
-                record: dict[str, Any] = read_json(path)
-                found[name] = str(record.get("reason", "unknown"))
+                found[name] = _reason(path)
         return found
 
     def _drop_stale(self) -> None:
@@ -90,3 +89,11 @@ class Handlers:
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+
+def _reason(path: Path) -> str:
+    """Return the reason in a failure record, whatever state the file is in."""
+    try:
+        return str(read_json(path)["reason"])
+    except (OsadError, KeyError, TypeError):
+        return f"unknown; see {path}"

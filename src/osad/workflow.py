@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -247,11 +247,6 @@ class Workflow:
             f"--image-size {features.image_size} --strides {strides} --views {features.views}"
         )
 
-    def feature_inputs(self, dataset: str, category: str, pack: str) -> list[str]:
-        """Return the files that a feature pack is made from."""
-        files = [self.manifest(dataset, category)]
-        return files if pack == "pixels" else [*files, self.weights]
-
     def weights_options(self) -> str:
         """Return the command-line options of the weights step."""
         features = self.params.features
@@ -272,10 +267,6 @@ class Workflow:
     def _weights_needed(self) -> list[str]:
         specs = (method_registry.get(name) for name in self.params.methods)
         return [self.weights] if any(spec.uses_backbone for spec in specs) else []
-
-    def describe(self) -> dict[str, Any]:
-        """Return the parameters as JSON holds them."""
-        return asdict(self.params)
 
 
 def _any(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from osad.learn.heads import adapter, init_adapter, init_linear, plain_head
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.loop import batched, minimise
 from osad.learn.losses import deviation_loss
+from osad.learn.ranges import check_ranges
 from osad.methods.registry import method
 from osad.seeds import torch_generator
 
@@ -49,6 +50,16 @@ class DevNet:
     weight_decay: float = 1e-5
     adapter: int = 64
     shrinkage: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(
+            self,
+            counts=["epochs", "iterations", "batch", "lr_step"],
+            positive=["lr"],
+            not_negative=["weight_decay", "adapter"],
+            shares=["shrinkage"],
+        )
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and head; all tensors of the model are returned."""

@@ -32,6 +32,7 @@ from osad.learn.lightsb import (
 )
 from osad.learn.loop import batched, minimise
 from osad.learn.losses import dispersion_loss
+from osad.learn.ranges import check_ranges
 from osad.methods.registry import method
 from osad.seeds import numpy_generator, torch_generator
 
@@ -100,10 +101,18 @@ class DPDL:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.eps > 0:
-            raise ValueError(f"eps {self.eps} is not positive")
+        check_ranges(
+            self,
+            counts=["epochs", "iterations", "batch", "adapter", "head_width", "prototypes"],
+            positive=["lr", "eps", "kappa", "temperature"],
+            not_negative=["weight_decay", "dispersion", "margin"],
+            probabilities=["pseudo"],
+            shares=["shrinkage"],
+        )
         if not 0 < self.s0 < 1:
-            raise ValueError(f"s0 {self.s0} is outside (0, 1)")
+            raise ValueError(f"s0 is {self.s0}, must lie in (0, 1)")
+        if self.codebook_samples < self.prototypes:
+            raise ValueError(f"codebook_samples is {self.codebook_samples}, less than prototypes")
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter, bridge and heads; the anchors ``codes`` (C, c) are kept for the record."""

@@ -21,6 +21,7 @@ from osad.learn.heads import (
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.loop import batched, minimise
 from osad.learn.losses import deviation_loss
+from osad.learn.ranges import check_ranges
 from osad.methods.registry import method
 from osad.seeds import torch_generator
 
@@ -73,6 +74,25 @@ class DRA:
     holistic_width: int = 256
     residual_width: int = 64
     shrinkage: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(
+            self,
+            counts=[
+                "epochs",
+                "iterations",
+                "batch",
+                "references",
+                "lr_step",
+                "holistic_width",
+                "residual_width",
+            ],
+            positive=["lr"],
+            not_negative=["weight_decay", "adapter"],
+            probabilities=["pseudo"],
+            shares=["shrinkage"],
+        )
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and heads; ``reference`` (P, c) is the mean adapted map for scoring."""

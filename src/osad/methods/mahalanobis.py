@@ -9,6 +9,7 @@ from osad.lazy import lazy
 from osad.learn.gaussian import moments, whitening
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.pooling import pooled
+from osad.learn.ranges import check_ranges
 from osad.methods.registry import SETTINGS, method
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ class Mahalanobis:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0 < self.shrinkage <= 1:
-            raise ValueError(f"shrinkage {self.shrinkage} is outside (0, 1]")
+        check_ranges(self, shares=["shrinkage"])
 
     def fit(self, data: TrainingData) -> State:
         """Return the whitening of the normals: ``mean`` (d,), ``matrix`` (d, d)."""

@@ -9,6 +9,7 @@ from osad.lazy import lazy
 from osad.learn.heads import positions
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.loop import batched
+from osad.learn.ranges import check_ranges
 from osad.methods.registry import SETTINGS, method
 from osad.seeds import numpy_generator, torch_generator
 
@@ -49,6 +50,9 @@ class PatchCore:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_ranges(self, counts=["neighbourhood", "candidates", "projection"])
+        if not self.strides:
+            raise ValueError("strides is empty")
         if self.neighbourhood % 2 == 0:
             raise ValueError(f"neighbourhood {self.neighbourhood} is not odd")
         # With one neighbour the weight of eq. 7 is 0 for every image.

@@ -78,6 +78,11 @@ class MethodSpec:
         hints = get_type_hints(self.hyper)
         given = dict(values or {})
         for key, value in given.items():
+            if key in fields and self.overrides.get(key, value) != value:
+                raise ConfigError(
+                    f"params.yaml, methods.{self.name}.{key}: the variant fixes it to "
+                    f"{self.overrides[key]!r}; leave it out"
+                )
             if key not in fields:
                 raise ConfigError(
                     f"params.yaml, methods.{self.name}.{key}: unknown hyper-parameter"

@@ -1,0 +1,206 @@
+"""Parameters: what is shipped is right, what is wrong is named, files merge as in Snakemake."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from osad import config
+from osad.cells import Protocol
+from osad.errors import ConfigError
+from osad.methods import registry
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = config.read_schema(ROOT)
+OWN = {"layout": "folder", "raw_path": "images", "defect_classes": ["scratch", "dent"]}
+
+
+def shipped() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """Return the shipped parameters with values put at places like ``grid__shots``."""
+    content = shipped()
+    for place, value in changes.items():
+        *path, last = place.split("__")
+        target = content
+        for key in path:
+            target = target[key]
+        target[last] = value
+    return content
+
+
+def test_shipped_parameters_are_valid():
+    params = config.load(ROOT)
+    content = shipped()
+    assert list(params.methods) == content["grid"]["methods"]
+    assert params.hyper.keys() == set(params.methods)
+    assert list(params.seeds) == content["grid"]["seeds"]
+    assert params.removed == content["protocol"]["removed"]
+    assert params.features.backbone == content["features"]["backbone"]
+    assert params.features.strides == tuple(content["features"]["strides"])
+    for name in params.methods:
+        assert params.hyper[name].keys() == registry.get(name).resolve().keys()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configurations_are_valid(path):
+    params = config.load(ROOT, path)
+    extra = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert params.results == extra.get("results", "results")
+    for method, values in extra.get("methods", {}).items():
+        for key, value in values.items():
+            if method in params.methods:
+                assert params.hyper[method][key] == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid__shot": [1]}, r"grid: unknown key 'shot'; did you mean 'shots'\?"),
+        ({"grids": {}}, r"top level: unknown key 'grids'; did you mean 'grid'\?"),
+        ({"zzz": 1}, "unknown key 'zzz'; known: datasets, features"),
+        ({"grid__methods": ["dplx"]}, r"method 'dplx' is unknown; did you mean 'dpdl'\?"),
+        ({"methods": {"dplx": {}}}, r"method 'dplx' is unknown; did you mean 'dpdl'\?"),
+        ({"methods": {"dra": {"epoch": 1}}}, r"methods\.dra\.epoch: unknown hyper-parameter"),
+        ({"methods": {"dra": {"epochs": "3"}}}, r"methods\.dra\.epochs: '3' is not of type int"),
+        ({"methods": {"dpdl": {"s0": 2.0}}}, r"methods\.dpdl: s0 2\.0 is outside \(0, 1\)"),
+        ({"methods": {"dra": 3}}, r"methods\.dra: 3 is not of type 'object'"),
+        ({"grid__datasets": ["elpw"]}, "data set 'elpw' is unknown"),
+        ({"datasets": {"elpv": {"raw": "x"}}}, "data set 'elpv': unknown setting 'raw'"),
+        ({"grid__seeds": [0, 0]}, r"grid\.seeds: .* non-unique"),
+        ({"grid__seeds": [-1]}, r"grid\.seeds\.0: -1 is less than the minimum of 0"),
+        ({"grid__seeds": []}, r"grid\.seeds: \[\] "),
+        ({"grid__settings": ["easy"]}, r"grid\.settings\.0: 'easy' is not one of"),
+        ({"grid__shots": ["ten"]}, r"grid\.shots\.0: 'ten' is not of type 'integer'"),
+        ({"protocol__removed": 5}, r"grid\.shots: 10 is more than protocol\.removed \(5\)"),
+        ({"results": "/tmp/x"}, r"results: '/tmp/x' does not match"),
+        ({"results": "../x"}, "does not match"),
+        ({"features__backbone": "resnet"}, "features.backbone: 'resnet' is unknown; choose from"),
+        ({"features__strides": [16, 64]}, r"features\.strides\.1: 64 is not one of"),
+        ({"features__strides": [32, 16]}, "must be ascending"),
+        ({"features__image_size": 224.5}, r"features\.image_size: 224\.5 is not of type 'integer'"),
+        ({"features__views": 0}, r"features\.views: 0 is less than the minimum"),
+        (
+            {
+                "features__strides": [32],
+                "grid__methods": ["patchcore"],
+                "methods": {"patchcore": {"strides": [32, 16]}},
+            },
+            r"methods\.patchcore\.strides: stride 16 is not cached; add it to features\.strides",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named_with_their_place(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        config.parse(changed(**changes), SCHEMA)
+
+
+def test_another_backbone_can_be_chosen():
+    params = config.parse(changed(features__backbone="resnet18"), SCHEMA)
+    assert params.features.backbone == "resnet18"
+
+
+@pytest.mark.parametrize("key", ["results", "grid", "protocol", "datasets", "features", "methods"])
+def test_missing_keys_are_named(key):
+    content = shipped()
+    del content[key]
+    with pytest.raises(ConfigError, match=f"top level: '{key}' is a required property"):
+        config.parse(content, SCHEMA)
+
+
+def test_variants_inherit_their_method_s_hyper_parameters():
+    content = changed(
+        grid__methods=["dpdl", "dpdl.no_dfl"],
+        methods={"dpdl": {"epochs": 7, "dispersion": 0.5}, "dpdl.no_dfl": {"lr": 0.1}},
+    )
+    hyper = config.parse(content, SCHEMA).hyper
+    default = registry.get("dpdl").resolve()
+    assert hyper["dpdl"] == default | {"epochs": 7, "dispersion": 0.5}
+    assert hyper["dpdl.no_dfl"] == default | {"epochs": 7, "lr": 0.1, "dispersion": 0.0}
+
+
+def test_parsing_does_not_change_its_input():
+    content = changed(methods={"patchcore": {"strides": [32]}})
+    before = copy.deepcopy(content)
+    assert config.parse(content, SCHEMA).hyper["patchcore"]["strides"] == (32,)
+    assert content == before
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Return a project's folder with the shipped parameters."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / config.SCHEMA).parent.mkdir(parents=True)
+    shutil.copy(ROOT / config.SCHEMA, tmp_path / config.SCHEMA)
+    return tmp_path
+
+
+EXTRA = {
+    "results": "results/extra",
+    "grid": {"seeds": [7], "methods": ["dpdl", "random"]},
+    "features": {"views": 2},
+    "datasets": {"mine": OWN},
+    "methods": {"dpdl": {"epochs": 1, "eps": 0.1}},
+}
+MORE = {"grid": {"datasets": ["mine"]}, "methods": {"dpdl": {"eps": 0.2}, "dra": {"epochs": 4}}}
+
+
+def test_files_merge_as_snakemake_merges_them(root):
+    merged = shipped()
+    for name, extra in (("extra", EXTRA), ("more", MORE)):
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(extra), encoding="utf-8")
+        update_config(merged, extra)
+    params = config.load(root, root / "extra.yaml", root / "more.yaml")
+    assert params == config.parse(merged, SCHEMA)
+    assert params.seeds == (7,)
+    assert params.shots == (10, 1)
+    assert (params.hyper["dpdl"]["epochs"], params.hyper["dpdl"]["eps"]) == (1, 0.2)
+    assert params.datasets == ("mine",)
+    assert params.features.views == 2
+    assert params.features.image_size == shipped()["features"]["image_size"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", r"bad\.yaml: is not valid YAML"),
+        ("- a", r"bad\.yaml: is not a mapping"),
+        ("", r"bad\.yaml: is not a mapping"),
+        (None, r"bad\.yaml: cannot be read \(No such file or directory\); run from"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named(root, text, message):
+    path = root / "bad.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        config.load(root, path)
+
+
+def names(params: config.Params, dataset: str) -> list[str]:
+    return [str(protocol) for protocol in config.protocols(params, dataset, "all")]
+
+
+def test_protocols_of_the_shipped_grid():
+    assert names(config.load(ROOT), "elpv") == [
+        "general-m10", "general-m1", "hard-mono-m10", "hard-mono-m1", "hard-poly-m10",
+        "hard-poly-m1", "normal-m0",
+    ]  # fmt: skip
+    few = config.parse(changed(grid__settings=["hard"], grid__shots=[1, 5]), SCHEMA)
+    assert names(few, "elpv") == ["hard-mono-m5", "hard-mono-m1", "hard-poly-m5", "hard-poly-m1"]
+
+
+def test_one_defect_class_leaves_the_hard_setting_out():
+    one = OWN | {"defect_classes": ["scratch"]}
+    params = config.parse(changed(datasets={"mine": one}, grid__datasets=["mine"]), SCHEMA)
+    assert names(params, "mine") == ["general-m10", "general-m1", "normal-m0"]
+    assert config.protocols(params, "mine", "all")[-1] == Protocol("normal", 0)

@@ -1,0 +1,204 @@
+"""What a change makes Snakemake run again: everything that depends on it, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from pathlib import Path
+
+import pytest
+from projects import METHODS, PARAMS, PROTOCOLS, SEEDS, Project, cells, jobs_of, params
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+Plan = tuple[dict[str, int], set[str]]
+NOTHING: Plan = ({}, set())
+STEPS = ("train", "score", "metrics")
+PACKS = {
+    "mean_intensity": {"pixels"},
+    "mahalanobis": {"plain"},
+    "patchcore": {"plain"},
+    "mahalanobis_lda": {"plain"},
+    "devnet": {"plain", "rotated"},
+    "dra": {"plain", "rotated", "pseudo"},
+    "dpdl": {"plain", "rotated", "pseudo"},
+}
+"""Feature packs by method that reads any."""
+FEATURE_JOBS = {"pixel statistics tiny/all"} | {
+    f"features {pack} tiny/all" for pack in ("plain", "rotated", "pseudo")
+}
+SPLITS = {f"tiny/all/{protocol}/s{seed}" for protocol in PROTOCOLS for seed in SEEDS}
+
+
+def plan(jobs: set[str]) -> Plan:
+    """Return what a dry run says of some jobs."""
+    names = {"pixel": "pixels", "features": "pack", "tables": "table"}
+    rules: dict[str, int] = {}
+    for job in jobs:
+        word = job.split()[0]
+        rule = names.get(word, word)
+        rules[rule] = rules.get(rule, 0) + 1
+    return rules, jobs
+
+
+def of_cells(names: set[str], *, first: str = "train") -> set[str]:
+    """Return the jobs of cells from a step on, and the tables."""
+    return jobs_of(*STEPS[STEPS.index(first) :], of=names) | {"tables"}
+
+
+def read_by(pack: str) -> set[str]:
+    """Return the cells that read a feature pack."""
+    return cells(methods=[name for name in METHODS if pack in PACKS.get(name, set())])
+
+
+def append(path: Path, text: str) -> None:
+    """Add text to a file."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def test_nothing_after_a_full_run(finished: Project) -> None:
+    assert finished.dry_run() == NOTHING
+
+
+def test_a_copy_elsewhere_with_new_times_has_nothing_to_do(project: Project) -> None:
+    """Contents count, not times: as after a checkout in another order."""
+    now = time.time()
+    # Inputs newer than outputs, which no real run gives.
+    files = sorted(path for path in project.root.rglob("*") if path.is_file())
+    files = [path for path in files if ".snakemake" not in path.parts]
+    order = ("tables", "metrics", "scores", "checkpoints", "features", "splits", "data", "src")
+    for path in files:
+        place = [part in path.relative_to(project.root).parts for part in order]
+        os.utime(path, (now, now + 60 * (place.index(True) if any(place) else len(order))))
+    assert project.dry_run() == NOTHING
+
+
+def test_a_hyper_parameter_reruns_its_method(project: Project) -> None:
+    changed = copy.deepcopy(PARAMS)
+    changed["methods"]["dpdl"]["margin"] = 0.2
+    project.write_params(changed)
+    assert project.dry_run() == plan(of_cells(cells(methods=["dpdl"])))
+    # A value that equals the default of the method's file is no change.
+    changed["methods"]["dpdl"]["margin"] = 0.1
+    project.write_params(changed)
+    assert project.dry_run() == NOTHING
+
+
+def test_a_source_file_reruns_its_method(project: Project) -> None:
+    append(project.root / "src/osad/methods/devnet.py", "# edited\n")
+    assert project.dry_run() == plan(of_cells(cells(methods=["devnet"])))
+
+
+@pytest.mark.parametrize(
+    ("path", "jobs"),
+    [
+        ("src/osad/tables/latex.py", {"tables"}),
+        ("src/osad/cli.py", set()),
+        ("src/osad/__init__.py", set()),
+        ("src/osad/learn/lightsb.py", of_cells(cells(methods=["dpdl"]))),
+        ("src/osad/steps/metrics.py", of_cells(cells(), first="metrics")),
+        ("requirements/workflow.lock", set()),
+        (
+            "requirements/numeric.lock",
+            {"manifest tiny"} | FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells()),
+        ),
+    ],
+)
+def test_a_file_reruns_what_depends_on_it(project: Project, path: str, jobs: set[str]) -> None:
+    append(project.root / path, "# edited\n")
+    assert project.dry_run() == plan(jobs)
+
+
+def test_a_new_seed_adds_its_splits_and_cells(project: Project) -> None:
+    project.write_params(params(seeds=[*SEEDS, 2]))
+    new = {f"tiny/all/{protocol}/s2" for protocol in PROTOCOLS}
+    assert project.dry_run() == plan(jobs_of("split", of=new) | of_cells(cells(seeds=[2])))
+
+
+def test_a_new_method_adds_its_cells(project: Project) -> None:
+    project.write_params(params(methods=[*METHODS, "dpdl.no_dfl"]))
+    assert project.dry_run() == plan(of_cells(cells(methods=["dpdl.no_dfl"])))
+
+
+def test_another_folder_of_results_shares_the_data(project: Project) -> None:
+    project.write_params({**PARAMS, "results": "results/other"})
+    jobs = FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells())
+    assert project.dry_run() == plan(jobs)
+
+
+def test_an_edited_manifest_reruns_all_that_reads_images(project: Project) -> None:
+    """The packs are made again, so all their readers are: inside one call times count."""
+    path = project.root / "data/manifests/tiny.csv"
+    text = path.read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if "test/dent/003.png" in line)
+    edited = line.replace(",dent,", ",scratch,")
+    assert edited != line
+    path.write_text(text.replace(line, edited), encoding="utf-8")
+    jobs = FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells())
+    assert project.dry_run() == plan(jobs)
+
+
+ONE = "tiny/all/general-m1/dra/s1"
+
+
+@pytest.mark.parametrize(
+    ("path", "jobs"),
+    [
+        ("results/tables/hard.tex", {"tables"}),
+        (f"results/metrics/{ONE}.json", of_cells({ONE}, first="metrics")),
+        (f"results/scores/{ONE}.csv", of_cells({ONE}, first="score")),
+        (f"results/checkpoints/{ONE}.safetensors", of_cells({ONE})),
+        (
+            "results/splits/tiny/all/hard-dent-m1/s1.csv",
+            {"split tiny/all/hard-dent-m1/s1"}
+            | of_cells(cells(protocols=["hard-dent-m1"], seeds=[1])),
+        ),
+        (
+            "results/features/tiny/all/tf_efficientnet_lite0-64/pseudo.safetensors",
+            {"features pseudo tiny/all"} | of_cells(read_by("pseudo")),
+        ),
+        (
+            "results/features/tiny/all/pixels.safetensors",
+            {"pixel statistics tiny/all"} | of_cells(read_by("pixels")),
+        ),
+        (
+            "data/weights/efficientnet-lite0-57934424.pth",
+            {"weights data/weights/efficientnet-lite0-57934424.pth"}
+            | (FEATURE_JOBS - {"pixel statistics tiny/all"})
+            | of_cells(read_by("plain")),
+        ),
+        (
+            "data/manifests/tiny.csv",
+            {"manifest tiny"} | FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells()),
+        ),
+        (
+            "data/raw/tiny/SOURCE.json",
+            {"fetch tiny", "manifest tiny"}
+            | FEATURE_JOBS
+            | jobs_of("split", of=SPLITS)
+            | of_cells(cells()),
+        ),
+    ],
+)
+def test_a_deleted_file_is_made_again(project: Project, path: str, jobs: set[str]) -> None:
+    (project.root / path).unlink()
+    assert project.dry_run() == plan(jobs)
+
+
+def test_what_is_made_again_has_the_same_bytes_and_stops_the_cascade(project: Project) -> None:
+    """Equal bytes end the reruns between two calls, so phases are targets of their own."""
+    before = project.outputs()
+    for path in (
+        f"results/checkpoints/{ONE}.safetensors",
+        "results/splits/tiny/all/hard-dent-m1/s1.csv",
+        "results/features/tiny/all/tf_efficientnet_lite0-64/rotated.safetensors",
+        "data/manifests/tiny.csv",
+    ):
+        (project.root / path).unlink()
+    project.snakemake("data", "splits", "features").check()
+    assert project.dry_run() == plan(of_cells({ONE}))
+    project.snakemake().check()
+    assert project.outputs() == before
+    assert project.dry_run() == NOTHING
