@@ -93,7 +93,9 @@ def test_variant_is_the_same_class_with_other_values():
         key: value for key, value in variant.resolve().items() if base.resolve()[key] != value
     }
     assert difference == {"dispersion": 0.0}
-    assert variant.resolve({"dispersion": 0.7, "epochs": 1})["dispersion"] == 0.0
+    assert variant.resolve({"dispersion": 0.0, "epochs": 1})["dispersion"] == 0.0
+    with pytest.raises(ConfigError, match=r"the variant fixes it to 0\.0"):
+        variant.resolve({"dispersion": 0.7})
     assert variant.resolve({"epochs": 1})["epochs"] == 1
 
 
