@@ -48,7 +48,7 @@ class DevNet:
     lr: float = 1e-3
     lr_step: int = 10
     weight_decay: float = 1e-5
-    adapter: int = 64
+    adapter: int = 32
     shrinkage: float = 0.02
 
     def __post_init__(self) -> None:

@@ -86,7 +86,7 @@ class DPDL:
     pseudo: float = 0.5
     lr: float = 1e-3
     weight_decay: float = 1e-5
-    adapter: int = 64
+    adapter: int = 32
     head_width: int = 256
     prototypes: int = 32
     eps: float = 0.001
@@ -204,9 +204,9 @@ def heads(
     psi = barycentric_map(bridge, x, component_weights(log_alpha, bridge.eps))
     with torch.no_grad():
         nearest = component_log_density(bridge, psi).argmax(-1)
-        chosen = F.one_hot(nearest, len(bridge.r)).to(psi)
-    # A product with one-hot rows, because the gradient of indexing is slow.
-    residual = (psi - chosen @ bridge.r) * (chosen @ torch.exp(-0.5 * bridge.log_s))
+    # Look-ups as embeddings: the gradient of plain indexing is slow.
+    scale = F.embedding(nearest, torch.exp(-0.5 * bridge.log_s))
+    residual = (psi - F.embedding(nearest, bridge.r)) * scale
     normed = F.layer_norm(residual, residual.shape[-1:])
     return {
         "anomaly": plain_head(state, "anomaly", features, absolute=False),

@@ -70,9 +70,9 @@ class DRA:
     lr: float = 2e-3
     lr_step: int = 10
     weight_decay: float = 1e-5
-    adapter: int = 64
+    adapter: int = 32
     holistic_width: int = 256
-    residual_width: int = 64
+    residual_width: int = 32
     shrinkage: float = 0.02
 
     def __post_init__(self) -> None:
