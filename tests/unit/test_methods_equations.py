@@ -174,11 +174,11 @@ def test_dpdl_heads_position_by_position(eps):
 
 
 def test_dpdl_starts_from_codes_of_unit_vectors_of_normals():
-    method = build("dpdl", **DPDL | {"epochs": 1, "iterations": 1, "lr": 0.0})
+    method = build("dpdl", **DPDL | {"epochs": 1, "iterations": 1, "lr": 1e-9})
     state = method.fit(DATA)
     codes = state["codes"]
     assert codes.shape == (3, 24)
-    np.testing.assert_allclose(state["bridge.r"], 0.9 * codes, rtol=1e-6)
+    np.testing.assert_allclose(state["bridge.r"], 0.9 * codes, atol=1e-7)
     white = whiten(state, DATA.normal.deepest.take()).flatten(0, 1)
     unit = torch.nn.functional.normalize(white, dim=1)
     # k-means: no code has a norm above 1 and together they are nearer than the mean.
@@ -194,7 +194,8 @@ def test_dpdl_has_at_most_a_third_as_many_prototypes_as_normals():
 
 def test_dpdl_variants_leave_their_loss_out():
     states = {
-        name: build(name, **DPDL).fit(DATA) for name in ("dpdl", "dpdl.no_dfl", "dpdl.no_dpl")
+        name: build(name, **{k: v for k, v in DPDL.items() if k not in fixed}).fit(DATA)
+        for name, fixed in (("dpdl", ""), ("dpdl.no_dfl", ["dispersion"]), ("dpdl.no_dpl", ["dpl"]))
     }
     for name, other in itertools.combinations(states, 2):
         difference = states[name]["bridge.r"] - states[other]["bridge.r"]
@@ -260,7 +261,7 @@ def test_lda_direction_and_scales():
 @pytest.mark.parametrize("shrinkage", [0.0, -0.1, 1.1])
 @pytest.mark.parametrize("name", ["mahalanobis", "mahalanobis_lda"])
 def test_shrinkage_has_a_range(name, shrinkage):
-    with pytest.raises(ConfigError, match=rf"{name}: shrinkage {shrinkage} is outside"):
+    with pytest.raises(ConfigError, match=rf"{name}: shrinkage is {shrinkage}, must"):
         build(name, shrinkage=shrinkage)
 
 
