@@ -25,6 +25,7 @@ class Features:
         image_size: side of its square input, pixels.
         strides: strides of the cached maps, ascending.
         views: training views per image.
+        rotation: largest angle of the rotated views, degrees.
         weights_file: local file of the weights, or None.
     """
 
@@ -32,6 +33,7 @@ class Features:
     image_size: int
     strides: tuple[int, ...]
     views: int
+    rotation: float
     weights_file: str | None
 
 
@@ -137,6 +139,7 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             image_size=features["image_size"],
             strides=tuple(features["strides"]),
             views=features["views"],
+            rotation=float(features["rotation"]),
             weights_file=features["weights_file"],
         ),
         hyper=hyper,

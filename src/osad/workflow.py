@@ -244,7 +244,8 @@ class Workflow:
         strides = ",".join(map(str, features.strides))
         return (
             f"--pack {pack} --backbone {features.backbone} --weights {self.weights} "
-            f"--image-size {features.image_size} --strides {strides} --views {features.views}"
+            f"--image-size {features.image_size} --strides {strides} --views {features.views} "
+            f"--rotation {features.rotation}"
         )
 
     def weights_options(self) -> str:

@@ -33,7 +33,7 @@ IMAGE = "data/raw/tiny/test/scratch/005.png"
             ["methods.dpdl.marginn: unknown hyper-parameter", "did you mean 'margin'"],
         ),
         ("methods.devnet.epochs", "ten", ["methods.devnet.epochs: 'ten' is not of type int"]),
-        ("methods.dpdl.s0", 2.0, ["methods.dpdl: s0 2.0 is outside (0, 1)"]),
+        ("methods.dpdl.s0", 2.0, ["params.yaml, methods.dpdl: s0", "2.0", "(0, 1)"]),
         ("features.backbone", "resnet19", ["resnet19", "resnet18"]),
         ("features.strides", [16, 2], ["features.strides"]),
         ("features.image_size", 16, ["params.yaml, features.image_size: 16 is less than"]),

@@ -101,6 +101,16 @@ def plan_pixels(records: Sequence[Record]) -> Task:
     return Task(PackInfo("pixels", paths, digests, device="cpu"))
 
 
+def number_of_views(pack: str, *, views: int, rotation: float) -> int:
+    """Return how many views of an image a pack holds.
+
+    Without rotation the views of ``rotated`` would all be equal, so there is one.
+    """
+    if pack == "rotated" and not rotation:
+        return 1
+    return {"plain": 1, "holdout": len(HOLDOUT_KINDS)}.get(pack, views)
+
+
 def plan_maps(
     records: Sequence[Record],
     pack: str,
@@ -111,6 +121,7 @@ def plan_maps(
     strides: Sequence[int],
     views: int,
     device: str,
+    rotation: float = 180.0,
 ) -> Task:
     """Describe the extraction of feature maps.
 
@@ -123,6 +134,7 @@ def plan_maps(
         strides: of the maps, ascending (see `osad.features.packs.pack_strides`).
         views: number of views of ``rotated`` and ``pseudo``; other packs have their own.
         device: ``cpu`` or ``cuda``.
+        rotation: largest angle of the rotated views, degrees.
 
     Raises:
         ConfigError: the backbone has no such stride.
@@ -142,7 +154,8 @@ def plan_maps(
         image_size=image_size,
         strides=kept,
         channels=tuple(backbone.channels(kept)),
-        views={"plain": 1, "holdout": len(HOLDOUT_KINDS)}.get(pack, views),
+        views=number_of_views(pack, views=views, rotation=rotation),
+        rotation=rotation if pack in ("rotated", "pseudo") else 0.0,
     )
     return Task(info, weights)
 
@@ -208,7 +221,9 @@ def load_views(task: Task, rows: range) -> NDArray[np.uint8]:
     for row in rows:
         image = open_verified(Path(info.paths[row]), info.sha256[row])
         image = resize(image, info.image_size, interpolation)
-        views = make_views(image, info.paths[row], pack=info.pack, views=info.views)
+        views = make_views(
+            image, info.paths[row], pack=info.pack, views=info.views, rotation=info.rotation
+        )
         result += [np.asarray(view, dtype=np.uint8) for view in views]
     return np.stack(result)
 

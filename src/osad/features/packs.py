@@ -70,6 +70,7 @@ class PackInfo:
         strides: of the tensors.
         channels: of the tensors.
         views: number of views of each image.
+        rotation: largest angle of the rotated views, degrees.
         format: version of the file format.
     """
 
@@ -83,6 +84,7 @@ class PackInfo:
     strides: tuple[int, ...] = ()
     channels: tuple[int, ...] = ()
     views: int = 1
+    rotation: float = 0.0
     format: int = FORMAT
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -50,9 +50,9 @@ def rotate(image: Image, angle: float) -> Image:
     return image.rotate(angle, resample=Resampling.NEAREST, fillcolor=(0, 0, 0))
 
 
-def random_rotation(image: Image, rng: np.random.Generator) -> Image:
-    """Rotate by an angle uniform in [-180, 180] degrees."""
-    return rotate(image, float(rng.uniform(-180.0, 180.0)))
+def random_rotation(image: Image, rng: np.random.Generator, limit: float = 180.0) -> Image:
+    """Rotate by an angle uniform in [-limit, limit] degrees; 0 leaves the image as it is."""
+    return rotate(image, float(rng.uniform(-limit, limit))) if limit else image
 
 
 def color_jitter(image: Image, rng: np.random.Generator, *, strength: float = JITTER) -> Image:
@@ -224,7 +224,9 @@ def _shuffle_tiles(image: Image, rng: np.random.Generator) -> Image:
     return result
 
 
-def make_views(image: Image, path: str, *, pack: str, views: int) -> list[Image]:
+def make_views(
+    image: Image, path: str, *, pack: str, views: int, rotation: float = 180.0
+) -> list[Image]:
     """Return the views of an image that a pack holds.
 
     Args:
@@ -235,16 +237,17 @@ def make_views(image: Image, path: str, *, pack: str, views: int) -> list[Image]
             randomly rotated), ``pseudo`` (each view has its own CutMix defect; view 0 is not
             rotated, the others are) or ``holdout`` (one scar, one blob defect).
         views: how many.
+        rotation: largest angle of the rotations, degrees.
     """
     generators = [numpy_generator("view", pack, path, number) for number in range(views)]
     if pack == "plain":
         return [image]
     if pack == "rotated":
-        return [image, *(random_rotation(image, rng) for rng in generators[1:])]
+        return [image, *(random_rotation(image, rng, rotation) for rng in generators[1:])]
     if pack == "pseudo":
         mixed = [cutmix(image, rng) for rng in generators]
         rotated = zip(mixed[1:], generators[1:], strict=True)
-        return [mixed[0], *(random_rotation(view, rng) for view, rng in rotated)]
+        return [mixed[0], *(random_rotation(view, rng, rotation) for view, rng in rotated)]
     kinds: tuple[Callable[[Image, np.random.Generator], Image], ...] = (cutpaste_scar, perlin_blend)
     return [kind(image, rng) for kind, rng in zip(kinds, generators, strict=True)]
 

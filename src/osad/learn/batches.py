@@ -75,7 +75,8 @@ def balanced_batches(
     normal_views = generator.integers(n_views, size=shape)
     replaced = generator.random(shape) < pseudo
     pseudo_rows = generator.integers(len(data.normal), size=shape)
-    pseudo_views = generator.integers(n_views, size=shape)
+    n_pseudo = data.normal.need("pseudo").tensor.shape[1] if pseudo else 1
+    pseudo_views = generator.integers(n_pseudo, size=shape)
     seen_shape = (steps, anomalies)
     if anomalies:
         seen = data.anomaly.need("rotated")

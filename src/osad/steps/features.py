@@ -71,6 +71,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, help="side of its input, pixels; not for pixels")
     parser.add_argument("--strides", help="maps, for example 16,32; not for pixels")
     parser.add_argument("--views", type=int, default=1, help="of rotated and pseudo")
+    parser.add_argument("--rotation", type=float, default=180.0, help="largest angle, degrees")
     parser.add_argument("--threads", type=int, default=1, help="processes; bytes do not change")
     parser.add_argument("--gpu", type=int, default=0, help="1 to compute on a GPU")
     parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
@@ -82,6 +83,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
                 raise ConfigError(f"pack {options.pack}: option --{option} is missing")
         if options.image_size < MINIMUM_SIZE:
             raise ConfigError(f"--image-size {options.image_size}: must be {MINIMUM_SIZE} or more")
+    if not 0 <= options.rotation <= 180:
+        raise ConfigError(f"--rotation {options.rotation}: must lie in [0, 180]")
     for name in ("views", "threads"):
         if getattr(options, name) < 1:
             raise ConfigError(f"--{name} {getattr(options, name)}: must be 1 or more")
@@ -100,6 +103,7 @@ def plan(options: argparse.Namespace, records: Sequence[Record], *, device: str)
         image_size=options.image_size,
         strides=parse_strides(options.strides),
         views=options.views,
+        rotation=options.rotation,
         device=device,
     )
 
