@@ -168,7 +168,7 @@ def test_options_of_steps():
     options = shlex.split(WF.feature_options("rotated"))
     assert dict(zip(options[::2], options[1::2], strict=True)) == {
         "--pack": "rotated", "--backbone": "tf_efficientnet_lite0", "--weights": WF.weights,
-        "--image-size": "224", "--strides": "16,32", "--views": "4",
+        "--image-size": "224", "--strides": "16,32", "--views": "4", "--rotation": "0.0",
     }  # fmt: skip
     assert WF.weights_options() == "--backbone tf_efficientnet_lite0"
     local = dataclasses.replace(WF.params.features, weights_file="my.pth")
