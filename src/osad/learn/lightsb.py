@@ -103,7 +103,7 @@ def component_log_density(bridge: Bridge, y: torch.Tensor) -> torch.Tensor:
     precision = torch.exp(-bridge.log_s) / bridge.eps
     mahalanobis = (
         (y * y) @ precision.T
-        - 2 * y @ (bridge.r * precision).T
+        - y @ (2 * bridge.r * precision).T
         + (bridge.r.square() * precision).sum(1)
     )
     log_determinant = (bridge.log_s + math.log(2 * math.pi * bridge.eps)).sum(1)

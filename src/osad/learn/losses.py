@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from osad.lazy import lazy
@@ -59,9 +60,10 @@ def dispersion_loss(features: torch.Tensor, *, kappa: float = 10.0) -> torch.Ten
     Source:
         DPDL (arXiv 2502.20981), eq. 19.
     """
-    x = F.normalize(features, dim=1)
-    similarity = kappa * (x @ x.T)
-    others = similarity.masked_fill(
-        torch.eye(len(x), dtype=torch.bool, device=x.device), float("-inf")
-    )
-    return (others.logsumexp(1) - torch.log(torch.tensor(len(x) - 1.0))).mean()
+    # Normalising the small matrix of products instead of the features is several times faster.
+    products = features @ features.T
+    norms = products.diagonal().clamp_min(1e-12).sqrt()
+    similarity = kappa * products / (norms.unsqueeze(1) * norms)
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    others = similarity.masked_fill(itself, float("-inf"))
+    return (others.logsumexp(1) - math.log(len(features) - 1)).mean()

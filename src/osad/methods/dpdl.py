@@ -152,7 +152,7 @@ class DPDL:
         parts = []
         for part in batched(len(images)):
             features = adapter(state, whiten(state, rows.take(part)))
-            x = F.normalize(features, dim=-1)
+            x = unit(features)
             log_alpha = scaled_log_alpha(bridge, x)
             parts.append(heads(state, bridge, features, x, log_alpha))
         scores = {name: torch.cat([part[name] for part in parts]) for name in HEADS}
@@ -168,11 +168,16 @@ class DPDL:
         index = torch.from_numpy(chosen).sort().values
         parts = []
         for part in batched(len(rows)):
-            vectors = F.normalize(whiten(white, rows.take(part)).flatten(0, 1), dim=1)
+            vectors = unit(whiten(white, rows.take(part)).flatten(0, 1))
             inside = (index >= part.start * per_image) & (index < part.stop * per_image)
             parts.append(vectors[index[inside] - part.start * per_image].cpu())
         n_codes = min(self.prototypes, max(len(rows) // 3, 1))
         return codebook(torch.cat(parts), n_codes, data.key)
+
+
+def unit(vectors: torch.Tensor) -> torch.Tensor:
+    """Scale vectors (..., d) to unit norm; its gradient takes fewer passes than torch's own."""
+    return vectors * vectors.square().sum(-1, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
 def heads(
@@ -269,7 +274,7 @@ class _Loss:
     def __call__(self, state: State, batch: Batch) -> torch.Tensor:
         bridge = Bridge.from_state(state, self.method.eps)
         features = adapter(state, batch.features)
-        x = F.normalize(features, dim=-1)
+        x = unit(features)
         log_alpha = scaled_log_alpha(bridge, x)
         logits = heads(state, bridge, features, x, log_alpha)
         anomalous = (batch.labels != NORMAL).float()
