@@ -23,6 +23,7 @@ import struct
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -48,6 +49,7 @@ class Client:
         connection: the socket.
         received: bytes of the request so far.
         streams: file descriptors received, to become the job's standard streams.
+        request: the complete request, while the job waits for its turn.
         job: process id of the job, 0 before it starts.
         kill_at: monotonic time after which a cancelled job is killed, in seconds.
     """
@@ -55,6 +57,7 @@ class Client:
     connection: socket.socket
     received: bytearray = field(default_factory=bytearray)
     streams: list[int] = field(default_factory=list)
+    request: bytes = b""
     job: int = 0
     kill_at: float | None = None
 
@@ -71,15 +74,22 @@ class Client:
 
 
 class ForkServer:
-    """Accepts connections and forks one child per job; one thread, one event loop."""
+    """Accepts connections and forks one child per job; one thread, one event loop.
 
-    def __init__(self, listener: socket.socket, *, owner: int) -> None:
+    No more jobs run at once than there are processors, however many are handed over: each
+    computes with one thread, and more of them would only push each other out of the caches.
+    """
+
+    def __init__(self, listener: socket.socket, *, owner: int, limit: int | None = None) -> None:
         """Prepare the event loop.
 
         Args:
             listener: a socket that listens.
             owner: process id of the process to end with.
+            limit: jobs that run at once; None for the number of processors.
         """
+        self.limit = limit or processors()
+        self.waiting: deque[Client] = deque()
         self.listener = listener
         self.owner = owner
         self.stopping = False
@@ -114,6 +124,7 @@ class ForkServer:
                     self.read(key.data)
             self.reap()
             self.kill_overdue()
+            self.start_waiting()
 
     def owner_lives(self) -> bool:
         """Tell whether the owner still runs; a parent that ended shows even if its id is reused."""
@@ -157,14 +168,24 @@ class ForkServer:
         client.streams += streams
         if not content:
             self.cancel(client)
-        elif client.job == 0:
+        elif client.job == 0 and not client.request:
             client.received += content
             head = protocol.LENGTH_BYTES
             length = int.from_bytes(client.received[:head], "big")
             if length > protocol.MAXIMUM_REQUEST:
                 self.answer(client, protocol.REFUSED, 0)
             elif len(client.received) >= head + length:
-                self.start(client, bytes(client.received[head:]))
+                client.request = bytes(client.received[head:])
+                self.waiting.append(client)
+
+    def start_waiting(self) -> None:
+        """Start jobs in the order of their requests while processors are free."""
+        running = sum(client.job != 0 for client in self.clients)
+        while self.waiting and running < self.limit:
+            client = self.waiting.popleft()
+            if client in self.clients:
+                self.start(client)
+                running += client.job != 0
 
     def cancel(self, client: Client) -> None:
         """End the job of a client that has gone or asks to stop; forget a client without one."""
@@ -175,7 +196,7 @@ class ForkServer:
         end_group(client.job, signal.SIGTERM)
         client.kill_at = time.monotonic() + GRACE_SECONDS
 
-    def start(self, client: Client, request: bytes) -> None:
+    def start(self, client: Client) -> None:
         """Fork the child that runs the job requested."""
         if len(client.streams) != 3:
             self.answer(client, protocol.REFUSED, 0)
@@ -186,7 +207,7 @@ class ForkServer:
         try:
             client.job = os.fork()
             if client.job == 0:
-                self.become_job(client, request, server)
+                self.become_job(client, server)
         except OSError as error:
             print(f"fork: {error}", file=sys.stderr, flush=True)
             self.answer(client, protocol.REFUSED, 0)
@@ -195,7 +216,7 @@ class ForkServer:
         client.close_streams()
         client.received.clear()
 
-    def become_job(self, client: Client, request: bytes, server: int) -> NoReturn:
+    def become_job(self, client: Client, server: int) -> NoReturn:
         """Turn this fresh child into the job; never returns."""
         code = 1
         try:
@@ -210,7 +231,7 @@ class ForkServer:
             self.wake_in.close()
             self.wake_out.close()
             self.selector.close()
-            code = run_job(request)
+            code = run_job(client.request)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -269,6 +290,13 @@ class ForkServer:
         while any(client.job for client in self.clients):
             self.reap()
             time.sleep(0.01)
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def same_user(connection: socket.socket) -> bool:
