@@ -397,3 +397,34 @@ def test_preloading_leaves_cuda_usable_in_a_fork():
     environment = computing_environment(os.environ)
     assert "torch" in PRELOADED
     assert subprocess.check_output([PYTHON, "-c", code], env=environment, text=True) == "0 []\n"
+
+
+@linux_only
+def test_more_jobs_than_processors_wait_for_their_turn(_allowed, tmp_path):
+    everything = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everything)})
+    try:
+        server = start_server(())  # It inherits that it may use one processor.
+    finally:
+        os.sched_setaffinity(0, everything)
+    assert server is not None
+    try:
+        first = Waiting(tmp_path, address=server.address)
+        command = [PYTHON, "-m", "osad.job", "doctor", "--quick", "--output"]
+        environment = job_environment(server.address)
+        second, third = (
+            subprocess.Popen([*command, str(tmp_path / name)], env=environment)
+            for name in ("second.json", "third.json")
+        )
+        third.terminate()  # Gone before its turn: it never runs.
+        time.sleep(1.0)
+        assert second.poll() is None
+        assert not (tmp_path / "second.json").exists()
+        first.client.terminate()
+        first.client.communicate(timeout=20)
+        assert second.wait(20) == 0
+        third.wait(20)
+        assert (tmp_path / "second.json").exists()
+        assert not (tmp_path / "third.json").exists()
+    finally:
+        server.stop()
