@@ -391,7 +391,7 @@ def test_preloading_leaves_cuda_usable_in_a_fork():
         "import os, sys; from osad.runtime.server import preload, PRELOADED; preload(PRELOADED)\n"
         "import torch; child = os.fork()\n"
         "if child == 0: os._exit(torch.cuda._is_in_bad_fork())\n"
-        "loaded = {'timm', 'torchvision', 'pandas'} & set(sys.modules)\n"
+        "loaded = {'timm', 'torchvision'} & set(sys.modules)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), sorted(loaded))"
     )
     environment = computing_environment(os.environ)
@@ -400,7 +400,8 @@ def test_preloading_leaves_cuda_usable_in_a_fork():
 
 
 @linux_only
-def test_more_jobs_than_processors_wait_for_their_turn(_allowed, tmp_path):
+@pytest.mark.usefixtures("_allowed")
+def test_more_jobs_than_processors_wait_for_their_turn(tmp_path):
     everything = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(everything)})
     try:
