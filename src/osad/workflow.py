@@ -210,10 +210,11 @@ class Workflow:
     def notes(self) -> list[str]:
         """Return the lines that say how the protocol differs from the papers'."""
         features = self.params.features
+        turned = f", rotated by up to {features.rotation:g} degrees" if features.rotation else ""
         return [
             f"Ours: frozen {features.backbone} features at {features.image_size} px, cached once "
-            f"({features.views} views of each training image); methods train adapters and heads "
-            "on them. Published: image-level training of ResNet-18 at 448 px (or as the source "
+            f"({features.views} CutMix views of each training normal{turned}); methods train "
+            "adapters and heads on them. Published: image-level training of ResNet-18 at 448 px (or as the source "
             "says).",
             "Hyper-parameters were chosen on held-out training normals and pseudo anomalies, "
             "never on test images; see docs/hyper-parameters.md.",

@@ -64,6 +64,7 @@ PARAMS: dict[str, Any] = {
         "image_size": 64,
         "strides": [16, 32],
         "views": 2,
+        "rotation": 30,
         "weights_file": None,
     },
     "methods": {
