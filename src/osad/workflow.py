@@ -214,8 +214,8 @@ class Workflow:
         return [
             f"Ours: frozen {features.backbone} features at {features.image_size} px, cached once "
             f"({features.views} CutMix views of each training normal{turned}); methods train "
-            "adapters and heads on them. Published: image-level training of ResNet-18 at 448 px (or "
-            "as the source says).",
+            "adapters and heads on them. Published: image-level training of ResNet-18 at 448 px "
+            "(or as the source says).",
             "Hyper-parameters were chosen on held-out training normals and pseudo anomalies, "
             "never on test images; see docs/hyper-parameters.md.",
         ]
