@@ -84,6 +84,8 @@ class Waiting:
             env=job_environment(address),
             stderr=subprocess.PIPE,
             text=True,
+            # Under `&` or nohup the tests inherit that Control-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         line = self.client.stderr.readline()
         assert line.startswith("osad doctor: process "), line
