@@ -42,10 +42,7 @@ class Handlers:
         if not failures:
             return
         self._drop_stale()
-        command = [sys.executable, "-m", "osad.job", "tables", "--partial"]
-        command += ["--grid", self.workflow.grid(), "--published", "data/published"]
-        command += ["--output", f"{self.workflow.params.results}/tables"]
-        subprocess.run(command, check=False)
+        self._partial_tables()
         for name, reason in failures.items():
             print(f"osad: failed: {name}: {reason}", file=sys.stderr)
         print(
@@ -69,6 +66,16 @@ class Handlers:
             if name in names or name.rpartition("/")[0] in pairs:
                 found[name] = _reason(path)
         return found
+
+    def _partial_tables(self) -> None:
+        """Write the tables with what there is."""
+        grid, folder = self.workflow.grid(), f"{self.workflow.params.results}/tables"
+        cells = ["cells", "--partial", "--output", f"{folder}/cells.csv"]
+        tables = ["tables", "--cells", f"{folder}/cells.csv", "--published", "data/published"]
+        for step in (cells, [*tables, "--output", folder]):
+            command = [sys.executable, "-m", "osad.job", *step, "--grid", grid]
+            if subprocess.run(command, check=False).returncode:
+                return
 
     def _drop_stale(self) -> None:
         """Delete the metrics of cells that lack an earlier file: they are of an earlier run.

@@ -73,9 +73,9 @@ def main(arguments: list[str]) -> int:
 
 def fail(arguments: Sequence[str], reason: str, error: str) -> int:
     """Tell why a job ended that could not tell it itself; return the exit code 1."""
-    from osad.steps import split_failure, write_failure
+    from osad.steps import split_shared, write_failure
 
-    failure, rest = split_failure(arguments)
+    (failure, _), rest = split_shared(arguments)
     step = rest[0] if rest else ""
     print(f"osad {step}: {reason}", file=sys.stderr)
     if failure is not None:

@@ -18,6 +18,7 @@ from osad.config import Params, protocols
 from osad.data import registry as data_registry
 from osad.files import sha256_file
 from osad.fingerprint import code_fingerprint
+from osad.lockfile import check_installed
 from osad.methods import registry as method_registry
 from osad.runtime.device import visible_gpus
 
@@ -234,7 +235,12 @@ class Workflow:
         return self.code(step, f"osad.data.{layout}")
 
     def environment(self) -> str:
-        """Return the digest of the lock file of everything that can change a number."""
+        """Return the digest of the lock file of everything that can change a number.
+
+        Raises:
+            ConfigError: other versions are installed.
+        """
+        check_installed(self.root / NUMERIC_LOCK)
         return sha256_file(self.root / NUMERIC_LOCK)
 
     def feature_options(self, pack: str) -> str:

@@ -12,20 +12,35 @@ import pytest
 
 from osad import steps
 from osad.errors import CheckError, ConfigError
+from osad.files import sha256_bytes
 from osad.steps import doctor
 
 
 @pytest.mark.parametrize(
-    ("given", "path", "rest"),
+    ("given", "paths", "rest"),
     [
-        (["s", "--failure", "f"], Path("f"), ["s"]),
-        (["s", "--failure=f", "-x"], Path("f"), ["s", "-x"]),
-        (["s", "--failure"], None, ["s", "--failure"]),
-        (["s", "--failures", "f"], None, ["s", "--failures", "f"]),
+        (["s", "--failure", "f"], (Path("f"), None), ["s"]),
+        (["s", "--failure=f", "-x", "--record", "r"], (Path("f"), Path("r")), ["s", "-x"]),
+        (["s", "--record"], (None, None), ["s", "--record"]),
+        (["s", "--failures", "f"], (None, None), ["s", "--failures", "f"]),
     ],
 )
-def test_split_failure(given, path, rest):
-    assert steps.split_failure(given) == (path, rest)
+def test_split_shared(given, paths, rest):
+    assert steps.split_shared(given) == (paths, rest)
+
+
+def test_a_record_has_the_digests_of_what_was_written(tmp_path):
+    output, record = tmp_path / "o.json", tmp_path / "runs/o.json"
+    assert steps.main(["doctor", "--quick", "--output", str(output), "--record", str(record)]) == 0
+    content = json.loads(record.read_text())
+    assert content["outputs"] == {str(output): sha256_bytes(output.read_bytes())}
+    assert content["step"] == "doctor"
+    assert content["environment"]["device"] == "cpu"
+    assert content["environment"]["torch"] == "2.14.1"
+    assert content["machine"]["seconds"] >= 0
+    # A job that fails leaves no record of an earlier success.
+    assert steps.main(["nosuch", "--record", str(record)]) == 2
+    assert not record.exists()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from table_cases import FOLDER, metrics, request_value
 from osad.cells import Cell
 from osad.errors import CheckError, ConfigError, DataError
 from osad.files import sha256_bytes
-from osad.steps.tables import NOT_RUN, main
+from osad.steps import cells, tables
+from osad.steps.cells import NOT_RUN
 
 CELLS = [
     f"elpv/all/general-m10/{method}/s{seed}"
@@ -51,10 +52,17 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
+def make(source: list[str], folder: Path, *options: str) -> None:
+    file = str(folder / "cells.csv")
+    assert cells.main([*source, "--output", file, *options]) == [Path(file)]
+    inputs = ["--cells", file, "--published", str(FOLDER)]
+    written = tables.main([*source, *inputs, "--output", str(folder)])
+    assert {path.name for path in written} == OUTPUTS - {"cells.csv"}
+
+
 def run_step(results: Path, *options: str, output: str = "tables") -> Path:
     folder = results.parent / output
-    arguments = ["--request", str(results.parent / "request.json"), "--published", str(FOLDER)]
-    main([*arguments, "--output", str(folder), *options])
+    make(["--request", str(results.parent / "request.json")], folder, *options)
     return folder
 
 
@@ -183,7 +191,7 @@ def test_a_grid_as_text_or_file_gives_the_same_bytes_as_its_cells(results: Path)
     write(results.parent / "grid.json", json.dumps(grid))
     for number, source in enumerate([json.dumps(grid), str(results.parent / "grid.json")]):
         folder = results.parent / f"grid{number}"
-        main(["--grid", source, "--published", str(FOLDER), "--output", str(folder)])
+        make(["--grid", source], folder)
         for name in OUTPUTS:
             assert (folder / name).read_bytes() == (expected / name).read_bytes()
 
@@ -191,4 +199,22 @@ def test_a_grid_as_text_or_file_gives_the_same_bytes_as_its_cells(results: Path)
 def test_a_grid_that_is_not_json_is_refused(results: Path) -> None:
     for source, error in [("{nonsense", ConfigError), (str(results / "none.json"), DataError)]:
         with pytest.raises(error):
-            main(["--grid", source, "--published", str(FOLDER), "--output", str(results)])
+            make(["--grid", source], results)
+
+
+def test_cells_of_another_grid_are_refused(results: Path) -> None:
+    folder = run_step(results)
+    value = request_value(CELLS[:-1], results=str(results))
+    write(results.parent / "request.json", json.dumps(value))
+    source = ["--request", str(results.parent / "request.json"), "--published", str(FOLDER)]
+    inputs = ["--cells", str(folder / "cells.csv"), "--output", str(folder)]
+    with pytest.raises(DataError, match=r"cells\.csv: holds the cells of another grid"):
+        tables.main([*source, *inputs])
+
+
+def test_a_number_that_is_none_is_named_with_its_line(results: Path) -> None:
+    file = run_step(results) / "cells.csv"
+    file.write_text(file.read_text().replace("0.9", "nine", 1))
+    source = ["--request", str(results.parent / "request.json"), "--published", str(FOLDER)]
+    with pytest.raises(DataError, match=r"cells\.csv, line 2: could not convert"):
+        tables.main([*source, "--cells", str(file), "--output", str(results)])

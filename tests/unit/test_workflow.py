@@ -24,6 +24,7 @@ from osad.workflow import Workflow
 ROOT = Path(__file__).parents[2]
 OWN = {"layout": "folder", "raw_path": "images", "defect_classes": ["scratch", "dent"]}
 PHASES = ("data", "splits", "features", "train", "score", "tables")
+OK = SimpleNamespace(returncode=0)
 CELL = Cell("elpv", "all", "hard-mono-m10", "dpdl", 3)
 
 WF = Workflow(config.load(ROOT), ROOT)
@@ -218,7 +219,7 @@ def calls(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OSAD_SERVER", "")
     monkeypatch.setattr(handlers, "start_server", lambda: server)
-    monkeypatch.setattr(handlers.subprocess, "run", lambda command, **options: done.append(command))
+    monkeypatch.setattr(handlers.subprocess, "run", lambda command, **_: done.append(command) or OK)
     return done
 
 
@@ -255,12 +256,14 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
     assert found.failures() == reasons
     found.start()
     found.error()
-    stopped, command = calls
+    stopped, cells, tables = calls
     assert stopped == "stopped"
-    assert command[:5] == [sys.executable, "-m", "osad.job", "tables", "--partial"]
-    options = dict(zip(command[5::2], command[6::2], strict=True))
-    assert options["--output"] == "results/tables"
-    assert parse_grid(json.loads(options["--grid"]), where="grid").cells
+    for command, step in ((cells, ["cells", "--partial"]), (tables, ["tables"])):
+        start = [sys.executable, "-m", "osad.job", *step]
+        assert command[: len(start)] == start
+        options = dict(zip(command[len(start) :: 2], command[len(start) + 1 :: 2], strict=True))
+        assert options["--output"].startswith("results/tables")
+        assert parse_grid(json.loads(options["--grid"]), where="grid").cells
     text = capsys.readouterr().err
     assert f"failed: {CELL}: loss is nan at step 3" in text
     assert "3 failed; the tables show them" in text

@@ -185,7 +185,7 @@ def test_bytes_depend_neither_on_cores_nor_on_the_server_nor_on_other_cells(
     assert {path: whole.get(path) for path in common} == {path: plain[path] for path in common}
     # Of the larger grid, only the tables are made anew for the smaller one.
     project.write_params(params(**SMALL, methods=PLAIN_METHODS))
-    assert project.dry_run() == ({"table": 1}, {"tables"})
+    assert project.dry_run() == ({"cells": 1, "table": 1}, {"cells", "tables"})
     project.snakemake(cores=4).check()
     small = project.outputs()
     assert {path: small.get(path) for path in plain} == plain

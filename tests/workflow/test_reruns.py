@@ -31,6 +31,9 @@ FEATURE_JOBS = {"pixel statistics tiny/all"} | {
 SPLITS = {f"tiny/all/{protocol}/s{seed}" for protocol in PROTOCOLS for seed in SEEDS}
 
 
+TABLES = {"cells", "tables"}
+
+
 def plan(jobs: set[str]) -> Plan:
     """Return what a dry run says of some jobs."""
     names = {"pixel": "pixels", "features": "pack", "tables": "table"}
@@ -43,8 +46,8 @@ def plan(jobs: set[str]) -> Plan:
 
 
 def of_cells(names: set[str], *, first: str = "train") -> set[str]:
-    """Return the jobs of cells from a step on, and the tables."""
-    return jobs_of(*STEPS[STEPS.index(first) :], of=names) | {"tables"}
+    """Return the jobs of cells from a step on, and those of the tables."""
+    return jobs_of(*STEPS[STEPS.index(first) :], of=names) | TABLES
 
 
 def read_by(pack: str) -> set[str]:

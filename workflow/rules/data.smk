@@ -20,7 +20,7 @@ rule fetch:
         "fetch {wildcards.dataset}"
     shell:
         "python -m osad.job fetch --dataset {wildcards.dataset} --settings {params.settings:q}"
-        " --output {output}"
+        " --output {output} --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
 
 
@@ -38,6 +38,7 @@ rule weights:
         "weights {output}"
     shell:
         "python -m osad.job weights {params.options} --output {output}"
+        " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
 
 
@@ -60,4 +61,5 @@ rule manifest:
     shell:
         "python -m osad.job manifest {params.options} --settings {params.settings:q}"
         " --source {input} --output {output}"
+        " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"

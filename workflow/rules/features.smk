@@ -6,8 +6,11 @@ rule features:
         WF.targets("features"),
 
 
+# Packs are made of the images behind the manifest. The manifest is in git; the images of a fresh
+# clone are not, and naming SOURCE.json makes Snakemake fetch them first.
 rule pixels:
     input:
+        source=lambda w: WF.source(w.dataset),
         manifest=lambda w: WF.manifest(w.dataset, w.category),
     output:
         "{results}/features/{dataset}/{category}/pixels.safetensors",
@@ -26,11 +29,13 @@ rule pixels:
         "python -m osad.job features {params.options} --manifest {input.manifest} --threads {threads}"
         " --output {output}"
         " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/pixels.json"
+        " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
 
 
 rule pack:
     input:
+        source=lambda w: WF.source(w.dataset),
         manifest=lambda w: WF.manifest(w.dataset, w.category),
         weights=WF.weights,
     output:
@@ -52,4 +57,5 @@ rule pack:
         "python -m osad.job features {params.options} --manifest {input.manifest} --threads {threads}"
         " --gpu {resources.gpu} --output {output}"
         " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/{wildcards.pack}.json"
+        " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"

@@ -30,6 +30,7 @@ rule score:
         "python -m osad.job score --cell {params.cell} --split {input.split} --packs {input.packs}"
         " --checkpoint {input.checkpoint} --hyper {params.hyper:q} --gpu {resources.gpu}"
         " --output {output} --failure {wildcards.results}/failures/{params.cell}.json"
+        " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
 
 
@@ -52,4 +53,5 @@ rule metrics:
     shell:
         "python -m osad.job metrics --scores {input.scores} --split {input.split}"
         " --output {output} --failure {wildcards.results}/failures/{params.cell}.json"
+        " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"

@@ -26,4 +26,5 @@ rule split:
         " --category {wildcards.category} --protocol {wildcards.protocol} --seed {wildcards.seed}"
         " --removed {params.removed} --output {output}"
         " --failure {wildcards.results}/failures/splits/{wildcards.dataset}/{wildcards.category}/{wildcards.protocol}/s{wildcards.seed}.json"
+        " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"

@@ -6,13 +6,34 @@ rule tables:
         WF.targets("tables"),
 
 
+rule cells:
+    input:
+        WF.targets("score"),
+    output:
+        f"{WF.params.results}/tables/cells.csv",
+    log:
+        f"{WF.params.results}/logs/cells.log",
+    conda:
+        "../envs/bench.yaml"
+    params:
+        grid=WF.grid(),
+        code=WF.code("cells"),
+        environment=ENVIRONMENT,
+    message:
+        "cells"
+    shell:
+        "python -m osad.job cells --grid {params.grid:q} --output {output}"
+        " --record .osad/runs/{output}.json"
+        " 2>&1 | tee -i {log}"
+
+
 rule table:
     input:
-        scores=WF.targets("score"),
+        cells=rules.cells.output,
         published=expand("data/published/{name}.csv", name=PUBLISHED),
     output:
         report(
-            WF.targets("tables"),
+            [path for path in WF.targets("tables") if path not in rules.cells.output],
             caption="../report/tables.rst",
             category="Tables",
         ),
@@ -22,12 +43,12 @@ rule table:
         "../envs/bench.yaml"
     params:
         grid=WF.grid(),
-        folder=lambda w, output: Path(output[0]).parent.as_posix(),
         code=WF.code("tables"),
         environment=ENVIRONMENT,
     message:
         "tables"
     shell:
-        "python -m osad.job tables --grid {params.grid:q} --published data/published"
-        " --output {params.folder}"
+        "python -m osad.job tables --grid {params.grid:q} --cells {input.cells}"
+        f" --published data/published --output {WF.params.results}/tables"
+        f" --record .osad/runs/{WF.params.results}/tables/tables.json"
         " 2>&1 | tee -i {log}"

@@ -29,4 +29,5 @@ rule train:
         "python -m osad.job train --cell {params.cell} --split {input.split} --packs {input.packs}"
         " --hyper {params.hyper:q} --gpu {resources.gpu} --output {output}"
         " --failure {wildcards.results}/failures/{params.cell}.json"
+        " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"

@@ -24,6 +24,17 @@ def constant(step: int) -> float:
     return 1.0
 
 
+def divided(every: int, iterations: int, *, early: int = 0) -> Schedule:
+    """Divide the learning rate by 10 every ``every`` epochs.
+
+    Args:
+        every: epochs between divisions.
+        iterations: steps of an epoch.
+        early: epochs by which all divisions come sooner.
+    """
+    return lambda step: 0.1 ** ((step // iterations + early) // every)
+
+
 def minimise(
     state: State,
     batches: Iterable[Batch],

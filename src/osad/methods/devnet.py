@@ -10,7 +10,7 @@ from osad.learn.batches import Batch, balanced_batches
 from osad.learn.gaussian import whiten, whitened_training
 from osad.learn.heads import adapter, init_adapter, init_linear, plain_head
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.loop import batched, minimise
+from osad.learn.loop import batched, divided, minimise
 from osad.learn.losses import deviation_loss
 from osad.learn.ranges import check_ranges
 from osad.methods.registry import method
@@ -78,7 +78,7 @@ class DevNet:
             self._loss,
             lr=self.lr,
             weight_decay=self.weight_decay,
-            schedule=lambda step: 0.1 ** (step // (self.lr_step * self.iterations)),
+            schedule=divided(self.lr_step, self.iterations),
         )
         return white | trained
 

@@ -33,6 +33,7 @@ from osad.learn.lightsb import (
 from osad.learn.loop import batched, minimise
 from osad.learn.losses import dispersion_loss
 from osad.learn.ranges import check_ranges
+from osad.learn.sampling import sample_positions
 from osad.methods.registry import method
 from osad.seeds import numpy_generator, torch_generator
 
@@ -162,17 +163,14 @@ class DPDL:
     def _codes(self, white: State, data: TrainingData) -> torch.Tensor:
         """Quantise unit position vectors of the plain normals, (C, c)."""
         rows = data.normal.deepest
-        per_image = rows.tensor.shape[2] * rows.tensor.shape[3]
-        count = min(self.codebook_samples, len(rows) * per_image)
-        chosen = numpy_generator(data.key, "codebook").permutation(len(rows) * per_image)[:count]
-        index = torch.from_numpy(chosen).sort().values
-        parts = []
-        for part in batched(len(rows)):
-            vectors = unit(whiten(white, rows.take(part)).flatten(0, 1))
-            inside = (index >= part.start * per_image) & (index < part.stop * per_image)
-            parts.append(vectors[index[inside] - part.start * per_image].cpu())
+        vectors = sample_positions(
+            lambda part: unit(whiten(white, rows.take(part))),
+            (len(rows), rows.tensor.shape[2] * rows.tensor.shape[3]),
+            self.codebook_samples,
+            numpy_generator(data.key, "codebook"),
+        )
         n_codes = min(self.prototypes, max(len(rows) // 3, 1))
-        return codebook(torch.cat(parts), n_codes, data.key)
+        return codebook(vectors.cpu(), n_codes, data.key)
 
 
 def unit(vectors: torch.Tensor) -> torch.Tensor:

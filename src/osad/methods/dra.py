@@ -19,7 +19,7 @@ from osad.learn.heads import (
     positions,
 )
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.loop import batched, minimise
+from osad.learn.loop import batched, divided, minimise
 from osad.learn.losses import deviation_loss
 from osad.learn.ranges import check_ranges
 from osad.methods.registry import method
@@ -125,7 +125,7 @@ class DRA:
             weight_decay=self.weight_decay,
             # The released recipe steps its scheduler at the start of an epoch, so that the first
             # division comes one epoch early.
-            schedule=lambda step: 0.1 ** ((step // self.iterations + 1) // self.lr_step),
+            schedule=divided(self.lr_step, self.iterations, early=1),
             fixed=RUNNING,
         )
         # As in training: the mean of the adapted maps, not the adapted mean.

@@ -10,6 +10,7 @@ from osad.learn.heads import positions
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.loop import batched
 from osad.learn.ranges import check_ranges
+from osad.learn.sampling import sample_positions
 from osad.methods.registry import SETTINGS, method
 from osad.seeds import numpy_generator, torch_generator
 
@@ -62,23 +63,18 @@ class PatchCore:
     def fit(self, data: TrainingData) -> State:
         """Return the memory bank ``bank`` (coreset, d)."""
         rows = data.normal.maps[self.strides[0]]
-        per_image = rows.tensor.shape[2] * rows.tensor.shape[3]
-        n_patches = len(rows) * per_image
-        generator = numpy_generator(data.key, "candidates")
-        count = min(self.candidates, n_patches)
-        chosen = torch.from_numpy(generator.permutation(n_patches)[:count]).sort().values
-        parts = []
-        for part in batched(len(rows)):
-            patches = self._patches(data.normal, part).flatten(0, 1)
-            inside = (chosen >= part.start * per_image) & (chosen < part.stop * per_image)
-            parts.append(patches[chosen[inside] - part.start * per_image])
-        candidates = torch.cat(parts)
+        candidates = sample_positions(
+            lambda part: self._patches(data.normal, part),
+            (len(rows), rows.tensor.shape[2] * rows.tensor.shape[3]),
+            self.candidates,
+            numpy_generator(data.key, "candidates"),
+        )
         projection = torch.randn(
             candidates.shape[1],
             self.projection,
             generator=torch_generator(data.key, "projection"),
         ).to(candidates)
-        kept = greedy_coreset(candidates @ projection, min(self.coreset, count))
+        kept = greedy_coreset(candidates @ projection, min(self.coreset, len(candidates)))
         return {"bank": candidates[kept]}
 
     def score(self, state: State, images: ImageSet) -> Scores:

@@ -1,7 +1,9 @@
-"""The steps of the pipeline: one module each, with ``main(argv: list[str]) -> None``.
+"""The steps of the pipeline: one module each, with ``main(argv: list[str]) -> list[Path]``.
 
-A step parses its own options, reads, computes and writes. `main` here finds the step by name and
-turns what it raises into a message, an exit code and, on request, a file with the reason.
+A step parses its own options, reads, computes, writes, and returns the files written. `main` here
+finds the step by name and turns what it raises into a message and an exit code. On request it
+leaves a record: of a failure, its reason; of success, the digests of what was written, by which
+a later edit of an output is noticed, and the environment that it was made in.
 """
 
 from __future__ import annotations
@@ -12,15 +14,19 @@ import pkgutil
 import re
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from osad.errors import ConfigError, OsadError
-from osad.files import write_json
+from osad.files import sha256_file, write_json
+from osad.runtime.facts import environment_facts, machine_facts
 
 MEMORY_ADVICE = "out of memory; run fewer jobs at once or use a machine with more memory"
-USAGE = "usage: python -m osad.steps STEP [--failure PATH] [options of the step]"
+USAGE = "usage: python -m osad.steps STEP [--failure PATH] [--record PATH] [options of the step]"
+SHARED = ("--failure", "--record")
 
 
 class Cancelled(BaseException):
@@ -38,28 +44,41 @@ def known_steps() -> list[str]:
     return sorted(name for name in names if not name.startswith("_"))
 
 
-def split_failure(argv: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Split the option ``--failure PATH``, which all steps share, from the arguments.
+class Shared(NamedTuple):
+    """The options that all steps share.
+
+    Attributes:
+        failure: where the reason of a failure is written.
+        record: where a record of success is written.
+    """
+
+    failure: Path | None = None
+    record: Path | None = None
+
+
+def split_shared(argv: Sequence[str]) -> tuple[Shared, list[str]]:
+    """Split ``--failure PATH`` and ``--record PATH`` from the arguments.
 
     Returns:
-        The path or None, and the other arguments. An option without a path stays among them.
+        The paths, and the other arguments. An option without a path stays among them.
 
     Example:
-        >>> split_failure(["train", "--failure", "f.json", "--gpu", "0"])[1]
+        >>> split_shared(["train", "--failure", "f.json", "--gpu", "0"])[1]
         ['train', '--gpu', '0']
     """
-    path, rest, position = None, [], 0
+    found: dict[str, Path] = {}
+    rest, position = [], 0
     while position < len(argv):
         name, separator, value = argv[position].partition("=")
-        if name == "--failure" and separator:
-            path = Path(value)
-        elif name == "--failure" and position + 1 < len(argv):
+        if name in SHARED and separator:
+            found[name] = Path(value)
+        elif name in SHARED and position + 1 < len(argv):
             position += 1
-            path = Path(argv[position])
+            found[name] = Path(argv[position])
         else:
             rest.append(argv[position])
         position += 1
-    return path, rest
+    return Shared(found.get("--failure"), found.get("--record")), rest
 
 
 def one_line(text: str) -> str:
@@ -93,6 +112,24 @@ def write_failure(path: Path, *, step: str, reason: str, error: str) -> None:
         print(f"osad {step}: {path}: cannot be written ({problem.strerror})", file=sys.stderr)
 
 
+def write_record(path: Path, *, step: str, outputs: Sequence[Path], seconds: float) -> None:
+    """Write what a job made, as JSON.
+
+    Args:
+        path: the file.
+        step: name of the step.
+        outputs: the files written.
+        seconds: how long the job took.
+    """
+    record = {
+        "step": step,
+        "outputs": {str(output): sha256_file(output) for output in outputs},
+        "environment": environment_facts(),
+        "machine": machine_facts() | {"seconds": round(seconds, 3)},
+    }
+    write_json(path, record)
+
+
 def _out_of_memory(error: Exception) -> bool:
     """Tell whether an error means that memory is exhausted, on the host or on a GPU."""
     return (
@@ -102,25 +139,28 @@ def _out_of_memory(error: Exception) -> bool:
     )
 
 
-def _run_step(argv: Sequence[str]) -> None:
-    """Import the step named first and run it with the other arguments."""
+def _run_step(argv: Sequence[str]) -> list[Path]:
+    """Import the step named first, run it with the other arguments, return what it wrote."""
     steps = known_steps()
     name = argv[0] if argv else ""
     if name in ("-h", "--help"):
         print(USAGE, f"steps: {', '.join(steps)}", sep="\n")
-    elif "--failure" in argv:
-        raise ConfigError("--failure needs a path, for example --failure results/failures/x.json")
-    elif name not in steps:
+        return []
+    for option in SHARED:
+        if option in argv:
+            raise ConfigError(f"{option} needs a path, for example {option} results/x.json")
+    if name not in steps:
         raise ConfigError(f"unknown step {name!r}; known steps: {', '.join(steps)}")
-    else:
-        importlib.import_module(f"{__name__}.{name}").main(list(argv[1:]))
+    written: list[Path] = importlib.import_module(f"{__name__}.{name}").main(list(argv[1:]))
+    return written
 
 
 def main(argv: list[str]) -> int:
     """Run one step and return the exit code of its process.
 
     With ``--failure PATH`` an old file there is deleted first; if the job fails, the file holds
-    ``step``, ``reason`` and ``error`` (the name of the error's class).
+    ``step``, ``reason`` and ``error`` (the name of the error's class). ``--record PATH`` is the
+    same for a job that is done (see `write_record`).
 
     Args:
         argv: the step's name and its options.
@@ -129,12 +169,17 @@ def main(argv: list[str]) -> int:
         0 done; the error's ``exit_code`` for an expected error, told in one message; 1 for any
         other error, with its traceback; 2 for wrong usage.
     """
-    failure, rest = split_failure(argv)
+    (failure, record), rest = split_shared(argv)
     step = rest[0] if rest else ""
+    start = time.perf_counter()
     try:
-        if failure is not None:
-            failure.unlink(missing_ok=True)
-        _run_step(rest)
+        for path in (failure, record):
+            if path is not None:
+                path.unlink(missing_ok=True)
+        written = _run_step(rest)
+        if record is not None:
+            seconds = time.perf_counter() - start
+            write_record(record, step=step, outputs=written, seconds=seconds)
         return 0
     except SystemExit as stop:  # argparse has printed its message.
         if stop.code is None or isinstance(stop.code, int):

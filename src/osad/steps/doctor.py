@@ -81,7 +81,7 @@ def trial(device: torch.device) -> dict[str, str]:
     }
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> list[Path]:
     """Write the report."""
     parser = argparse.ArgumentParser(prog="osad doctor", description=__doc__)
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
@@ -107,3 +107,4 @@ def main(argv: list[str]) -> None:
         print(f"osad doctor: process {os.getpid()} waits", file=sys.stderr, flush=True)
         time.sleep(options.sleep)
     write_json(options.output, report)
+    return [options.output]

@@ -108,7 +108,7 @@ def plan(options: argparse.Namespace, records: Sequence[Record], *, device: str)
     )
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> list[Path]:
     """Write one feature pack.
 
     Args:
@@ -131,3 +131,4 @@ def main(argv: Sequence[str]) -> None:
         task, workers=options.threads, device=device, progress=make_progress(options.pack)
     )
     write_pack(options.output, tensors, task.info)
+    return [options.output]

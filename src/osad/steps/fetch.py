@@ -27,7 +27,7 @@ def parse_settings(text: str) -> dict[str, Any]:
     return settings
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> list[Path]:
     """Fetch one data set; its ``SOURCE.json`` is written last."""
     parser = argparse.ArgumentParser(prog="osad.steps fetch", description=main.__doc__)
     parser.add_argument("--dataset", required=True)
@@ -38,3 +38,4 @@ def main(argv: list[str]) -> None:
         raise ConfigError(f"--output {options.output}: the name must be {SOURCE_NAME}")
     settings = parse_settings(options.settings)
     get(options.dataset, settings).fetch(options.output.parent, settings)
+    return [options.output]

@@ -42,7 +42,7 @@ def with_digests(records: Sequence[Record], source: Source) -> list[Record]:
     return hashed
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> list[Path]:
     """Write the manifest of one category after checking digests and counts."""
     parser = argparse.ArgumentParser(prog="osad.steps manifest", description=main.__doc__)
     parser.add_argument("--dataset", required=True)
@@ -69,3 +69,4 @@ def main(argv: list[str]) -> None:
             f"one anomalous ({len(pairs)} such pairs); remove the wrong one and fetch again"
         )
     write_manifest(options.output, records)
+    return [options.output]

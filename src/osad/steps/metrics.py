@@ -136,7 +136,7 @@ def evaluate(rows: Rows, column: str, *, where: str) -> dict[str, float | None]:
     }
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> list[Path]:
     """Write the metrics of one run.
 
     Args:
@@ -176,3 +176,4 @@ def main(argv: Sequence[str]) -> None:
         "aupro": None,
     }
     write_json(options.output, result)
+    return [options.output]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osad.cells import Cell
+from osad.data.manifest import byte_order
 from osad.errors import CheckError, TrainingError
 from osad.files import read_metadata, read_tensors, write_csv
 from osad.learn.images import Scores
-from osad.learn.loading import image_set, of_role, open_packs
-from osad.methods import registry
-from osad.runtime.device import make_deterministic, select_device
-from osad.splits import SplitRow, read_split
-from osad.steps.train import FORMAT, parse_hyper
+from osad.learn.loading import image_set, of_role
+from osad.splits import SplitRow
+from osad.steps._cell import FORMAT, cell_parser, open_job
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +68,7 @@ def table(rows: Sequence[SplitRow], scores: Scores, heads: Sequence[str]) -> lis
             }
             for number, row in enumerate(rows)
         ),
-        key=lambda line: str(line["path"]).encode(),
+        key=lambda line: byte_order(str(line["path"])),
     )
 
 
@@ -82,33 +80,20 @@ def _checked(tensor: torch.Tensor, rows: Sequence[SplitRow], name: str) -> list[
     return [float(value) for value in tensor.tolist()]
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> list[Path]:
     """Run the step; options are those of the rule ``score``."""
-    parser = argparse.ArgumentParser(prog="osad score", description=__doc__)
-    parser.add_argument("--cell", required=True, help="id of the cell")
-    parser.add_argument("--split", required=True, type=Path)
-    parser.add_argument("--packs", nargs="*", default=[], type=Path, help="feature packs")
+    parser = cell_parser("osad score", __doc__)
     parser.add_argument("--checkpoint", required=True, type=Path)
-    parser.add_argument("--hyper", required=True, help="hyper-parameters as JSON")
-    parser.add_argument("--gpu", type=int, default=0, help="number of GPUs granted")
-    parser.add_argument("--output", required=True, type=Path, help="CSV file to write")
     options = parser.parse_args(argv)
-
-    cell = Cell.parse(options.cell)
-    spec = registry.get(cell.method)
-    hyper = parse_hyper(options.hyper, spec)
-    device = select_device(options.gpu)
-    make_deterministic()
-    check_checkpoint(read_metadata(options.checkpoint), cell, hyper, options.checkpoint)
-    state = {name: value.to(device) for name, value in read_tensors(options.checkpoint).items()}
-    rows = of_role(read_split(options.split), "test")
+    job = open_job(options)
+    check_checkpoint(read_metadata(options.checkpoint), job.cell, job.hyper, options.checkpoint)
+    tensors = read_tensors(options.checkpoint)
+    state = {name: value.to(job.device) for name, value in tensors.items()}
+    rows = of_role(job.rows, "test")
     images = image_set(
-        rows,
-        open_packs(options.packs, spec),
-        device,
-        training=False,
-        labels=spec.sees_test_labels,
+        rows, job.packs, job.device, training=False, labels=job.spec.sees_test_labels
     )
-    scores = spec.build(hyper).score(state, images)
-    columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
-    write_csv(options.output, columns, table(rows, scores, spec.heads))
+    scores = job.spec.build(job.hyper).score(state, images)
+    columns = [*COLUMNS, *(f"score_{name}" for name in job.spec.heads)]
+    write_csv(options.output, columns, table(rows, scores, job.spec.heads))
+    return [options.output]

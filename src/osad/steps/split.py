@@ -11,7 +11,7 @@ from osad.data.manifest import read_manifest
 from osad.splits import partition, rows, write_split
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> list[Path]:
     """Write one split; images left out because of equal bytes are counted on standard error."""
     parser = argparse.ArgumentParser(prog="osad.steps split", description=main.__doc__)
     parser.add_argument("--manifest", required=True, type=Path)
@@ -37,3 +37,4 @@ def main(argv: list[str]) -> None:
             file=sys.stderr,
         )
     write_split(options.output, rows(parts))
+    return [options.output]

@@ -9,7 +9,7 @@ from pathlib import Path
 from osad.backbones import get_backbone
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> list[Path]:
     """Write a weights file.
 
     Args:
@@ -26,3 +26,4 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--local", type=Path, help="a downloaded file (features.weights_file)")
     options = parser.parse_args(argv)
     get_backbone(options.backbone).obtain(options.output, local=options.local)
+    return [options.output]

@@ -152,6 +152,30 @@ def cell_rows(
     return sorted(rows, key=lambda row: (*place_key(row, order), row.seed))
 
 
+def parse_rows(fields: Iterable[Mapping[str, str]], *, where: str) -> list[CellRow]:
+    """Return the rows of a ``cells.csv`` from its text fields.
+
+    Args:
+        fields: one mapping a line, with all columns.
+        where: name of the file, for messages.
+
+    Raises:
+        DataError: a number is not one; the message names the line.
+    """
+    whole = ("shots", "seed")
+    rows = []
+    for number, line in enumerate(fields, start=2):
+        values: dict[str, Any] = {name: line[name] for name in COLUMNS}
+        try:
+            values |= {name: int(line[name]) for name in whole}
+            values |= {name: float(line[name]) if line[name] else None for name in RATES}
+            values |= {name: int(line[name]) if line[name] else None for name in COUNTS}
+        except ValueError as error:
+            raise DataError(f"{where}, line {number}: {error}; delete it and rerun") from error
+        rows.append(CellRow(**values))
+    return rows
+
+
 def place_key(row: Any, order: Mapping[str, int]) -> tuple[object, ...]:
     """Return the key that sorts rows with the facets of a cell; averages come last.
 

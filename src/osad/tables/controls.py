@@ -17,6 +17,9 @@ SIGMAS = 4
 """Standard errors that random scores may be away from 0.5: 1 run in 16,000 by chance."""
 
 
+REMEDY = "splits, labels or scoring are wrong, so no number can be trusted"
+
+
 def random_tolerance(n_normal: int, n_anomaly: int) -> float:
     """Return how far from 0.5 the AUROC of random scores may be.
 
@@ -57,3 +60,12 @@ def check_controls(rows: Iterable[CellRow]) -> list[str]:
                     f"{row.cell}: AUROC is {row.auroc!r}, must be within 0.5 ± {tolerance:.3f}"
                 )
     return messages
+
+
+def control_problem(rows: Iterable[CellRow]) -> str:
+    """Return one line that names the first wrong control and counts the others; empty if none."""
+    messages = check_controls(rows)
+    if not messages:
+        return ""
+    more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+    return f"control {messages[0]}{more}"

@@ -1,0 +1,47 @@
+"""What a job's numbers may depend on besides its inputs, and facts of the machine it ran on."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+
+def environment_facts() -> dict[str, str]:
+    """Return the versions of Python (major, minor) and torch and the kind of device.
+
+    The device is ``cpu``, or the GPU's name when this process has used CUDA. Python's patch
+    release and the processor are `machine_facts`: they differ between machines of one kind.
+    """
+    return {
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        # Without its local part (+cpu, +cu130): the device says which of them it was.
+        "torch": metadata.version("torch").partition("+")[0],
+        "device": _device(),
+    }
+
+
+def machine_facts(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Return facts that a rebuild need not share: Python's release, processor and system."""
+    return {
+        "python": platform.python_version(),
+        "processor": _processor(cpuinfo),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")  # A job that has not imported it has not used a GPU.
+    if torch is None or not torch.cuda.is_initialized():
+        return "cpu"
+    return str(torch.cuda.get_device_name())
+
+
+def _processor(cpuinfo: Path) -> str:
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
