@@ -71,7 +71,13 @@ def tables(options: argparse.Namespace) -> None:
     print(render_summary(read_summary(options.path)), end="")
 
 
+def audit(options: argparse.Namespace) -> None:
+    """Say which inputs produced a number, and check it."""
+    options.run(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "audit": audit,
     "datasets": datasets,
     "methods": methods,
     "tables": tables,
@@ -102,6 +108,10 @@ def parser() -> argparse.ArgumentParser:
     for name, function in COMMANDS.items():
         text = (function.__doc__ or "").strip()
         command = commands.add_parser(name, help=text, description=text)
+        if name == "audit":
+            from osad.audit.commands import add_parsers
+
+            add_parsers(command)
         if name == "tables":
             command.add_argument(
                 "path",

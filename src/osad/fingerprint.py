@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from osad.errors import ConfigError
@@ -98,8 +98,12 @@ def code_digests(roots: Iterable[str], source: Path) -> dict[str, str]:
 
 def code_fingerprint(roots: Iterable[str], source: Path) -> str:
     """Return one digest of the code that ``roots`` depend on."""
-    digests = code_digests(roots, source)
-    text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    return combined(code_digests(roots, source))
+
+
+def combined(digests: Mapping[str, str]) -> str:
+    """Return one digest of the digests of modules by name."""
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return sha256_bytes(text.encode())
 
 

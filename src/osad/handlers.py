@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from osad.audit import actions
 from osad.errors import OsadError
 from osad.files import read_json
 from osad.runtime.control import Server, start_server
@@ -31,9 +32,26 @@ class Handlers:
         if self._server is not None:
             os.environ["OSAD_SERVER"] = self._server.address
 
+    def adopt(self) -> None:
+        """Restore Snakemake's records in a clone (see `osad.audit.adopt`) and say so."""
+        adoption = actions.adopt(self.workflow)
+        for message in adoption.removed:
+            print(f"osad: {message}", file=sys.stderr)
+        if adoption.adopted:
+            print(
+                f"osad: adopted {len(adoption.adopted)} outputs that are what the ledger says",
+                file=sys.stderr,
+            )
+
     def success(self) -> None:
-        """Stop the server."""
+        """Stop the server and write the ledger.
+
+        Raises:
+            OsadError: an output was edited; the others are recorded.
+        """
         self._stop()
+        outcome, changed = actions.record(self.workflow)
+        print(f"osad: {actions.describe(outcome, changed=changed)}", file=sys.stderr)
 
     def error(self) -> None:
         """Stop the server, write the tables with what there is, and list what failed."""

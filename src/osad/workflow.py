@@ -85,9 +85,14 @@ class Workflow:
         return f"{folder}/{features.backbone}-{features.image_size}/{pack}.safetensors"
 
     def packs(self, cell: Cell) -> list[str]:
-        """Return the feature packs that a cell reads."""
+        """Return the feature packs that a cell is trained on."""
         spec = method_registry.get(cell.method)
         return [self.pack(cell.dataset, cell.category, pack) for pack in spec.packs]
+
+    def test_packs(self, cell: Cell) -> list[str]:
+        """Return the feature packs that a cell is scored on."""
+        spec = method_registry.get(cell.method)
+        return [self.pack(cell.dataset, cell.category, pack) for pack in spec.test_packs]
 
     def artefact(self, kind: str, cell: Cell) -> str:
         """Return the path of a cell's ``checkpoints``, ``scores`` or ``metrics`` file."""
@@ -162,7 +167,7 @@ class Workflow:
 
     def settings(self, dataset: str) -> str:
         """Return a data set's settings as JSON."""
-        return _json(self.params.dataset_settings[dataset])
+        return compact_json(self.params.dataset_settings[dataset])
 
     def manifest_options(self, manifest: str) -> str:
         """Return the command-line options of the manifest step."""
@@ -171,13 +176,13 @@ class Workflow:
 
     def hyper(self, method: str) -> str:
         """Return a method's resolved hyper-parameters as JSON."""
-        return _json(self.params.hyper[method])
+        return compact_json(self.params.hyper[method])
 
     def grid(self) -> str:
         """Return what the tables step needs to know of the grid, as JSON."""
         specs = {name: method_registry.get(name) for name in self.params.methods}
         datasets = {name: self._dataset(name) for name in self.params.datasets}
-        return _json(
+        return compact_json(
             {
                 "results": self.params.results,
                 "seeds": self.params.seeds,
@@ -221,18 +226,30 @@ class Workflow:
             "never on test images; see docs/hyper-parameters.md.",
         ]
 
-    def code(self, step: str, *modules: str) -> str:
-        """Return the fingerprint of the code of a step and of further modules."""
-        return code_fingerprint([f"osad.steps.{step}", *modules], self.root / "src")
+    def code(self, step: str) -> str:
+        """Return the fingerprint of the code of a step."""
+        return self.fingerprint(_roots(step))
 
     def method_code(self, step: str, method: str) -> str:
         """Return the fingerprint of the code of a step with one method."""
-        return self.code(step, f"osad.methods.{method.split('.')[0]}")
+        return self.fingerprint(self.method_roots(step, method))
 
     def data_code(self, step: str, dataset: str) -> str:
         """Return the fingerprint of the code of a step with one data set."""
+        return self.fingerprint(self.data_roots(step, dataset))
+
+    def method_roots(self, step: str, method: str) -> tuple[str, ...]:
+        """Return the modules whose closure is the code of a step with one method."""
+        return (*_roots(step), f"osad.methods.{method.split('.')[0]}")
+
+    def data_roots(self, step: str, dataset: str) -> tuple[str, ...]:
+        """Return the modules whose closure is the code of a step with one data set."""
         layout = self.params.dataset_settings[dataset].get("layout", dataset)
-        return self.code(step, f"osad.data.{layout}")
+        return (*_roots(step), f"osad.data.{layout}")
+
+    def fingerprint(self, roots: Iterable[str]) -> str:
+        """Return the fingerprint of the code that modules depend on."""
+        return code_fingerprint(roots, self.root / "src")
 
     def environment(self) -> str:
         """Return the digest of the lock file of everything that can change a number.
@@ -277,6 +294,10 @@ class Workflow:
         return [self.weights] if any(spec.uses_backbone for spec in specs) else []
 
 
+def _roots(step: str) -> tuple[str, ...]:
+    return (f"osad.steps.{step}",)
+
+
 def _any(names: Iterable[str]) -> str:
     return "|".join(re.escape(name) for name in sorted(set(names)))
 
@@ -285,5 +306,6 @@ def _manifest_name(dataset: str, category: str) -> str:
     return manifest_path(dataset, category).relative_to("data/manifests").with_suffix("").as_posix()
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def compact_json(value: Mapping[str, Any]) -> str:
+    """Return JSON with sorted keys and without blanks: equal values give equal texts."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -184,14 +184,18 @@ def test_a_user_s_own_data_set():
         "hard-dent-m1", "normal-m0",
     }  # fmt: skip
     assert own.targets("data")[:2] == ["data/raw/mine/SOURCE.json", "data/manifests/mine.csv"]
-    assert own.data_code("fetch", "mine") == WF.code("fetch", "osad.data.folder")
-    assert WF.data_code("fetch", "elpv") == WF.code("fetch", "osad.data.elpv")
+    assert own.data_code("fetch", "mine") == WF.fingerprint(
+        ["osad.steps.fetch", "osad.data.folder"]
+    )
+    assert WF.data_code("fetch", "elpv") == WF.fingerprint(["osad.steps.fetch", "osad.data.elpv"])
 
 
 def test_code_and_environment_are_digests():
     assert WF.method_code("train", "dpdl.no_dfl") == WF.method_code("train", "dpdl")
     assert WF.method_code("train", "dpdl") != WF.method_code("train", "dra")
-    assert WF.code("train", "osad.methods.dra") == WF.method_code("train", "dra")
+    assert WF.fingerprint(["osad.steps.train", "osad.methods.dra"]) == WF.method_code(
+        "train", "dra"
+    )
     assert WF.environment() == sha256_file(ROOT / "requirements/numeric.lock")
 
 

@@ -232,7 +232,7 @@ class Project:
         """Return the SHA-256 of everything that a run makes, by path; without logs."""
         files = [
             path
-            for folder in ("results", "data/manifests", "data/raw", "data/weights")
+            for folder in ("results", "provenance", "data/manifests", "data/raw", "data/weights")
             for path in sorted((self.root / folder).rglob("*"))
             if path.is_file() and path.relative_to(self.root).parts[1] not in ("logs", "failures")
         ]

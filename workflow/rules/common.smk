@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import ExecMode
 
 from osad import config as parameters
 from osad.errors import OsadError
@@ -14,10 +15,12 @@ try:
     WF = Workflow(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
     CONSTRAINTS = WF.constraints()
     ENVIRONMENT = WF.environment()
+    HANDLERS = Handlers(WF)
+    if workflow.exec_mode == ExecMode.DEFAULT:  # Not in the jobs of a cluster.
+        HANDLERS.adopt()
 except OsadError as error:
     raise WorkflowError(str(error)) from None
 
-HANDLERS = Handlers(WF)
 CELL = WF.cell
 PUBLISHED = WF.published()
 
@@ -31,7 +34,10 @@ onstart:
 
 
 onsuccess:
-    HANDLERS.success()
+    try:
+        HANDLERS.success()
+    except OsadError as error:
+        raise WorkflowError(str(error)) from None
 
 
 onerror:

@@ -9,7 +9,7 @@ rule score_all:
 rule score:
     input:
         split="{results}/splits/{dataset}/{category}/{protocol}/s{seed}.csv",
-        packs=lambda w: WF.packs(CELL(w)),
+        packs=lambda w: WF.test_packs(CELL(w)),
         checkpoint="{results}/checkpoints/{dataset}/{category}/{protocol}/{method}/s{seed}.safetensors",
     output:
         "{results}/scores/{dataset}/{category}/{protocol}/{method}/s{seed}.csv",

@@ -10,6 +10,7 @@ from osad.lazy import lazy
 from osad.learn.heads import positions
 from osad.learn.images import ImageSet, Rows, State, TrainingData
 from osad.learn.loop import batched
+from osad.learn.products import eigh, matmul
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +57,8 @@ def whitening(
     """
     if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
         raise TrainingError("features of the normals are not finite; rebuild the feature packs")
-    values, vectors = torch.linalg.eigh(shrunk(covariance, shrinkage))
-    inverse_root = (vectors * values.clamp_min(1e-12).rsqrt()) @ vectors.T
+    values, vectors = eigh(shrunk(covariance, shrinkage))
+    inverse_root = matmul(vectors * values.clamp_min(1e-12).rsqrt(), vectors.T)
     return mean.float(), inverse_root.float()
 
 
@@ -66,7 +67,7 @@ def moments(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     x = vectors.double()
     mean = x.mean(0)
     centred = x - mean
-    return mean, centred.T @ centred / len(x)
+    return mean, matmul(centred.T, centred) / len(x)
 
 
 def position_whitening(maps: Rows, shrinkage: float) -> State:
@@ -86,7 +87,7 @@ def position_whitening(maps: Rows, shrinkage: float) -> State:
     for part in batched(len(maps)):
         x = positions(maps.take(part)).flatten(0, 1)
         total += x.double().sum(0)
-        square += (x.T @ x).double()
+        square += matmul(x.T, x).double()
         count += len(x)
     mean = total / count
     covariance = square / count - torch.outer(mean, mean)
@@ -96,7 +97,7 @@ def position_whitening(maps: Rows, shrinkage: float) -> State:
 
 def whiten(state: State, maps: torch.Tensor) -> torch.Tensor:
     """Turn maps (n, c, h, w) into whitened position vectors (n, h*w, c)."""
-    return (positions(maps) - state["whiten.mean"]) @ state["whiten.matrix"]
+    return matmul(positions(maps) - state["whiten.mean"], state["whiten.matrix"])
 
 
 def whitened_views(state: State, views: Rows) -> Rows:

@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 from osad.lazy import lazy
+from osad.learn import products
 from osad.learn.images import State
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def init_linear(prefix: str, fan_in: int, fan_out: int, generator: torch.Generat
 
 def linear(state: State, prefix: str, x: torch.Tensor) -> torch.Tensor:
     """Apply an affine map to the last axis: (..., fan_in) -> (..., fan_out)."""
-    return F.linear(x, state[f"{prefix}.weight"], state[f"{prefix}.bias"])
+    return products.linear(x, state[f"{prefix}.weight"], state[f"{prefix}.bias"])
 
 
 def positions(maps: torch.Tensor) -> torch.Tensor:

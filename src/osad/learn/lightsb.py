@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from osad.lazy import lazy
 from osad.learn.images import State
+from osad.learn.products import matmul
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +48,16 @@ class Bridge:
     log_s: torch.Tensor
     a: torch.Tensor
     eps: float
+
+    @cached_property
+    def s(self) -> torch.Tensor:
+        """The diagonals S_c, (C, d)."""
+        return self.log_s.exp()
+
+    @cached_property
+    def inverse_s(self) -> torch.Tensor:
+        """Their inverses, (C, d)."""
+        return torch.exp(-self.log_s)
 
     @classmethod
     def from_state(cls, state: State, eps: float) -> Bridge:
@@ -74,8 +86,8 @@ def initial_bridge(codes: torch.Tensor, eps: float, s0: float) -> State:
 
 def scaled_log_alpha(bridge: Bridge, x: torch.Tensor) -> torch.Tensor:
     """Compute eps log alpha~_c(x): (..., d) -> (..., C), by two matrix products."""
-    quadratic = (x * x) @ bridge.log_s.exp().T
-    return 0.5 * quadratic + x @ bridge.r.T + bridge.a
+    quadratic = matmul(x * x, (0.5 * bridge.s).T)
+    return quadratic + matmul(x, bridge.r.T) + bridge.a
 
 
 def scaled_log_normaliser(log_alpha: torch.Tensor, eps: float) -> torch.Tensor:
@@ -90,7 +102,7 @@ def component_weights(log_alpha: torch.Tensor, eps: float) -> torch.Tensor:
 
 def barycentric_map(bridge: Bridge, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Compute the plan's conditional mean psi(x) = sum_c w_c (r_c + S_c x): (..., d)."""
-    return weights @ bridge.r + (weights @ bridge.log_s.exp()) * x
+    return torch.addcmul(matmul(weights, bridge.r), matmul(weights, bridge.s), x)
 
 
 def scaled_log_potential(bridge: Bridge, y: torch.Tensor) -> torch.Tensor:
@@ -100,10 +112,10 @@ def scaled_log_potential(bridge: Bridge, y: torch.Tensor) -> torch.Tensor:
 
 def component_log_density(bridge: Bridge, y: torch.Tensor) -> torch.Tensor:
     """Compute log N(y; r_c, eps S_c) for every component: (..., d) -> (..., C)."""
-    precision = torch.exp(-bridge.log_s) / bridge.eps
+    precision = bridge.inverse_s / bridge.eps
     mahalanobis = (
-        (y * y) @ precision.T
-        - y @ (2 * bridge.r * precision).T
+        matmul(y * y, precision.T)
+        - matmul(y, (2 * bridge.r * precision).T)
         + (bridge.r.square() * precision).sum(1)
     )
     log_determinant = (bridge.log_s + math.log(2 * math.pi * bridge.eps)).sum(1)
@@ -123,7 +135,7 @@ def drift(bridge: Bridge, x: torch.Tensor, t: float) -> torch.Tensor:
         N(0, eps (1 - t) I), in closed form.
     """
     eps = bridge.eps
-    inverse_s = torch.exp(-bridge.log_s)
+    inverse_s = bridge.inverse_s
     a = t / (1 - t) + inverse_s
     h = x.unsqueeze(-2) / (1 - t) + bridge.r * inverse_s
     expected_end = h / a

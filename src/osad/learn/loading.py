@@ -19,17 +19,25 @@ else:
     torch = lazy("torch")
 
 
-def open_packs(paths: Iterable[Path], spec: MethodSpec) -> dict[str, Pack]:
+def open_packs(
+    paths: Iterable[Path], spec: MethodSpec, *, training: bool = True
+) -> dict[str, Pack]:
     """Open the packs that a method needs, by kind.
+
+    Args:
+        paths: the files.
+        spec: the method.
+        training: whether for training; scoring needs only those of test images.
 
     Raises:
         ConfigError: a pack is missing or not needed.
         DataError: a file is damaged, or packs come from different backbones.
     """
     packs = {pack.info.pack: pack for pack in map(Pack.open, paths)}
-    if packs.keys() != set(spec.packs):
+    needed = spec.packs if training else spec.test_packs
+    if packs.keys() != set(needed):
         raise ConfigError(
-            f"method {spec.name} needs the packs {', '.join(spec.packs) or 'none'}, "
+            f"method {spec.name} needs the packs {', '.join(needed) or 'none'}, "
             f"got {', '.join(packs) or 'none'}"
         )
     origins = {

@@ -87,7 +87,7 @@ def minimise(
         if name not in fixed
     ]
     optimiser_class = torch.optim.AdamW if decoupled else torch.optim.Adam
-    optimiser = optimiser_class(groups, foreach=True)
+    optimiser = optimiser_class(groups, fused=True)
     trained = [value for name, value in tensors.items() if name not in fixed]
     for step, batch in enumerate(batches):
         for group in optimiser.param_groups:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from osad.lazy import lazy
+from osad.learn.products import gram
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +62,7 @@ def dispersion_loss(features: torch.Tensor, *, kappa: float = 10.0) -> torch.Ten
         DPDL (arXiv 2502.20981), eq. 19.
     """
     # Normalising the small matrix of products instead of the features is several times faster.
-    products = features @ features.T
+    products = gram(features)
     norms = products.diagonal().clamp_min(1e-12).sqrt()
     similarity = kappa * products / (norms.unsqueeze(1) * norms)
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)

@@ -9,6 +9,7 @@ from osad.lazy import lazy
 from osad.learn.gaussian import moments, whitening
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.pooling import pooled
+from osad.learn.products import matmul
 from osad.learn.ranges import check_ranges
 from osad.methods.registry import SETTINGS, method
 
@@ -51,5 +52,5 @@ class Mahalanobis:
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return the distance to the mean in the whitened space, over √d, (n,)."""
         features = pooled(images, self.strides, spread=self.spread)
-        white = (features - state["mean"]) @ state["matrix"]
+        white = matmul(features - state["mean"], state["matrix"])
         return Scores(white.square().mean(1).sqrt())

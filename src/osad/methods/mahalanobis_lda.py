@@ -9,6 +9,7 @@ from osad.lazy import lazy
 from osad.learn.gaussian import moments, whitening
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.pooling import pooled
+from osad.learn.products import matmul
 from osad.learn.ranges import check_ranges
 from osad.methods.registry import method
 
@@ -53,7 +54,7 @@ class MahalanobisLDA:
         normal = pooled(data.normal, self.strides, spread=self.spread)
         mean, matrix = whitening(*moments(normal), self.shrinkage)
         seen = pooled(data.anomaly, self.strides, spread=self.spread)
-        difference = ((seen - mean) @ matrix).double().mean(0)
+        difference = matmul(seen - mean, matrix).double().mean(0)
         direction = (difference / difference.norm().clamp_min(1e-12)).float()
         state = {"mean": mean, "matrix": matrix, "direction": direction}
         for name, value in self._parts(state, normal).items():
@@ -71,5 +72,6 @@ class MahalanobisLDA:
         return Scores(heads["normal"] + self.weight * heads["seen"], heads)
 
     def _parts(self, state: State, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        white = (features - state["mean"]) @ state["matrix"]
-        return {"normal": white.square().mean(1).sqrt(), "seen": white @ state["direction"]}
+        white = matmul(features - state["mean"], state["matrix"])
+        seen = matmul(white, state["direction"].unsqueeze(1)).squeeze(1)
+        return {"normal": white.square().mean(1).sqrt(), "seen": seen}

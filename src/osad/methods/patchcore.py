@@ -9,6 +9,7 @@ from osad.lazy import lazy
 from osad.learn.heads import positions
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.loop import batched
+from osad.learn.products import distances, matmul
 from osad.learn.ranges import check_ranges
 from osad.learn.sampling import sample_positions
 from osad.methods.registry import SETTINGS, method
@@ -74,7 +75,7 @@ class PatchCore:
             self.projection,
             generator=torch_generator(data.key, "projection"),
         ).to(candidates)
-        kept = greedy_coreset(candidates @ projection, min(self.coreset, len(candidates)))
+        kept = greedy_coreset(matmul(candidates, projection), min(self.coreset, len(candidates)))
         return {"bank": candidates[kept]}
 
     def score(self, state: State, images: ImageSet) -> Scores:
@@ -84,15 +85,14 @@ class PatchCore:
         totals = []
         for part in batched(len(images)):
             patches = self._patches(images, part)
-            distances = torch.cdist(patches.flatten(0, 1), bank)
-            nearest, which = distances.min(1)
+            nearest, which = distances(patches.flatten(0, 1), bank).min(1)
             nearest = nearest.view(len(patches), -1)
             worst_score, worst = nearest.max(1)
             rows = torch.arange(len(patches), device=bank.device)
             patch = patches[rows, worst]
             anchor = which.view(len(patches), -1)[rows, worst]
             # Eq. 7: a patch whose nearest bank entry is itself isolated counts less.
-            support = torch.cdist(bank[anchor], bank).topk(n_neighbours, largest=False).indices
+            support = distances(bank[anchor], bank).topk(n_neighbours, largest=False).indices
             around = (patch.unsqueeze(1) - bank[support]).norm(dim=2)
             weight = 1 - 1 / (around - worst_score.unsqueeze(1)).exp().sum(1)
             totals.append(weight * worst_score)
@@ -136,6 +136,7 @@ def greedy_coreset(vectors: torch.Tensor, count: int) -> torch.Tensor:
     for number in range(count):
         index = nearest.argmax()
         chosen[number] = index
-        distance = squares - 2 * (vectors @ vectors[index]) + squares[index]
+        product = matmul(vectors, vectors[index].unsqueeze(1)).squeeze(1)
+        distance = squares - 2 * product + squares[index]
         nearest = distance if number == 0 else torch.minimum(nearest, distance)
     return chosen

@@ -19,6 +19,8 @@ from osad.errors import ConfigError
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 
 PACKS = ("pixels", "plain", "rotated", "pseudo")
+TEST_PACKS = ("pixels", "plain")
+"""Packs that hold every image; the others hold views of training images."""
 SETTINGS = ("general", "hard", "normal")
 HELPERS = {"registry"}
 
@@ -67,6 +69,11 @@ class MethodSpec:
     def uses_backbone(self) -> bool:
         """Whether the method reads features of a network."""
         return any(pack != "pixels" for pack in self.packs)
+
+    @property
+    def test_packs(self) -> tuple[str, ...]:
+        """The packs that scoring reads: those that hold test images."""
+        return tuple(pack for pack in self.packs if pack in TEST_PACKS)
 
     def resolve(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return all hyper-parameters: defaults, then ``values``, then the variant's own.

@@ -51,7 +51,8 @@ def variables() -> dict[str, str]:
 
     - MALLOC_*: glibc keeps freed memory instead of returning it to the system after each
       operation, which doubles the speed of large tensors. Other C libraries ignore them.
-    - MKL_CBWR: one code path of MKL, so that processors of other vendors give the same bits.
+    - ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA, OPENBLAS_CORETYPE, MKL_CBWR: kernels for AVX2 and
+      no newer instructions, so that processors of all vendors and ages give the same bits.
     - *_NUM_THREADS: one thread; cells run side by side instead, and the number of cores never
       reaches the bytes.
     - CUBLAS_WORKSPACE_CONFIG: makes cuBLAS deterministic; torch demands it.
@@ -59,12 +60,15 @@ def variables() -> dict[str, str]:
     - PYTHONUTF8: texts and file names are UTF-8 whatever the locale is.
     """
     return {
+        "ATEN_CPU_CAPABILITY": "avx2",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "8589934592",
         "MKL_CBWR": "AVX2",
         "MKL_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
         "PYTHONUTF8": "1",

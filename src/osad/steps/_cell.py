@@ -56,8 +56,12 @@ def cell_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def open_job(options: argparse.Namespace) -> CellJob:
+def open_job(options: argparse.Namespace, *, training: bool) -> CellJob:
     """Read what the options name and make the process deterministic.
+
+    Args:
+        options: see `cell_parser`.
+        training: whether the step is ``train``, which reads more packs than ``score``.
 
     Raises:
         ConfigError: the cell, the method or a hyper-parameter is wrong.
@@ -68,9 +72,9 @@ def open_job(options: argparse.Namespace) -> CellJob:
     hyper = parse_hyper(options.hyper, spec)
     device = select_device(options.gpu)
     make_deterministic()
-    return CellJob(
-        cell, spec, hyper, device, read_split(options.split), open_packs(options.packs, spec)
-    )
+    rows = read_split(options.split)
+    packs = open_packs(options.packs, spec, training=training)
+    return CellJob(cell, spec, hyper, device, rows, packs)
 
 
 def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:

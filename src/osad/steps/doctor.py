@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from osad import __version__
 from osad.files import write_json
 from osad.lazy import lazy
+from osad.learn.products import gram
 from osad.runtime.device import make_deterministic, select_device, visible_gpus
 from osad.runtime.environment import variables
 from osad.seeds import torch_generator
@@ -71,11 +72,11 @@ def trial(device: torch.device) -> dict[str, str]:
     convolved: torch.Tensor = layer(images)
     features = convolved.flatten(1)
     optimiser = torch.optim.Adam(layer.parameters(), lr=1e-3)
-    (features @ features.T).logsumexp(dim=1).mean().backward()
+    gram(features).logsumexp(dim=1).mean().backward()
     optimiser.step()
     return {
         "convolution": digest(convolved),
-        "product": digest(features @ features.T),
+        "product": digest(gram(features)),
         "trained": digest(layer.weight),
         "global_generator": digest(torch.rand(16)),
     }

@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> list[Path]:
     parser = cell_parser("osad score", __doc__)
     parser.add_argument("--checkpoint", required=True, type=Path)
     options = parser.parse_args(argv)
-    job = open_job(options)
+    job = open_job(options, training=False)
     check_checkpoint(read_metadata(options.checkpoint), job.cell, job.hyper, options.checkpoint)
     tensors = read_tensors(options.checkpoint)
     state = {name: value.to(job.device) for name, value in tensors.items()}

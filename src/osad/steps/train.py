@@ -26,7 +26,7 @@ def check_finite(state: State, cell: str) -> None:
 def main(argv: Sequence[str]) -> list[Path]:
     """Run the step; options are those of the rule ``train``."""
     options = cell_parser("osad train", __doc__).parse_args(argv)
-    job = open_job(options)
+    job = open_job(options, training=True)
     normal, anomaly = (
         image_set(of_role(job.rows, role), job.packs, job.device, training=True)
         for role in ("train_normal", "train_anomaly")

@@ -1,0 +1,170 @@
+"""Everything that a number was made of, from the table down to the images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from osad.audit import git, graph, ledger
+from osad.audit.graph import Target
+from osad.audit.ledger import Entry, Ledger
+from osad.cells import Cell
+from osad.errors import OsadError
+from osad.files import read_csv, read_json
+
+ROLES = ("train_normal", "train_anomaly", "test", "unused")
+"""Roles of images; ``unused`` are in the manifest (and in the features) but not in the split."""
+
+
+def explain(root: Path, known: Ledger, target: Target) -> dict[str, Any]:
+    """Return all inputs of a cell as one tree of plain values.
+
+    Args:
+        root: the project's folder, which is the current one.
+        known: the ledger.
+        target: one run or a mean over seeds.
+
+    Returns:
+        ``cell``, ``number`` (as in the tables), ``runs`` (one for each seed, see `_run`),
+        ``artefacts`` (lines of the ledger in the pipeline's order), ``code``, ``sources``,
+        ``environment``, ``git``, ``dvc`` and ``missing`` (what could not be said, and why).
+    """
+    missing: list[str] = []
+    runs = [_run(known, cell, missing) for cell in target.cells]
+    folder = graph.results_folder(known)
+    tables = [f"{folder}/tables/cells.csv", f"{folder}/tables/summary.csv"]
+    ends = [graph.artefact(known, "metrics", cell) for cell in target.cells]
+    entries = graph.upstream(known, ends)
+    for path in tables:
+        if path not in known.entries:
+            missing.append(f"{path}: is not in the ledger")
+    _look_for_gaps(entries, known, missing)
+    return {
+        "cell": target.name,
+        "number": _number(target, folder, missing),
+        "runs": runs,
+        "artefacts": [asdict(entry) | {"on_disk": Path(entry.path).is_file()} for entry in entries],
+        "tables": [_table(known.entries[path]) for path in tables if path in known.entries],
+        "images": _images(known, target, missing),
+        "code": graph.modules(entries),
+        "sources": graph.sources(entries, known),
+        "environment": _environment(entries),
+        "git": _git(root, known, target, missing),
+        "dvc": _dvc(root, folder, missing),
+        "missing": missing,
+    }
+
+
+def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
+    """Return the files and numbers of one run."""
+    path = graph.artefact(known, "metrics", cell)
+    metrics: dict[str, Any] = {}
+    try:
+        metrics = read_json(path)
+    except OsadError as error:
+        missing.append(f"{error} (dvc pull)")
+    return {
+        "cell": str(cell),
+        "seed": cell.seed,
+        "metrics": metrics,
+        "params": known.entries[path].params
+        | _params(known, graph.artefact(known, "checkpoints", cell)),
+        "split": graph.split_path(known, cell),
+        "checkpoint": graph.artefact(known, "checkpoints", cell),
+        "scores": graph.artefact(known, "scores", cell),
+    }
+
+
+def _params(known: Ledger, path: str) -> dict[str, Any]:
+    return known.entries[path].params if path in known.entries else {}
+
+
+def _number(target: Target, folder: str, missing: list[str]) -> dict[str, Any]:
+    """Return the row of ``cells.csv`` or ``summary.csv`` that prints the cell."""
+    path = Path(folder) / "tables" / ("summary.csv" if target.mean else "cells.csv")
+    try:
+        rows = read_csv(path, ["cell"])
+    except OsadError as error:
+        missing.append(str(error))
+        return {}
+    for number, row in enumerate(rows, start=2):
+        if row["cell"] == target.name:
+            return {"table": str(path), "line": number, **row}
+    missing.append(f"{path}: has no row {target.name}")
+    return {}
+
+
+def _table(entry: Entry) -> dict[str, Any]:
+    """Return the line of a table without its hundreds of inputs."""
+    return {"path": entry.path, "sha256": entry.sha256, "inputs": len(entry.inputs)}
+
+
+def _images(known: Ledger, target: Target, missing: list[str]) -> dict[str, Any]:
+    """Return path and digest of every image by role; for a mean, by seed and role."""
+    found: dict[str, Any] = {}
+    for cell in target.cells:
+        try:
+            rows = read_csv(graph.manifest(cell), ["path", "sha256"])
+        except OsadError as error:
+            missing.append(str(error))
+            rows = []
+        images = {row["path"]: row["sha256"] for row in rows}
+        roles: dict[str, dict[str, str]] = {role: {} for role in ROLES}
+        path = graph.split_path(known, cell)
+        try:
+            for row in read_csv(path, ["path", "sha256", "role"]):
+                roles[row["role"]][row["path"]] = row["sha256"]
+                images.pop(row["path"], None)
+        except OsadError as error:
+            missing.append(f"{error} (dvc pull); roles of images are not known")
+        roles["unused"] = images
+        found[f"s{cell.seed}"] = roles
+    return found
+
+
+def _look_for_gaps(entries: list[Entry], known: Ledger, missing: list[str]) -> None:
+    """Say which inputs have neither a line nor a file."""
+    for entry in entries:
+        for path in entry.inputs:
+            if path not in known.entries and not Path(path).is_file():
+                missing.append(f"{path}: input of {entry.path} is neither in the ledger nor there")
+
+
+def _environment(entries: list[Entry]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for entry in entries:
+        for name, value in entry.env.items():
+            found.setdefault(name, [])
+            if value not in found[name]:
+                found[name].append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _git(root: Path, known: Ledger, target: Target, missing: list[str]) -> dict[str, Any]:
+    if not git.is_repository(root):
+        missing.append("git: this folder is no repository with a commit")
+        return {}
+    where = str(ledger.folder(graph.results_folder(known)))
+    origins = {}
+    for cell in target.cells:
+        entry = known.entries[graph.artefact(known, "metrics", cell)]
+        origins[str(cell)] = git.origin(root, entry.sha256, where) or "not committed yet"
+    return {"commit": git.head(root), "changes": git.changes(root), "introduced_by": origins}
+
+
+def _dvc(root: Path, folder: str, missing: list[str]) -> dict[str, str]:
+    """Return what ``dvc.lock`` pins, by output."""
+    import yaml
+
+    path = root / "dvc.lock"
+    if not path.is_file():
+        missing.append("dvc.lock: is missing; run `osad audit save`")
+        return {}
+    lock = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {
+        out["path"]: f"{out.get('hash', 'md5')}:{out.get(out.get('hash', 'md5'), '')}"
+        for stage in lock.get("stages", {}).values()
+        for out in stage.get("outs", [])
+        if out["path"].startswith(("data/", f"{folder}/"))
+    }

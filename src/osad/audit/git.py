@@ -1,0 +1,64 @@
+"""What git knows: the commit, changes since, and which commit brought a digest."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from osad.errors import ConfigError
+
+SOURCES = ("Snakefile", "params.yaml", "configs", "src", "workflow", "profiles", "requirements",
+           "data/published", "data/manifests", "dvc.yaml")  # fmt: skip
+"""What in git decides the numbers."""
+
+
+def run(root: Path, *arguments: str) -> str:
+    """Run git and return what it prints.
+
+    Raises:
+        ConfigError: git is not there or fails.
+    """
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise ConfigError(f"git cannot be run ({error.strerror}); install it") from error
+    if result.returncode:
+        raise ConfigError(f"git {arguments[0]}: {result.stderr.strip() or 'failed'}")
+    return result.stdout
+
+
+def is_repository(root: Path) -> bool:
+    """Tell whether a folder is the top of a git repository with a commit."""
+    try:
+        run(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    except ConfigError:
+        return False
+    return (root / ".git").exists()
+
+
+def head(root: Path) -> str:
+    """Return the commit that is checked out."""
+    return run(root, "rev-parse", "HEAD").strip()
+
+
+def changes(root: Path, paths: Sequence[str] = SOURCES) -> list[str]:
+    """Return the files below some paths that differ from the commit, new ones included, sorted."""
+    there = [path for path in paths if (root / path).exists() or _is_tracked(root, path)]
+    if not there:
+        return []
+    text = run(root, "status", "--porcelain", "-z", "--untracked-files=all", "--", *there)
+    return sorted({entry[3:] for entry in text.split("\0") if len(entry) > 3 and entry[2] == " "})
+
+
+def _is_tracked(root: Path, path: str) -> bool:
+    return bool(run(root, "ls-files", "--", path))
+
+
+def origin(root: Path, text: str, where: str) -> str:
+    """Return the commit that first brought a text into a file, with date and subject, or empty."""
+    found = run(root, "log", "--reverse", f"-S{text}", "--format=%h %cs %s", "--", where)
+    lines = found.splitlines()
+    return lines[0] if lines else ""

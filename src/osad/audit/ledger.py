@@ -1,0 +1,199 @@
+"""The ledger: one line for each output, which says what it was made of.
+
+``provenance/{dataset}.jsonl`` holds the lines of a data set, ``_shared.jsonl`` those of the
+weights and the tables, ``templates.json`` the rules' shell commands by digest, and ``SHA256SUMS``
+the digests of these files, so that a damaged line is noticed. Nothing in them depends on time,
+place or number of cores: a complete rebuild writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from osad.errors import CheckError, DataError
+from osad.files import read_json, sha256_bytes, sha256_file, write_json, write_text
+
+SHARED = "_shared"
+"""Name of the shard of no data set; data sets' names do not begin with an underscore."""
+TEMPLATES = "templates.json"
+SUMS = "SHA256SUMS"
+RULE_KEY = "rule"
+"""Key of the digest of the rule's shell command among the digests of the code."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: how one output was made.
+
+    Attributes:
+        path: of the output, relative to the project.
+        sha256: its digest.
+        size: bytes.
+        rule: the Snakemake rule.
+        command: what was run, without what does not reach the bytes (threads, logs).
+        params: resolved parameters by name.
+        inputs: digest of each input by path.
+        code: digest of each module of the source closure by name, and of the rule's command.
+        env: ``lock`` (digest of the lock file), ``python``, ``torch`` and ``device``; empty for
+            what does not depend on them.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    rule: str
+    command: str
+    params: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+
+    def modules(self) -> dict[str, str]:
+        """Return the digests of the modules only."""
+        return {name: digest for name, digest in self.code.items() if name != RULE_KEY}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All lines, and the shell commands of the rules by digest."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    templates: dict[str, str] = field(default_factory=dict)
+
+
+def folder(results: str) -> Path:
+    """Return where the ledger of a folder of results is; that of ``results`` is in git."""
+    return Path("provenance") if results == "results" else Path(results) / "provenance"
+
+
+def shard(path: str) -> str:
+    """Return the name of the shard that an output belongs to.
+
+    Example:
+        >>> shard("results/scores/elpv/all/general-m10/dra/s0.csv"), shard("data/weights/w.pth")
+        ('elpv', '_shared')
+    """
+    parts = Path(path).with_suffix("").parts
+    if parts[:2] in (("data", "raw"), ("data", "manifests")):
+        return parts[2]
+    kinds = ("splits", "features", "checkpoints", "scores", "metrics")
+    after = [part for kind, part in itertools.pairwise(parts) if kind in kinds]
+    return after[0] if after else SHARED
+
+
+def line(entry: Entry) -> str:
+    """Return an entry as one line of JSON with sorted keys."""
+    return json.dumps(asdict(entry), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def write(where: Path, ledger: Ledger) -> bool:
+    """Write a ledger and delete shards that nothing belongs to any more.
+
+    Returns:
+        whether any file changed.
+    """
+    shards: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(ledger.entries, key=str.encode):
+        shards[shard(path)].append(line(ledger.entries[path]) + "\n")
+    before = sums(where)
+    for name, lines in shards.items():
+        write_text(where / f"{name}.jsonl", "".join(lines))
+    for file in where.glob("*.jsonl"):
+        if file.stem not in shards:
+            file.unlink()
+    used = {entry.code[RULE_KEY] for entry in ledger.entries.values()}
+    templates = {digest: ledger.templates[digest] for digest in used}
+    write_json(where / TEMPLATES, templates)
+    after = sums(where)
+    text = "".join(f"{digest}  {name}\n" for name, digest in after.items())
+    write_text(where / SUMS, text)
+    return before != after
+
+
+def sums(where: Path) -> dict[str, str]:
+    """Return the digests of the files of a ledger by name, sorted."""
+    return {path.name: sha256_file(path) for path in _files(where)}
+
+
+def _files(where: Path) -> list[Path]:
+    return sorted([*where.glob("*.jsonl"), *where.glob(TEMPLATES)])
+
+
+def read(where: Path) -> Ledger:
+    """Read a ledger; an absent one is empty.
+
+    Raises:
+        DataError: a line is damaged.
+    """
+    entries: dict[str, Entry] = {}
+    for path in sorted(where.glob("*.jsonl")):
+        for entry in _entries(path):
+            if entry.path in entries:
+                raise DataError(f"{path}: {entry.path} is there twice; {_remedy(path)}")
+            entries[entry.path] = entry
+    templates = where / TEMPLATES
+    return Ledger(entries, read_json(templates) if templates.is_file() else {})
+
+
+def _entries(path: Path) -> Iterable[Entry]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); {_remedy(path)}") from error
+    for number, text in enumerate(lines, start=1):
+        try:
+            yield _entry(json.loads(text))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{path}, line {number}: is not a line of a ledger ({error}); {_remedy(path)}"
+            ) from error
+
+
+def _entry(value: Mapping[str, Any]) -> Entry:
+    entry = Entry(**value)
+    if not isinstance(entry.path, str) or RULE_KEY not in entry.code:
+        raise ValueError("path or code is wrong")
+    return entry
+
+
+def _remedy(path: Path) -> str:
+    return f"restore it with `git checkout {path}`"
+
+
+def check_sums(where: Path) -> list[str]:
+    """Return one message for each file of a ledger that is not as it was written.
+
+    The message begins with the file's path.
+
+    Raises:
+        CheckError: there is no ledger.
+    """
+    listing = where / SUMS
+    if not listing.is_file():
+        raise CheckError(f"{listing}: is missing; run `osad audit record` after a complete run")
+    found, messages = sums(where), []
+    stated: dict[str, str] = {}
+    for text in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = text.partition("  ")
+        stated[name] = digest
+    for name in sorted(found.keys() | stated.keys()):
+        if name not in stated or name not in found:
+            where_missing = SUMS if name in found else where
+            messages.append(f"{where / name}: is not in {where_missing}; {_remedy(where / name)}")
+        elif found[name] != stated[name]:
+            messages.append(
+                f"{where / name}: differs from what {SUMS} states (sha256 {found[name][:12]}..., "
+                f"stated {stated[name][:12]}...); {_remedy(where)}"
+            )
+    return messages
+
+
+def digest_text(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return sha256_bytes(text.encode())

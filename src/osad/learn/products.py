@@ -1,0 +1,113 @@
+"""Matrix products whose bits do not depend on who made the processor.
+
+torch computes products on the processor by MKL, which chooses its kernels by vendor and leaves
+reproducible ones (MKL_CBWR) to one vendor. NumPy's OpenBLAS, told which kernels to use
+(OPENBLAS_CORETYPE, see `osad.runtime.environment`), gives the same bits on every processor that
+has them, at the same speed. On a GPU torch computes.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from osad.lazy import lazy
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+else:
+    torch = lazy("torch")
+    F = lazy("torch.nn.functional")
+
+
+def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Multiply vectors by a matrix, differentiable in both.
+
+    Args:
+        a: (..., k).
+        b: (k, n), of the same type and on the same device.
+
+    Returns:
+        (..., n).
+    """
+    result: torch.Tensor = _classes()[0].apply(a.reshape(-1, a.shape[-1]), b)
+    return result.reshape(*a.shape[:-1], b.shape[1])
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Apply an affine map to the last axis: (..., k) by weight (n, k) and bias (n,)."""
+    return matmul(x, weight.T) + bias
+
+
+def gram(x: torch.Tensor) -> torch.Tensor:
+    """Compute all inner products of vectors, differentiable: (n, d) -> (n, n)."""
+    result: torch.Tensor = _classes()[1].apply(x)
+    return result
+
+
+def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return eigenvalues (d,), ascending, and eigenvectors (d, d) of a symmetric matrix."""
+    if matrix.device.type != "cpu":
+        values, vectors = torch.linalg.eigh(matrix)
+        return values, vectors
+    found = np.linalg.eigh(matrix.detach().numpy())
+    return torch.from_numpy(found.eigenvalues), torch.from_numpy(found.eigenvectors)
+
+
+def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Compute Euclidean distances between vectors (n, d) and (m, d): (n, m), without gradient."""
+    squares = a.square().sum(1).unsqueeze(1) + b.square().sum(1)
+    return (squares - 2 * matmul(a, b.T)).clamp_min(0).sqrt()
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Multiply two matrices without recording it for a gradient."""
+    if a.device.type != "cpu":
+        return a @ b
+    # NumPy hands transposed arrays to BLAS as they are, but copies those with other strides.
+    return torch.from_numpy(np.matmul(_array(a), _array(b)))
+
+
+def _array(matrix: torch.Tensor) -> Any:
+    dense = matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
+    return dense.detach().numpy()
+
+
+@functools.cache
+def _classes() -> tuple[Any, Any]:
+    """Return the differentiable operations; made late, because torch is imported late."""
+
+    class Matmul(torch.autograd.Function):
+        """The product of two matrices."""
+
+        @staticmethod
+        def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(a, b)
+            return _product(a, b)
+
+        @staticmethod
+        def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+            a, b = ctx.saved_tensors
+            to_a, to_b = ctx.needs_input_grad
+            return (
+                _product(grads[0], b.T) if to_a else None,
+                _product(a.T, grads[0]) if to_b else None,
+            )
+
+    class Gram(torch.autograd.Function):
+        """The products of a matrix's rows, with one product for the gradient instead of two."""
+
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x)
+            return _product(x, x.T)
+
+        @staticmethod
+        def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+            (x,) = ctx.saved_tensors
+            return _product(grads[0] + grads[0].T, x)
+
+    return Matmul, Gram

@@ -1,0 +1,227 @@
+"""From a clone to a complete project: pull, adopt, and what a change then makes run."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from expected import FEATURE_JOBS, NOTHING, SPLITS, Plan, append, edit_manifest, of_cells, plan
+from projects import METHODS, PARAMS, PROTOCOLS, SEEDS, Project, cells, jobs_of, params
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+IDENTITY = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid")
+ONE = "tiny/all/general-m1/dra/s1"
+
+
+def audit(project: Project, *arguments: str) -> str:
+    """Run ``osad audit`` in a project and return what it prints."""
+    return project.run(sys.executable, "-m", "osad.cli", "audit", *arguments).check().output
+
+
+def publish(project: Project, remote: str) -> None:
+    """Save, commit and push a finished project, as a user does."""
+    project.run("git", "init", "--quiet").check()
+    project.run("dvc", "remote", "add", "--default", "store", remote).check()
+    audit(project, "save")
+    project.run("git", "add", "--all").check()
+    project.run("git", *IDENTITY, "commit", "--quiet", "--message", "A run").check()
+    project.run("dvc", "push").check()
+
+
+@pytest.fixture(scope="module")
+def published(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A finished project, committed, with its data in a remote folder; not to be changed."""
+    root = tmp_path_factory.mktemp("published")
+    project = finished.copy(root / "project")
+    publish(project, str(root / "store"))
+    yield project
+    shutil.rmtree(root)
+
+
+def clone(project: Project, root: Path) -> Project:
+    """Clone a project as git gives it."""
+    project.run("git", "clone", "--quiet", str(project.root), str(root)).check()
+    return Project(root)
+
+
+@pytest.fixture(scope="module", params=["copy", "hardlink", "symlink"])
+def pulled(
+    request: pytest.FixtureRequest, published: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A clone whose data DVC has linked in each of the ways it can; tests put back all changes."""
+    root = tmp_path_factory.mktemp(request.param)
+    project = clone(published, root / "project")
+    project.run("dvc", "config", "--local", "cache.type", request.param).check()
+    project.run("dvc", "pull").check()
+    link = project.root / f"results/checkpoints/{ONE}.safetensors"
+    assert link.is_symlink() == (request.param == "symlink")
+    assert (link.stat().st_nlink > 1) == (request.param == "hardlink")
+    yield project
+    shutil.rmtree(root)
+
+
+def test_a_pulled_clone_has_nothing_to_do(pulled: Project) -> None:
+    output = pulled.run("snakemake", "--dry-run").check().output
+    assert "Nothing to be done" in output
+    assert "outputs that are what the ledger says" in output
+    # The second start has nothing to adopt any more.
+    assert "adopted" not in pulled.run("snakemake", "--dry-run").check().output
+    assert "up to date" in pulled.run("dvc", "status").check().output
+    assert pulled.run("git", "status", "--porcelain").check().output == ""
+    assert "nothing new" in audit(pulled, "record")
+    assert audit(pulled, "verify", "--all").startswith("verified everything in the ledger")
+
+
+def parameter(project: Project) -> Plan:
+    """Change one hyper-parameter."""
+    changed = copy.deepcopy(PARAMS)
+    changed["methods"]["dpdl"]["margin"] = 0.2
+    project.write_params(changed)
+    return plan(of_cells(cells(methods=["dpdl"])))
+
+
+def source(project: Project) -> Plan:
+    """Change one source file."""
+    append(project.root / "src/osad/methods/devnet.py", "# edited\n")
+    return plan(of_cells(cells(methods=["devnet"])))
+
+
+def manifest(project: Project) -> Plan:
+    """Change one line of the manifest."""
+    edit_manifest(project)
+    return plan(FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells()))
+
+
+def seed(project: Project) -> Plan:
+    """Add a seed."""
+    project.write_params(params(seeds=[*SEEDS, 2]))
+    new = {f"tiny/all/{protocol}/s2" for protocol in PROTOCOLS}
+    return plan(jobs_of("split", of=new) | of_cells(cells(seeds=[2])))
+
+
+def method(project: Project) -> Plan:
+    """Add a method."""
+    project.write_params(params(methods=[*METHODS, "dpdl.no_dfl"]))
+    return plan(of_cells(cells(methods=["dpdl.no_dfl"])))
+
+
+def deleted(path: str, jobs: set[str]) -> Callable[[Project], Plan]:
+    """Delete one artefact."""
+
+    def delete(project: Project) -> Plan:
+        (project.root / path).unlink()
+        return plan(jobs)
+
+    delete.__name__ = path.split("/")[1]
+    return delete
+
+
+SPLIT = "tiny/all/hard-dent-m1/s1"
+CHANGES = [
+    parameter, source, manifest, seed, method,
+    deleted("results/tables/hard.tex", {"tables"}),
+    deleted(f"results/metrics/{ONE}.json", of_cells({ONE}, first="metrics")),
+    deleted(f"results/scores/{ONE}.csv", of_cells({ONE}, first="score")),
+    deleted(f"results/checkpoints/{ONE}.safetensors", of_cells({ONE})),
+    deleted(
+        f"results/splits/{SPLIT}.csv",
+        {f"split {SPLIT}"} | of_cells(cells(protocols=["hard-dent-m1"], seeds=[1])),
+    ),
+    deleted(
+        "results/features/tiny/all/pixels.safetensors",
+        {"pixel statistics tiny/all"} | of_cells(cells(methods=["mean_intensity"])),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_change_in_a_clone_runs_exactly_what_depends_on_it(
+    pulled: Project, change: Callable[[Project], Plan]
+) -> None:
+    assert pulled.dry_run() == NOTHING
+    try:
+        wanted = change(pulled)
+        assert pulled.dry_run() == wanted
+    finally:
+        pulled.run("git", "checkout", "--quiet", "--", ".").check()
+        pulled.run("dvc", "checkout", "--quiet").check()
+    assert pulled.dry_run() == NOTHING
+
+
+def test_what_differs_is_made_again_and_nothing_is_lost(published: Project, tmp_path: Path) -> None:
+    project = clone(published, tmp_path / "project")
+    project.run("dvc", "pull").check()
+    path = f"results/scores/{ONE}.csv"
+    file = project.root / path
+    right = file.read_bytes()
+    file.unlink()  # Not through a link into the cache.
+    file.write_bytes(right.replace(b"0.", b"1.", 1))
+    os.utime(file, (0, 0))
+    # What differs, and what says that it was made from it, is checked against the ledger.
+    outcome = project.run(sys.executable, "-m", "osad.cli", "audit", "adopt")
+    assert outcome.code == 1
+    outcome.refused(f"{path}: differs from the ledger; moved to .osad/removed/{path}")
+    assert (project.root / ".osad/removed" / path).read_bytes() != right
+    assert not file.exists()
+    before = {name: digest for name, digest in published.outputs().items()}
+    project.snakemake().check()
+    assert project.outputs() == before
+    assert "up to date" in project.run("dvc", "status").check().output
+
+
+def test_a_damaged_ledger_is_not_adopted_from(published: Project, tmp_path: Path) -> None:
+    project = clone(published, tmp_path / "project")
+    project.run("dvc", "pull").check()
+    path = project.root / "provenance/tiny.jsonl"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"rule":"split"', '"rule":"spilt"', 1), encoding="utf-8")
+    project.run("snakemake", "--dry-run").refused(
+        "provenance/tiny.jsonl: differs from what SHA256SUMS states", "git checkout"
+    )
+
+
+def test_another_snakemake_is_refused(published: Project, tmp_path: Path) -> None:
+    project = clone(published, tmp_path / "project")
+    text = "import snakemake.persistence\nsnakemake.persistence.RECORD_FORMAT_VERSION = 7\n"
+    (tmp_path / "sitecustomize.py").write_text(text, encoding="utf-8")
+    search = os.pathsep.join([str(tmp_path), str(project.root / "src")])
+    outcome = project.run(sys.executable, "-m", "osad.cli", "audit", "adopt", PYTHONPATH=search)
+    assert outcome.code == 1
+    outcome.refused("records in format 7, known here is format 6")
+
+
+def test_a_clone_without_data_makes_the_same_again(published: Project, tmp_path: Path) -> None:
+    """What a reviewer does who trusts nothing: everything anew, then compare with git."""
+    project = clone(published, tmp_path / "project")
+    project.snakemake(cores=2).check()
+    assert project.outputs() == published.outputs()
+    assert project.run("git", "status", "--porcelain").check().output == ""
+    audit(project, "save")
+    assert project.run("git", "status", "--porcelain").check().output == ""
+    output = project.run("dvc", "repro").check().output
+    assert output.count("didn't change, skipping") == 4
+
+
+def test_git_tells_which_commit_changed_a_number(published: Project, tmp_path: Path) -> None:
+    project = clone(published, tmp_path / "project")
+    project.run("dvc", "pull").check()
+    changed = copy.deepcopy(PARAMS)
+    changed["methods"]["patchcore"]["coreset"] = 15
+    project.write_params(changed)
+    project.snakemake().check()
+    audit(project, "save")
+    project.run("git", "add", "--all").check()
+    project.run("git", *IDENTITY, "commit", "--quiet", "--message", "Fewer patches").check()
+    told = audit(project, "explain", "tiny/all/general-m1/patchcore/s0", "--depth", "1")
+    assert "Fewer patches" in told
+    told = audit(project, "explain", "tiny/all/general-m1/dra/s0", "--depth", "1")
+    assert "A run" in told
+    difference = project.run("dvc", "metrics", "diff", "HEAD~1").check().output
+    assert "patchcore" in difference
+    assert "dra" not in difference
