@@ -33,7 +33,7 @@ smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 	snakemake --cores 2 --resources gpu=1 --configfile configs/smoke.yaml
 
 test: $(VENV)/.test lint ## run linters, type checks and all tests
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 test-fast: $(VENV)/.test ## run the tests that take seconds
 	pytest -m "not slow and not workflow"

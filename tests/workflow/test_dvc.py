@@ -67,3 +67,26 @@ def test_a_changed_parameter_reruns_only_its_cells(committed: Project) -> None:
     assert len(trained) == 14
     assert all("/patchcore/" in cell for cell in trained)
     assert "up to date" in committed.run("dvc", "status").check().output
+
+
+def test_an_experiment_computes_only_its_cells_and_is_compared(committed: Project) -> None:
+    """A changed hyper-parameter as a DVC experiment: set, run, shown beside the commit."""
+    before = committed.outputs()
+    experiment = ("dvc", "exp", "run", "--name", "larger", "--set-param", "methods.dra.batch=9")
+    output = committed.run(*experiment).check().output
+    trained = {line.split(": train ")[1] for line in output.splitlines() if ": train " in line}
+    assert len(trained) == 12
+    assert all("/dra/" in cell for cell in trained)
+    after = committed.outputs()
+    changed = {path for path in before if before[path] != after[path]}
+    kinds = ("checkpoints", "scores", "metrics")
+    assert all("/dra/" in path for path in changed if path.split("/")[1] in kinds)
+    assert "provenance/tiny.jsonl" in changed
+    shown = json.loads(committed.run("dvc", "exp", "show", "--json").check().output)
+    rates = {}
+    for experiment_shown in shown[1]["experiments"] or []:
+        data = experiment_shown["revs"][0]["data"]
+        rates["experiment"] = data["params"]["params.yaml"]["data"]["methods"]["dra"]["batch"]
+    data = shown[1]["data"]
+    rates["commit"] = data["params"]["params.yaml"]["data"]["methods"]["dra"]["batch"]
+    assert rates == {"experiment": 9, "commit": 8}

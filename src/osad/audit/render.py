@@ -8,7 +8,6 @@ from typing import Any
 
 DEPTH = 4
 """Depth at which nothing is left out: 1 number, 2 files, 3 commands and code, 4 images."""
-HIDDEN = ("train_normal", "train_anomaly", "test", "unused")
 
 
 def text(explanation: Mapping[str, Any], depth: int = DEPTH) -> str:
@@ -111,9 +110,8 @@ def _images(explanation: Mapping[str, Any], *, every: bool) -> Iterator[str]:
     yield ""
     yield "IMAGES"
     for seed, roles in explanation["images"].items():
-        for role in HIDDEN:
-            images = roles[role]
-            note = ", in the features but not in the split" if role == "unused" else ""
+        for role, images in roles.items():
+            note = ", in the features but not in the split" if role == "unused" and images else ""
             yield f"  {seed} {role}: {len(images)}{note}"
             if every:
                 for path, digest in images.items():
