@@ -11,6 +11,7 @@ from pathlib import Path
 from osad.audit import actions
 from osad.errors import OsadError
 from osad.files import read_json
+from osad.plan import RUNS
 from osad.runtime.control import Server, start_server
 from osad.workflow import Workflow
 
@@ -86,10 +87,12 @@ class Handlers:
         return found
 
     def _partial_tables(self) -> None:
-        """Write the tables with what there is."""
+        """Write the tables with what there is; no record of a job vouches for them."""
         grid, folder = self.workflow.grid(), f"{self.workflow.params.results}/tables"
         cells = ["cells", "--partial", "--output", f"{folder}/cells.csv"]
         tables = ["tables", "--cells", f"{folder}/cells.csv", "--published", "data/published"]
+        for record in ("cells.csv.json", "tables.json"):
+            Path(RUNS, folder, record).unlink(missing_ok=True)
         for step in (cells, [*tables, "--output", folder]):
             command = [sys.executable, "-m", "osad.job", *step, "--grid", grid]
             if subprocess.run(command, check=False).returncode:
