@@ -17,7 +17,9 @@ include: "workflow/rules/split.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/share.smk"
 include: "workflow/rules/table.smk"
+include: "workflow/rules/figure.smk"
 
 
 # Every artefact is listed: Snakemake does not rebuild a missing file whose consumers look complete.
@@ -30,5 +32,6 @@ rule all:
         rules.train_all.input,
         rules.score_all.input,
         rules.tables.input,
+        rules.figures.input,
     message:
         "everything is there"

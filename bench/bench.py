@@ -2,6 +2,8 @@
 
     python bench/bench.py                # features, cells and overhead, some minutes
     python bench/bench.py --grid         # also the whole default grid, from nothing
+    python bench/bench.py --only cells --configfile configs/ablation.yaml
+    python bench/bench.py --only cells --methods dpdl mpfm
 
 Run it on an idle machine, from the project's root, after the data and features are there
 (``snakemake --cores 2 splits features``). Every figure is wall-clock time of this machine.
@@ -94,36 +96,72 @@ def extraction(workflow: Workflow, images: int) -> None:
     )
 
 
-def cells(workflow: Workflow) -> None:
-    """Print seconds and peak memory of training and scoring one cell of each method."""
+def cells(workflow: Workflow, methods: list[str]) -> None:
+    """Print seconds and peak memory of training and scoring one cell of each method.
+
+    The seconds of a method that learns from normals alone count once a seed, not in every
+    protocol; those of a method that starts from another's checkpoint leave that one's out.
+    """
     print("\nCells (one process each, imports included, on an otherwise idle machine)")
-    print(f"  {'method':<18}{'train s':>9}{'score s':>9}{'peak MB':>9}")
-    with tempfile.TemporaryDirectory() as folder:
-        for method in workflow.params.methods:
-            setting = registry.get(method).settings[0]
-            dataset = workflow.params.datasets[0]
-            shots = max(workflow.params.shots)
-            cell = Cell(dataset, "all", f"{setting}-m{shots}", method, workflow.params.seeds[0])
-            common = ["--cell", str(cell), "--split", workflow.split(cell)]
-            common += ["--hyper", workflow.hyper(method), "--packs", *workflow.packs(cell)]
-            checkpoint = f"{folder}/checkpoint.safetensors"
-            job = [sys.executable, __file__, "--peak-of"]
-            train = ["train", *common, "--output", checkpoint]
-            score = ["score", *common, "--checkpoint", checkpoint]
-            train_seconds, output = run([*job, *train], dict(os.environ))
-            peak = float(output.split()[-1])
-            score_seconds, output = run(
-                [*job, *score, "--output", f"{folder}/scores.csv"], dict(os.environ)
-            )
-            peak = max(peak, float(output.split()[-1]))
-            print(f"  {method:<18}{train_seconds:9.1f}{score_seconds:9.1f}{peak:9.0f}")
+    columns = ("train s", "score s", "cell s", "cpu s", "peak MB")
+    width = max(map(len, methods))
+    print(f"  {'method':<{width}}" + "".join(f"{column:>9}" for column in columns) + "  per")
+    for method in methods:
+        with tempfile.TemporaryDirectory() as folder:
+            numbers = cell_numbers(workflow, method, Path(folder))
+        once = registry.get(method).normal_only
+        print(
+            f"  {method:<{width}}" + "".join(f"{number:9.1f}" for number in numbers),
+            " seed" if once else " protocol and seed",
+        )
+
+
+def cell_numbers(workflow: Workflow, method: str, folder: Path) -> tuple[float, ...]:
+    """Train and score one cell; return seconds of both, their sum, CPU seconds, and peak MB."""
+    cell = a_cell(workflow, method)
+    common = ["--cell", str(cell), "--split", workflow.split(cell)]
+    common += ["--hyper", workflow.hyper(method)]
+    checkpoint, base = folder / "checkpoint.safetensors", registry.get(method).base
+    train = ["train", *common, "--packs", *workflow.packs(cell), "--output", str(checkpoint)]
+    if base:
+        if base not in workflow.params.hyper:
+            sys.exit(f"{method} starts from {base}: add it to grid.methods")
+        cell_numbers(workflow, base, folder)
+        start = checkpoint.rename(folder / "base.safetensors")
+        train += ["--base", str(start)]
+    score = ["score", *common, "--packs", *workflow.test_packs(cell)]
+    score += ["--checkpoint", str(checkpoint), "--output", str(folder / "scores.csv")]
+    if workflow.maps(cell):
+        score += ["--maps", str(folder / "maps.safetensors")]
+    seconds, cpu, peaks = [], 0.0, []
+    for job in (train, score):
+        wall, output = run([sys.executable, __file__, "--peak-of", *job], dict(os.environ))
+        used, peak = map(float, output.split()[-2:])
+        seconds.append(wall)
+        cpu += used
+        peaks.append(peak)
+    return (*seconds, sum(seconds), cpu, max(peaks))
+
+
+def a_cell(workflow: Workflow, method: str) -> Cell:
+    """Return the cell of a method that is measured: most shots, first seed."""
+    spec, params = registry.get(method), workflow.params
+    setting = next((name for name in params.settings if name in spec.settings), spec.settings[0])
+    name = f"{setting}-m{max(params.shots)}"
+    if spec.normal_only or setting == "normal":
+        name = "normal-m0"
+    elif setting == "hard":
+        name = next(one.protocol for one in workflow.cells() if one.protocol.startswith("hard-"))
+    dataset, category = workflow.categories()[0]
+    return Cell(dataset, category, name, method, params.seeds[0])
 
 
 def peak_of(arguments: list[str]) -> None:
-    """Run one job without the fork server and print the peak memory of its process in MB."""
+    """Run one job without the fork server; print its CPU seconds and peak memory in MB."""
     environment = {**os.environ, "OSAD_SERVER": ""}
     subprocess.run([sys.executable, "-m", "osad.job", *arguments], env=environment, check=True)
-    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def copy_project(folder: Path) -> None:
@@ -191,9 +229,15 @@ def main() -> None:
     parser.add_argument("--only", choices=["features", "cells", "overhead", "grid"])
     parser.add_argument("--cores", type=int, default=8)
     parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--configfile", nargs="*", default=[], type=Path)
+    parser.add_argument("--methods", nargs="*", help="methods of the grid; all without it")
     options = parser.parse_args()
+    overrides = [path.resolve() for path in options.configfile]
     os.chdir(ROOT)
-    workflow = Workflow(config.load(ROOT), ROOT)
+    workflow = Workflow(config.load(ROOT, *overrides), ROOT)
+    methods = options.methods or list(workflow.params.methods)
+    if unknown := set(methods) - set(workflow.params.methods):
+        sys.exit(f"not in grid.methods: {', '.join(sorted(unknown))}")
     print(f"{os.cpu_count()} processors, Python {sys.version.split()[0]}")
     chosen = [options.only] if options.only else ["features", "cells", "overhead"]
     if options.grid:
@@ -201,7 +245,7 @@ def main() -> None:
     if "features" in chosen:
         extraction(workflow, options.images)
     if "cells" in chosen:
-        cells(workflow)
+        cells(workflow, methods)
     if "overhead" in chosen:
         overhead(options.cores)
     if "grid" in chosen:

@@ -36,6 +36,8 @@ def candidates(texts: list[str]) -> list[dict[str, Any]]:
 def evaluate(task: tuple[str, dict[str, Any], str, int, str, str]) -> dict[str, float]:
     """Return the AUROC by generator and the seconds of one fit."""
     method, values, protocol, seed, folder, holdout_path = task
+    from dataclasses import replace
+
     import torch
 
     from osad.features.packs import Pack, level_name
@@ -59,12 +61,15 @@ def evaluate(task: tuple[str, dict[str, Any], str, int, str, str]) -> dict[str, 
     held_out = [row for number, row in enumerate(normal) if number in held]
     files = [Path(folder) / f"{pack}.safetensors" for pack in spec.packs if pack != "pixels"]
     packs = open_packs(files, spec)
-    start = time.perf_counter()
     data = TrainingData(
         image_set(kept, packs, cpu, training=True),
         image_set(of_role(rows, "train_anomaly"), packs, cpu, training=True),
         f"selection/{protocol}/{method}/s{seed}",
     )
+    if spec.base:
+        base = registry.get(spec.base)
+        data = replace(data, base=base.build(base.resolve()).fit(data))
+    start = time.perf_counter()
     state = model.fit(data)
     seconds = time.perf_counter() - start
     negative = model.score(state, image_set(held_out, packs, cpu, training=False))

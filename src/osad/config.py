@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from osad.cells import Protocol
 from osad.data import registry as data_registry
 from osad.errors import ConfigError
+from osad.figures.request import FigureSpec, parse_figures
 from osad.methods import registry as method_registry
-from osad.methods.registry import suggestion
+from osad.methods.registry import MethodSpec, coerce, suggestion
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
+Changes = Mapping[str, tuple[Any, Any]]
+"""Pairs of a hyper-parameter's value and the one it stands against, by name."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,10 @@ class Params:
         removed: anomalies taken out of the general test set.
         features: what is cached of every image.
         hyper: resolved hyper-parameters by method.
+        changes: by method, its hyper-parameters that differ from those of the method that it is a
+            variant of, with both values: ``{"prototypes": (8, 32)}``.
+        cuts: by method, its hyper-parameters below a full budget, with the full values.
+        figures: figures to draw of the grid.
     """
 
     results: str
@@ -64,6 +72,9 @@ class Params:
     removed: int
     features: Features
     hyper: Mapping[str, Mapping[str, Any]]
+    changes: Mapping[str, Changes]
+    cuts: Mapping[str, Changes]
+    figures: tuple[FigureSpec, ...]
 
 
 def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
@@ -102,22 +113,21 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
     grid, features = config["grid"], config["features"]
     for name in grid["datasets"]:
         data_registry.get(name, config["datasets"].get(name))
-    hyper = {}
-    for name in grid["methods"]:
-        spec = method_registry.get(name)
-        base = config["methods"].get(name.split(".")[0], {})
-        inherited = {key: value for key, value in base.items() if key not in spec.overrides}
-        resolved = spec.resolve({**inherited, **config["methods"].get(name, {})})
-        spec.build(resolved)
+    declared = {
+        name: _declared(name, values) for name, values in config.get("variants", {}).items()
+    }
+    hyper = {name: _resolve(name, config["methods"], declared) for name in grid["methods"]}
+    for name in declared.keys() - hyper.keys():
+        _resolve(name, config["methods"], declared)
+    for name, resolved in hyper.items():
         for stride in resolved.get("strides", ()):
             if stride not in features["strides"]:
                 raise ConfigError(
                     f"params.yaml, methods.{name}.strides: stride {stride} is not cached; "
                     "add it to features.strides or choose another"
                 )
-        hyper[name] = resolved
     for name, values in config["methods"].items():
-        method_registry.get(name).resolve(values)
+        _spec(name, declared).resolve(values)
     too_many = [shots for shots in grid["shots"] if shots > config["protocol"]["removed"]]
     if too_many:
         raise ConfigError(
@@ -125,7 +135,7 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             f"({config['protocol']['removed']}); raise protocol.removed or lower the shots"
         )
     _check_features(features)
-    return Params(
+    params = Params(
         results=config["results"],
         datasets=tuple(grid["datasets"]),
         dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
@@ -143,7 +153,125 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             weights_file=features["weights_file"],
         ),
         hyper=hyper,
+        changes={
+            name: _changes(hyper[name], _resolve(name.split(".")[0], config["methods"], {}))
+            for name in grid["methods"]
+            if "." in name
+        },
+        cuts={name: _cuts(hyper[name], _spec(name, declared)) for name in grid["methods"]},
+        figures=(),
     )
+    figures = parse_figures(
+        config.get("figures", []),
+        where="params.yaml, figures",
+        methods=params.methods,
+        protocols=_protocol_names(params),
+    )
+    for figure in figures:
+        _check_points(figure, params)
+    return dataclasses.replace(params, figures=figures)
+
+
+def _check_points(figure: FigureSpec, params: Params) -> None:
+    """Check that the methods of a line figure have the values that they are drawn at.
+
+    Raises:
+        ConfigError: one has another value, or no such hyper-parameter.
+    """
+    if not figure.field:
+        return
+    for value, method in figure.points:
+        place = f"params.yaml, figures, {figure.name}"
+        hyper = params.hyper[method]
+        if figure.field not in hyper:
+            raise ConfigError(
+                f"{place}.parameter.field: {method} has no hyper-parameter {figure.field!r}"
+                + suggestion(figure.field, hyper)
+            )
+        if hyper[figure.field] != value:
+            raise ConfigError(
+                f"{place}.points: {method} has {figure.field} {hyper[figure.field]!r}, "
+                f"not {value:g}; correct one of them"
+            )
+
+
+def _declared(name: str, values: Mapping[str, Any]) -> MethodSpec:
+    """Return the description of a variant that the configuration declares.
+
+    Raises:
+        ConfigError: its method or a hyper-parameter is unknown, a value has the wrong type, or
+            the method's file has a variant of this name.
+    """
+    place = f"params.yaml, variants.{name}"
+    try:
+        base = method_registry.registered(name.split(".")[0])
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+    if any(spec.name == name for spec in method_registry.variants(base.name)):
+        raise ConfigError(f"{place}: the method's file has a variant of this name; choose another")
+    hints = get_type_hints(base.hyper)
+    fields = [field.name for field in dataclasses.fields(base.hyper)]
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"{place}.{key}: unknown hyper-parameter" + suggestion(key, fields))
+    overrides = {key: coerce(value, hints[key], f"{place}.{key}") for key, value in values.items()}
+    return method_registry.declared(name, overrides)
+
+
+def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
+    """Return the description of a method that the configuration names.
+
+    Raises:
+        ConfigError: neither a file nor the configuration knows it.
+    """
+    if name in declared:
+        return declared[name]
+    try:
+        return method_registry.registered(name)
+    except ConfigError:
+        near = suggestion(name, [*declared])
+        if near.startswith("; did"):
+            raise ConfigError(f"method {name!r} is unknown{near}") from None
+        raise
+
+
+def _resolve(
+    name: str, methods: Mapping[str, Mapping[str, Any]], declared: Mapping[str, MethodSpec]
+) -> dict[str, Any]:
+    """Return all hyper-parameters of a method; a variant inherits those of its method.
+
+    Raises:
+        ConfigError: the method or a hyper-parameter is unknown or a value is out of range.
+    """
+    spec = _spec(name, declared)
+    base = methods.get(name.split(".")[0], {})
+    inherited = {key: value for key, value in base.items() if key not in spec.overrides}
+    resolved = spec.resolve({**inherited, **methods.get(name, {})})
+    spec.build(resolved)
+    return resolved
+
+
+def _changes(values: Mapping[str, Any], others: Mapping[str, Any]) -> Changes:
+    """Return the pairs of values that differ, for the names of ``others``."""
+    return {name: (values[name], other) for name, other in others.items() if values[name] != other}
+
+
+def _cuts(values: Mapping[str, Any], spec: MethodSpec) -> Changes:
+    """Return the pairs of values below those of a full budget, but not what makes the variant."""
+    pairs = _changes(values, spec.full_budget)
+    return {n: pair for n, pair in pairs.items() if pair[0] < pair[1] and n not in spec.overrides}
+
+
+def _protocol_names(params: Params) -> set[str]:
+    """Return the names of all protocols of the grid, and of the means over known classes."""
+    found = {
+        protocol
+        for dataset in params.datasets
+        for category in data_registry.get(dataset, params.dataset_settings[dataset]).categories
+        for protocol in protocols(params, dataset, category)
+    }
+    means = {Protocol("hard", p.shots, "mean") for p in found if p.setting == "hard"}
+    return {str(protocol) for protocol in found | means}
 
 
 def _check_features(features: Mapping[str, Any]) -> None:

@@ -73,7 +73,7 @@ class Handlers:
     def failures(self) -> dict[str, str]:
         """Return the reasons of failed jobs of this grid by name, sorted."""
         folder = Path(self.workflow.params.results) / "failures"
-        names = {str(cell) for cell in self.workflow.cells()}
+        names = {str(cell) for cell in self.workflow.runs()}
         names |= {f"splits/{split}" for split in self.workflow.split_ids()}
         pairs = {
             f"features/{dataset}/{category}" for dataset, category in self.workflow.categories()
@@ -107,8 +107,10 @@ class Handlers:
         workflow = self.workflow
         for cell in workflow.cells():
             earlier = [workflow.manifest(cell.dataset, cell.category), workflow.split(cell)]
-            earlier += workflow.packs(cell)
-            earlier += [workflow.artefact(kind, cell) for kind in ("checkpoints", "scores")]
+            earlier += [*workflow.packs(cell), *workflow.localisation(cell), *workflow.base(cell)]
+            for run in (workflow.source_cell(cell), cell):
+                earlier += [workflow.artefact(kind, run) for kind in ("checkpoints", "scores")]
+                earlier += workflow.maps(run)
             if not all(Path(path).exists() for path in earlier):
                 Path(workflow.artefact("metrics", cell)).unlink(missing_ok=True)
 

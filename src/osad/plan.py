@@ -121,28 +121,85 @@ def _features(workflow: Workflow) -> Iterator[Job]:
                     {"options": workflow.feature_options(pack)},
                     ("osad.steps.features",),
                 )
+        masks = workflow.masks(dataset, category)
+        if masks in wanted:
+            size = {"size": workflow.params.features.image_size}
+            yield _job("masks", masks, inputs, size, ("osad.steps.masks",))
 
 
 def _cells(workflow: Workflow) -> Iterator[Job]:
+    # Runs first that others share; a base comes before what starts from it.
+    runs = workflow.runs()
+    for cell in sorted(runs, key=lambda cell: _depth(workflow, cell)):
+        yield from run_jobs(workflow, cell)
     for cell in workflow.cells():
-        yield from cell_jobs(workflow, cell)
+        yield _metrics(workflow, cell)
 
 
-def cell_jobs(workflow: Workflow, cell: Cell) -> list[Job]:
-    """Return the jobs ``train``, ``score`` and ``metrics`` of one cell."""
+def _depth(workflow: Workflow, cell: Cell) -> bool:
+    return bool(workflow.base(cell)) or workflow.source_cell(cell) != cell
+
+
+def run_jobs(workflow: Workflow, cell: Cell) -> list[Job]:
+    """Return the jobs that make one run's checkpoint, scores and maps: two, or one that shares."""
+    if workflow.source_cell(cell) != cell:
+        return [_share(workflow, cell)]
     split, packs = workflow.split(cell), workflow.packs(cell)
-    test_packs = workflow.test_packs(cell)
-    checkpoint, scores, metrics = (
-        workflow.artefact(kind, cell) for kind in ("checkpoints", "scores", "metrics")
-    )
-    name, hyper = str(cell), workflow.hyper(cell.method)
-    both = {"cell": name, "hyper": hyper}
+    checkpoint, scores = (workflow.artefact(kind, cell) for kind in ("checkpoints", "scores"))
+    maps = workflow.maps(cell)
+    both = {"cell": str(cell), "hyper": workflow.hyper(cell.method)}
     train, score = (workflow.method_roots(step, cell.method) for step in ("train", "score"))
     return [
-        _job("train", checkpoint, [split, *packs], both, train),
-        _job("score", scores, [split, *test_packs, checkpoint], both, score),
-        _job("metrics", metrics, [split, scores], {"cell": name}, ("osad.steps.metrics",)),
+        _job("train", checkpoint, [split, *packs, *workflow.base(cell)], both, train),
+        Job(
+            f"score{_suffix(maps)}",
+            (scores, *maps),
+            (split, *workflow.test_packs(cell), checkpoint),
+            {**both, "maps": " ".join(maps)},
+            score,
+            f"{RUNS}/{scores}.json",
+        ),
     ]
+
+
+def _suffix(maps: list[str]) -> str:
+    """Return what tells the rules apart that also write anomaly maps."""
+    return "_maps" if maps else ""
+
+
+def _share(workflow: Workflow, cell: Cell) -> Job:
+    """Return the job that takes a run from that of another protocol."""
+    source, maps = workflow.source_cell(cell), workflow.maps(cell)
+    kinds = ("checkpoints", "scores", *(["maps"] if maps else []))
+    inputs = (
+        workflow.split(cell),
+        workflow.split(source),
+        *(workflow.artefact(kind, source) for kind in kinds),
+    )
+    return Job(
+        f"share{_suffix(maps)}",
+        tuple(workflow.artefact(kind, cell) for kind in kinds),
+        inputs,
+        {"cell": str(cell), "maps": " ".join(maps)},
+        ("osad.steps.share",),
+        f"{RUNS}/{workflow.artefact('scores', cell)}.json",
+    )
+
+
+def _metrics(workflow: Workflow, cell: Cell) -> Job:
+    """Return the job that makes a cell's metrics."""
+    return _job(
+        "metrics",
+        workflow.artefact("metrics", cell),
+        [
+            workflow.split(cell),
+            workflow.artefact("scores", cell),
+            *workflow.maps(cell),
+            *workflow.localisation(cell),
+        ],
+        {"cell": str(cell)},
+        ("osad.steps.metrics",),
+    )
 
 
 def _tables(workflow: Workflow) -> Iterator[Job]:
@@ -159,3 +216,13 @@ def _tables(workflow: Workflow) -> Iterator[Job]:
         ("osad.steps.tables",),
         f"{RUNS}/{folder}/tables.json",
     )
+    figures = workflow.targets("figures")
+    if figures:
+        yield Job(
+            "figure",
+            tuple(figures),
+            (cells, *published),
+            {"grid": workflow.figures()},
+            ("osad.steps.figures",),
+            f"{RUNS}/{workflow.params.results}/figures/figures.json",
+        )

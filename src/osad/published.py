@@ -38,6 +38,8 @@ DATASETS = {
 
 METHODS = {
     "dpdl": "DPDL",
+    "dpdl.no_anomaly": "DPDL[Mn+Mr]",
+    "dpdl.no_normal": "DPDL[Ma+Mr]",
     "mpfm": "MPFM",
     "wt_flow": "WT-Flow",
     "flow_mismatching": "Flow Mismatching",
@@ -53,8 +55,11 @@ METHODS = {
 """Printed name of each method. Plain "AHL" in later papers is the better of two models per data
 set, so it is none of ours. Variants have no printed number unless they are listed here."""
 
-SOURCES = {"mpfm": "MPFM", "wt_flow": "WT-Flow", "flow_mismatching": "Flow Mismatching",
-           "dpdl": "DPDL", "ahl": "AHL", "ahl.devnet": "AHL", "patchcore": "AHL"}  # fmt: skip
+SOURCES = {
+    "dpdl": "DPDL", "dpdl.no_anomaly": "DPDL", "dpdl.no_normal": "DPDL", "mpfm": "MPFM",
+    "wt_flow": "WT-Flow", "flow_mismatching": "Flow Mismatching", "ahl": "AHL",
+    "ahl.devnet": "AHL", "patchcore": "AHL",
+}  # fmt: skip
 """First word of the source that is asked first, where it is not the DRA paper."""
 
 FALLBACK = ("DRA", "AHL", "DPDL", "MPFM")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from osad.backbones import get_backbone
 from osad.cells import NAME, Cell, manifest_path
 from osad.config import Params, protocols
 from osad.data import registry as data_registry
+from osad.figures.style import FORMATS
 from osad.files import sha256_file
 from osad.fingerprint import code_fingerprint
 from osad.lockfile import check_installed
@@ -33,6 +34,14 @@ TABLES = (
     "normal.md",
     "normal.tex",
 )
+SUFFIXES = {
+    "checkpoints": "safetensors",
+    "scores": "csv",
+    "maps": "safetensors",
+    "metrics": "json",
+}
+SHARED = "normal-m0"
+"""The protocol whose runs serve all protocols, for methods that learn from normals alone."""
 NUMERIC_LOCK = Path("requirements/numeric.lock")
 
 
@@ -94,10 +103,35 @@ class Workflow:
         spec = method_registry.get(cell.method)
         return [self.pack(cell.dataset, cell.category, pack) for pack in spec.test_packs]
 
+    def masks(self, dataset: str, category: str) -> str:
+        """Return the path of the packed defect masks, none of them in it if there are none."""
+        return f"{self.params.results}/features/{dataset}/{category}/masks.safetensors"
+
     def artefact(self, kind: str, cell: Cell) -> str:
-        """Return the path of a cell's ``checkpoints``, ``scores`` or ``metrics`` file."""
-        suffix = {"checkpoints": "safetensors", "scores": "csv", "metrics": "json"}[kind]
-        return f"{self.params.results}/{kind}/{cell}.{suffix}"
+        """Return the path of a cell's ``checkpoints``, ``scores``, ``maps`` or ``metrics`` file."""
+        return f"{self.params.results}/{kind}/{cell}.{SUFFIXES[kind]}"
+
+    def maps(self, cell: Cell) -> list[str]:
+        """Return the path of a cell's anomaly maps, or nothing if its method gives none."""
+        return [self.artefact("maps", cell)] if method_registry.get(cell.method).maps else []
+
+    def localisation(self, cell: Cell) -> list[str]:
+        """Return the masks that a cell's anomaly maps are judged by; nothing without maps."""
+        return [self.masks(cell.dataset, cell.category)] if self.maps(cell) else []
+
+    def base(self, cell: Cell) -> list[str]:
+        """Return the checkpoint that a cell's fit starts from; nothing for most methods."""
+        base = method_registry.get(cell.method).base
+        return [self.artefact("checkpoints", replace(cell, method=base))] if base else []
+
+    def source_cell(self, cell: Cell) -> Cell:
+        """Return the run whose fit and scores a cell shares; for most methods the cell itself.
+
+        A method that learns from training normals alone would fit the same model in every
+        protocol: their training normals are the same, and so are the scores of an image.
+        """
+        normal_only = method_registry.get(cell.method).normal_only
+        return replace(cell, protocol=SHARED) if normal_only else cell
 
     # --- what there is --------------------------------------------------------------------
 
@@ -110,13 +144,14 @@ class Workflow:
         ]
 
     def split_ids(self) -> list[str]:
-        """Return the ids of all splits of the grid."""
-        return [
+        """Return the ids of all splits of the grid and of the runs that its cells share."""
+        wanted = [
             f"{dataset}/{category}/{protocol}/s{seed}"
             for dataset, category in self.categories()
             for protocol in protocols(self.params, dataset, category)
             for seed in self.params.seeds
         ]
+        return list(dict.fromkeys([*wanted, *(cell.split_id for cell in self.runs())]))
 
     def cells(self) -> list[Cell]:
         """Return all cells of the grid."""
@@ -129,8 +164,16 @@ class Workflow:
             for seed in self.params.seeds
         ]
 
+    def runs(self) -> list[Cell]:
+        """Return all cells of the grid, then the runs outside it whose results they share."""
+        cells = self.cells()
+        return list(dict.fromkeys([*cells, *map(self.source_cell, cells)]))
+
     def targets(self, phase: str) -> list[str]:
-        """Return the files of a phase: data, splits, features, train, score or tables."""
+        """Return the files of a phase.
+
+        The phases: data, splits, features, train, score, metrics, figures, tables.
+        """
         if phase == "data":
             files = [self.source(name) for name in self.params.datasets]
             files += [self.manifest(*pair) for pair in self.categories()]
@@ -138,12 +181,22 @@ class Workflow:
         if phase == "splits":
             return [f"{self.params.results}/splits/{split}.csv" for split in self.split_ids()]
         if phase == "features":
-            return sorted({path for cell in self.cells() for path in self.packs(cell)})
+            needed = (self.packs(cell) + self.localisation(cell) for cell in self.cells())
+            return sorted({path for paths in needed for path in paths})
         if phase == "train":
-            return [self.artefact("checkpoints", cell) for cell in self.cells()]
+            return [self.artefact("checkpoints", cell) for cell in self.runs()]
         if phase == "score":
-            kinds = ("scores", "metrics")
-            return [self.artefact(kind, cell) for kind in kinds for cell in self.cells()]
+            scores = [self.artefact("scores", cell) for cell in self.runs()]
+            maps = [path for cell in self.runs() for path in self.maps(cell)]
+            return [*scores, *maps, *self.targets("metrics")]
+        if phase == "metrics":
+            return [self.artefact("metrics", cell) for cell in self.cells()]
+        if phase == "figures":
+            return [
+                f"{self.params.results}/figures/{figure.name}.{kind}"
+                for figure in self.params.figures
+                for kind in FORMATS
+            ]
         if phase == "tables":
             return [f"{self.params.results}/tables/{name}" for name in TABLES]
         raise ValueError(f"unknown phase {phase!r}")
@@ -151,7 +204,8 @@ class Workflow:
     def constraints(self) -> dict[str, str]:
         """Return the regular expression of every wildcard, from what the grid contains."""
         pairs = self.categories()
-        found = {str(p) for pair in pairs for p in protocols(self.params, *pair)}
+        found = {cell.protocol for cell in self.runs()}
+        found |= {str(p) for pair in pairs for p in protocols(self.params, *pair)}
         return {
             "results": re.escape(self.params.results),
             "dataset": _any(dataset for dataset, _ in pairs),
@@ -162,6 +216,24 @@ class Workflow:
             "pack": NAME,
             "manifest": _any(_manifest_name(*pair) for pair in pairs),
         }
+
+    def kinds(self) -> dict[str, dict[str, str]]:
+        """Return the wildcards of the rules that differ by kind of method.
+
+        Returns:
+            by rule, the expressions for ``method`` and, for rules that share, ``protocol``.
+        """
+        specs = [method_registry.get(name) for name in self.params.methods]
+        others = {cell.protocol for cell in self.cells()} - {SHARED}
+        found = {}
+        for suffix, maps in (("", False), ("_maps", True)):
+            kind = [spec for spec in specs if spec.maps == maps]
+            found[f"score{suffix}"] = {"method": _any(spec.name for spec in kind)}
+            found[f"share{suffix}"] = {
+                "method": _any(spec.name for spec in kind if spec.normal_only),
+                "protocol": _any(others),
+            }
+        return found
 
     # --- parameters of rules --------------------------------------------------------------
 
@@ -198,6 +270,9 @@ class Workflow:
                         "settings": spec.settings,
                         "control": spec.control,
                         "backbone": self.params.features.backbone if spec.uses_backbone else "",
+                        "changes": self.params.changes.get(name, {}),
+                        "cuts": self.params.cuts.get(name, {}),
+                        "upstream": _upstream(spec),
                     }
                     for name, spec in specs.items()
                 ],
@@ -212,6 +287,11 @@ class Workflow:
                 },
             }
         )
+
+    def figures(self) -> str:
+        """Return what the figures step needs to know of the grid, as JSON."""
+        figures = [figure.as_value() for figure in self.params.figures]
+        return compact_json(json.loads(self.grid()) | {"figures": figures})
 
     def notes(self) -> list[str]:
         """Return the lines that say how the protocol differs from the papers'."""
@@ -294,12 +374,20 @@ class Workflow:
         return [self.weights] if any(spec.uses_backbone for spec in specs) else []
 
 
+def _upstream(spec: method_registry.MethodSpec) -> list[str]:
+    """Return protocol (empty: the same) and method of what a method's runs need, if anything."""
+    if spec.normal_only:
+        return [SHARED, spec.name]
+    return ["", spec.base] if spec.base else []
+
+
 def _roots(step: str) -> tuple[str, ...]:
     return (f"osad.steps.{step}",)
 
 
 def _any(names: Iterable[str]) -> str:
-    return "|".join(re.escape(name) for name in sorted(set(names)))
+    """Return an expression for any of some names; one that matches nothing without any."""
+    return "|".join(re.escape(name) for name in sorted(set(names))) or "(?!)"
 
 
 def _manifest_name(dataset: str, category: str) -> str:

@@ -55,7 +55,16 @@ class Packs:
         rotated[anomalous] += self.patch(32, torch.ones(CHANNELS[32]))
         pseudo = self.draw((n, VIEWS), 32, generator)
         pseudo += self.patch(32, torch.tensor([2.0, 0.0]).repeat(CHANNELS[32] // 2))
-        self.tensors |= {"rotated": rotated.half(), "pseudo": pseudo.half()}
+        cutmix = self.draw((n, VIEWS), 32, generator)
+        cutmix += self.patch(32, torch.tensor([0.0, 2.0]).repeat(CHANNELS[32] // 2))
+        draem = self.draw((n, VIEWS), 32, generator)
+        draem += self.patch(32, torch.tensor([2.0, 2.0, 0.0]).repeat(CHANNELS[32] // 3))
+        self.tensors |= {
+            "rotated": rotated.half(),
+            "pseudo": pseudo.half(),
+            "cutmix": cutmix.half(),
+            "draem": draem.half(),
+        }
         pixels = 0.5 + 0.02 * torch.randn(n, 2, generator=generator)
         pixels[anomalous, 0] += 0.2
         self.tensors["pixels"] = pixels
@@ -79,14 +88,18 @@ class Packs:
     def images(
         self, index: Sequence[int], *, training: bool = False, labels: bool = False
     ) -> ImageSet:
-        """Select images; pseudo views only for sets without anomalies."""
+        """Select images; views with synthetic defects only for sets without anomalies."""
         normal = all(number < self.n_normals for number in index)
+        synthetic = {
+            pack: rows(self.tensors[pack], index) if training and normal else None
+            for pack in ("pseudo", "cutmix", "draem")
+        }
         label = torch.tensor([int(number >= self.n_normals) for number in index])
         return ImageSet(
             tuple(f"data/raw/made/{number:03d}.png" for number in index),
             {stride: rows(self.tensors[f"s{stride}"], index) for stride in CHANNELS},
             rotated=rows(self.tensors["rotated"], index) if training else None,
-            pseudo=rows(self.tensors["pseudo"], index) if training and normal else None,
+            **synthetic,
             pixels=rows(self.tensors["pixels"], index),
             labels=label if labels else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,128 @@ def test_variants_inherit_their_method_s_hyper_parameters():
     default = registry.get("dpdl").resolve()
     assert hyper["dpdl"] == default | {"epochs": 7, "dispersion": 0.5}
     assert hyper["dpdl.no_dfl"] == default | {"epochs": 7, "lr": 0.1, "dispersion": 0.0}
+
+
+def test_declared_variants_change_what_they_say_and_nothing_else():
+    content = changed(
+        grid__methods=["dpdl", "dpdl.c8", "dpdl.no_dfl"],
+        methods={"dpdl": {"epochs": 7, "prototypes": 16}},
+        variants={"dpdl.c8": {"prototypes": 8, "kappa": 1}, "dpdl.unused": {"eps": 0.5}},
+    )
+    params = config.parse(content, SCHEMA)
+    default = registry.get("dpdl").resolve()
+    assert params.hyper.keys() == {"dpdl", "dpdl.c8", "dpdl.no_dfl"}
+    assert params.hyper["dpdl.c8"] == default | {"epochs": 7, "prototypes": 8, "kappa": 1.0}
+    assert params.changes == {
+        "dpdl.c8": {"prototypes": (8, 16), "kappa": (1.0, 10.0)},
+        "dpdl.no_dfl": {"dispersion": (0.0, 0.01)},
+    }
+    job = registry.get("dpdl.c8")  # A job has the name and all values, not the configuration.
+    assert job.resolve(params.hyper["dpdl.c8"]) == params.hyper["dpdl.c8"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"variants": {"dplx.c8": {"lr": 1}}},
+            r"variants\.dplx\.c8: method 'dplx' is unknown; did",
+        ),
+        (
+            {"variants": {"dpdl.c8": {"prototype": 8}}},
+            r"variants\.dpdl\.c8\.prototype: unknown hyper-parameter; did you mean 'prototypes'\?",
+        ),
+        (
+            {"variants": {"dpdl.c8": {"prototypes": 8.5}}},
+            r"c8\.prototypes: 8\.5 is not of type int",
+        ),
+        ({"variants": {"dpdl.c8": {"prototypes": 0}}}, r"dpdl\.c8: prototypes is 0, must be 1 or"),
+        ({"variants": {"dpdl.no_dfl": {"lr": 0.1}}}, r"variants\.dpdl\.no_dfl: .* choose another"),
+        ({"variants": {"dpdl.C8": {"lr": 0.1}}}, r"variants: 'dpdl\.C8' does not match"),
+        ({"variants": {"dpdl": {"lr": 0.1}}}, r"variants: 'dpdl' does not match"),
+        ({"variants": {"dpdl.c8": {}}}, r"variants\.dpdl\.c8: \{\} "),
+        ({"grid__methods": ["dpdl.c8"]}, r"method 'dpdl\.c8' is unknown"),
+        (
+            {"variants": {"dpdl.c16": {"prototypes": 16}}, "grid__methods": ["dpdl.c61"]},
+            r"method 'dpdl\.c61' is unknown; did you mean 'dpdl\.c16'\?",
+        ),
+        (
+            {
+                "variants": {"dpdl.c8": {"prototypes": 8}},
+                "methods": {"dpdl.c8": {"prototypes": 9}},
+            },
+            r"methods\.dpdl\.c8\.prototypes: the variant fixes it to 8",
+        ),
+    ],
+)
+def test_mistakes_in_variants_are_named(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        config.parse(changed(**changes), SCHEMA)
+
+
+def test_a_budget_below_the_full_one_is_known(monkeypatch):
+    spec = registry.registered("dpdl")
+    full = {"epochs": 50, "iterations": 20, "prototypes": 64}
+    monkeypatch.setitem(
+        registry._specs["dpdl"], "dpdl", dataclasses.replace(spec, full_budget=full)
+    )
+    content = changed(
+        grid__methods=["dpdl", "dpdl.c8", "dra"],
+        methods={"dpdl": {"epochs": 20, "iterations": 30}},
+        variants={"dpdl.c8": {"prototypes": 8}},
+    )
+    cuts = config.parse(content, SCHEMA).cuts
+    assert cuts["dpdl"] == {"epochs": (20, 50), "prototypes": (32, 64)}
+    assert cuts["dpdl.c8"] == {"epochs": (20, 50)}  # What makes a variant is no cut.
+
+
+FIGURE = {
+    "name": "prototypes", "title": "C", "kind": "line", "protocols": ["general-m10"],
+    "parameter": {"label": "C", "field": "prototypes"}, "points": [[32, "dpdl"], [8, "dpdl.c8"]],
+}  # fmt: skip
+
+
+def with_figure(**values: Any) -> dict[str, Any]:
+    return changed(
+        figures=[FIGURE | values],
+        variants={"dpdl.c8": {"prototypes": 8}},
+        grid__methods=["dpdl", "dpdl.c8"],
+    )
+
+
+def test_figures_are_checked_against_the_grid():
+    (figure,) = config.parse(with_figure(), SCHEMA).figures
+    assert figure.points == ((8.0, "dpdl.c8"), (32.0, "dpdl"))
+    mean = with_figure(protocols=["hard-mean-m10", "normal-m0"])
+    assert config.parse(mean, SCHEMA).figures[0].protocols == ("hard-mean-m10", "normal-m0")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"points": [[8, "dpdl"], [32, "dpdl"]]},
+            r"prototypes\.points: dpdl has prototypes 32, not 8",
+        ),
+        ({"points": [[8, "dra"], [32, "dpdl"]]}, r"figures\.0\.points: 'dra' is not in the grid"),
+        ({"protocols": ["general-m5"]}, r"figures\.0\.protocols: 'general-m5' is not in the grid"),
+        (
+            {"parameter": {"label": "C", "field": "prototype"}},
+            "has no hyper-parameter 'prototype'; did",
+        ),
+        ({"kind": "pie"}, r"figures\.0\.kind: 'pie' is not one of"),
+        ({"points": [[8, "dpdl"]]}, r"figures\.0\.points: .* too short"),
+        (
+            {"points": [["8", "dpdl"], [32, "dpdl"]]},
+            r"figures\.0\.points\.0\.0: '8' is not of type",
+        ),
+        ({"colour": "red"}, r"figures\.0: unknown key 'colour'"),
+        ({"name": "A b"}, r"figures\.0\.name: 'A b' does not match"),
+    ],
+)
+def test_mistakes_in_figures_are_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        config.parse(with_figure(**values), SCHEMA)
 
 
 def test_parsing_does_not_change_its_input():

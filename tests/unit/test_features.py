@@ -341,7 +341,12 @@ def arguments(pack: str, weights: Path, output: str, *, threads: int = 1) -> lis
     return [*text.split(), "--output", output]
 
 
-@pytest.mark.parametrize("pack", ["pixels", "plain", "rotated", "pseudo", "holdout"])
+COUNTS = {"pixels": 21, "plain": 21, "rotated": 16} | dict.fromkeys(
+    ("pseudo", "cutmix", "draem", "holdout"), 10
+)
+
+
+@pytest.mark.parametrize("pack", COUNTS)
 def test_bytes_do_not_depend_on_the_number_of_processes(
     project: list[Record], weights: Path, pack: str
 ) -> None:
@@ -355,9 +360,7 @@ def test_bytes_do_not_depend_on_the_number_of_processes(
     chosen = select_records(project, pack)
     assert pack_read.info.paths == tuple(r.path for r in chosen)
     assert pack_read.info.sha256 == tuple(r.sha256 for r in chosen)
-    assert (
-        len(chosen) == {"pixels": 21, "plain": 21, "rotated": 16, "pseudo": 10, "holdout": 10}[pack]
-    )
+    assert len(chosen) == COUNTS[pack]
     assert str(Path.cwd()) not in str(read_metadata("out/1.safetensors"))
 
 
@@ -366,7 +369,8 @@ def test_which_images_are_in_which_pack(project: list[Record]) -> None:
     assert {r.label for r in training} == {0}
     anomalies = [r for r in project if r.label == 1]
     assert set(select_records(project, "rotated")) == {*training, *anomalies}
-    assert select_records(project, "pseudo") == select_records(project, "holdout") == training
+    for pack in ("pseudo", "cutmix", "draem", "holdout"):
+        assert select_records(project, pack) == training
     with pytest.raises(DataError, match="pack pseudo: the manifest has no image for it"):
         select_records(anomalies, "pseudo")
 

@@ -88,7 +88,8 @@ def test_affine_maps_start_like_those_of_torch():
     again = init_linear("a", 25, 400, torch_generator("init"))
     assert torch.equal(weight, again["a.weight"])
     x = draws(2, 3, 25)
-    assert torch.equal(linear(state, "a", x), F.linear(x, weight, state["a.bias"]))
+    # Not equal to the bit: torch's own product depends on who made the processor.
+    torch.testing.assert_close(linear(state, "a", x), F.linear(x, weight, state["a.bias"]))
 
 
 def test_adapter_starts_as_identity_and_adds_a_bottleneck():

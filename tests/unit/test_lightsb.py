@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
+from osad.learn.codebook import codebook, coordinates
 from osad.learn.lightsb import (
     Bridge,
     barycentric_map,
@@ -19,6 +20,7 @@ from osad.learn.lightsb import (
     drift,
     euler_maruyama,
     initial_bridge,
+    nearest_residual,
     scaled_log_alpha,
     scaled_log_normaliser,
     scaled_log_potential,
@@ -214,3 +216,59 @@ def test_float32_keeps_its_precision_at_the_default_noise():
     for function in (log_normaliser, lambda b, y: scaled_log_potential(b, y) / b.eps):
         difference = function(rounded, x.float()) - function(exact, x)
         assert (0.001 * difference).abs().max() < 1e-5
+
+
+def test_residual_belongs_to_the_likeliest_component():
+    b, psi = bridge(), vectors(20, 5)
+    s = b.log_s.exp()
+    nearest = [
+        max(range(3), key=lambda c: Normal(b.r[c], (b.eps * s[c]).sqrt()).log_prob(y).sum().item())
+        for y in psi
+    ]
+    assert len(set(nearest)) > 1
+    expected = (psi - b.r[nearest]) / s[nearest].sqrt()
+    np.testing.assert_allclose(nearest_residual(b, psi), expected, rtol=1e-12)
+
+
+def test_use_without_gradient_does_not_cut_later_gradients():
+    free = bridge()
+    b = Bridge(free.r, free.log_s.clone().requires_grad_(), free.a, EPS)
+    y = vectors(4, 5)
+    with torch.no_grad():
+        component_log_density(b, y)
+        scaled_log_alpha(b, y)
+    (found,) = torch.autograd.grad(scaled_log_potential(b, y).sum(), b.log_s)
+    step = torch.zeros_like(b.log_s)
+    step[1, 2] = 1e-6
+    values = [
+        scaled_log_potential(Bridge(b.r, b.log_s.detach() + sign * step, b.a, EPS), y).sum()
+        for sign in (1, -1)
+    ]
+    assert found[1, 2].item() == pytest.approx(((values[0] - values[1]) / 2e-6).item(), rel=1e-6)
+
+
+# --- Codebook -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("d", [3, 40, 200])
+def test_coordinates_keep_distances_in_few_dimensions(d):
+    points = vectors(40, d).float()
+    found = coordinates(points)
+
+    def pairwise(x: torch.Tensor) -> torch.Tensor:
+        return (x.double()[:, None] - x.double()).norm(dim=2)
+
+    assert found.shape == (40, min(d, 40))
+    np.testing.assert_allclose(pairwise(found), pairwise(points), atol=1e-4)
+
+
+@pytest.mark.parametrize("d", [5, 300])
+def test_codes_are_the_means_of_separate_groups(d):
+    groups = 5 * vectors(3, 1, d) + 0.1 * torch.randn(
+        3, 20, d, generator=torch_generator("groups"), dtype=torch.float64
+    )
+    codes = codebook(groups.flatten(0, 1).float(), 3, "key")
+    assert codes.dtype == torch.float32
+    order = torch.cdist(groups.mean(1).float(), codes).argmin(1)
+    assert sorted(order.tolist()) == [0, 1, 2]
+    np.testing.assert_allclose(codes[order], groups.mean(1), atol=1e-5)

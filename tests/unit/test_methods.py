@@ -28,6 +28,7 @@ CONTROLS = {"constant": 0.5, "true_labels": 1.0, "random": None}
 DRAWS_NOTHING = {"constant", "true_labels", "mean_intensity", "mahalanobis", "mahalanobis_lda"}
 READERS = [name for name, spec in SPECS.items() if spec.packs]
 TRAINED = [name for name, spec in SPECS.items() if "rotated" in spec.packs]
+VIEWS = ("rotated", "pseudo", "cutmix", "draem", "pixels")
 BUDGET = {
     "epochs": 2,
     "iterations": 10,
@@ -62,16 +63,20 @@ def build(name: str):
 
 
 def training(name: str, normals=NORMALS, anomalies=ANOMALIES, key: str = "cell") -> TrainingData:
-    """Return what the method may see: only the packs that it declares."""
+    """Return what the method may see: only the packs that it declares, and its fitted base."""
     data = packs().training(normals, anomalies, key)
+    base = SPECS[name].base
     return dataclasses.replace(
-        data, normal=declared(name, data.normal), anomaly=declared(name, data.anomaly)
+        data,
+        normal=declared(name, data.normal),
+        anomaly=declared(name, data.anomaly),
+        base=fitted(base, normals, anomalies, key) if base else None,
     )
 
 
 def declared(name: str, images: ImageSet) -> ImageSet:
     spec = SPECS[name]
-    kept = {pack: getattr(images, pack) for pack in ("rotated", "pseudo", "pixels")}
+    kept = {pack: getattr(images, pack) for pack in VIEWS}
     return dataclasses.replace(
         images,
         maps=images.maps if "plain" in spec.packs else {},
@@ -108,6 +113,12 @@ def test_scores_are_one_finite_number_per_image(name):
     for head in scores.heads.values():
         assert head.shape == scores.total.shape
         assert head.dtype == torch.float32
+    assert (scores.maps is not None) == SPECS[name].maps
+    if scores.maps is not None:
+        assert scores.maps.ndim == 3
+        assert len(scores.maps) == len(TEST)
+        assert scores.maps.dtype == torch.float32
+        assert bool(scores.maps.isfinite().all())
 
 
 @each_method
@@ -256,12 +267,15 @@ def test_a_gpu_gives_nearly_the_same_scores(name):
         return dataclasses.replace(
             images,
             maps={stride: put(rows) for stride, rows in images.maps.items()},
-            **{kind: put(getattr(images, kind)) for kind in ("rotated", "pseudo", "pixels")},
+            **{kind: put(getattr(images, kind)) for kind in VIEWS},
         )
 
     state = {key: tensor.to(device) for key, tensor in fitted(name).items()}
     scores = build(name).score(state, move(shown(name)))
     torch.testing.assert_close(scores.total.cpu(), scored(name).total, rtol=1e-3, atol=1e-3)
     data = training(name)
-    data = dataclasses.replace(data, normal=move(data.normal), anomaly=move(data.anomaly))
+    base = None if data.base is None else {key: value.cuda() for key, value in data.base.items()}
+    data = dataclasses.replace(
+        data, normal=move(data.normal), anomaly=move(data.anomaly), base=base
+    )
     check_finite(build(name).fit(data), name)

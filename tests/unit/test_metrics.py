@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from osad.errors import CheckError, DataError
+from osad import anomaly_maps
+from osad.anomaly_maps import AnomalyMaps
+from osad.data.masks import MaskPack, pack_bits, write_masks
+from osad.errors import CheckError, ConfigError, DataError
 from osad.files import csv_text, sha256_file
 from osad.metrics import auroc, average_precision
 from osad.steps.metrics import SCORE_COLUMNS, SPLIT_COLUMNS, main
@@ -253,3 +256,143 @@ def test_step_needs_its_files(tmp_path: Path) -> None:
     missing = str(tmp_path / "none.csv")
     with pytest.raises(DataError, match=r"none\.csv"):
         main(["--scores", missing, "--split", missing, "--output", str(tmp_path / "m.json")])
+
+
+# Pixel metrics
+
+CELL = "made/all/general-m1/patchcore/s0"
+DIGEST = {str(row["path"]): str(row["sha256"]) for row in split_rows()}
+TEST = sorted(SCORES)
+BITS = {"b/0.png": np.eye(4) > 0, "b/1.png": np.eye(4) > 0, "c/0.png": np.ones((4, 4)) > 0}
+
+
+def position_scores() -> np.ndarray:
+    """Return maps (4, 4, 4): c is found, b only half of it, n/3 has one pixel as high as those."""
+    maps = {path: np.zeros((4, 4), np.float32) for path in TEST}
+    maps["c/0.png"][:] = 3
+    maps["b/1.png"][0, 0] = maps["b/1.png"][1, 1] = 2
+    maps["n/3.png"][2, 3] = 2
+    return np.stack([maps[path] for path in TEST])
+
+
+def write_maps(folder: Path, **changes: object) -> None:
+    fields = {
+        "cell": CELL,
+        "paths": tuple(TEST),
+        "sha256": tuple(DIGEST[path] for path in TEST),
+        "image_size": 4,
+        "maps": position_scores(),
+    }
+    maps = AnomalyMaps(**{**fields, **changes})  # type: ignore[arg-type]
+    anomaly_maps.write(folder / "maps.safetensors", maps)
+
+
+def write_packed(
+    folder: Path, masked: tuple[str, ...] = ("b/0.png", "b/1.png", "c/0.png"), size: int = 4
+) -> None:
+    unmasked = tuple(path for path in BITS if path not in masked)
+    digests = tuple(DIGEST[path] for path in masked)
+    enlarged = [BITS[path].repeat(size // 4, 0).repeat(size // 4, 1) for path in masked]
+    pack = MaskPack(masked, digests, digests, unmasked, size, pack_bits(enlarged, size))
+    write_masks(folder / "masks.safetensors", pack)
+
+
+def run_localised(folder: Path, *more: str, cell: str = CELL) -> dict[str, object]:
+    rows = score_rows()
+    (folder / "scores.csv").write_text(csv_text(list(rows[0]), rows))
+    (folder / "split.csv").write_text(csv_text(SPLIT_COLUMNS, split_rows()))
+    files = {"scores": "scores.csv", "split": "split.csv", "output": "metrics.json",
+             "maps": "maps.safetensors", "masks": "masks.safetensors"}  # fmt: skip
+    options = [text for name, file in files.items() for text in (f"--{name}", str(folder / file))]
+    main([*options, "--cell", cell, *more])
+    result: dict[str, object] = json.loads((folder / "metrics.json").read_text())
+    return result
+
+
+def test_step_writes_pixel_metrics(tmp_path: Path) -> None:
+    write_maps(tmp_path)
+    write_packed(tmp_path)
+    found = run_localised(tmp_path)
+    # 16 + 4 anomalous pixels and 12 + 16 + 16 normal ones, of which one ties with two of b's.
+    pairs = 16 * 44 + 2 * 43.5 + 2 * 43 / 2
+    assert found["pixel_auroc"] == pytest.approx(pairs / (20 * 44), abs=1e-15)
+    # The curve ends at 0.3 * 44 = 13.2 accepted normal pixels. Region c loses nothing; of b's, two
+    # pixels lose half a normal pixel each, the others are on the way from 1 accepted to 44.
+    lost = (2 * 0.5 + 2 * (13.2 - 12.2**2 / (2 * 43))) / 4
+    assert found["aupro"] == pytest.approx(1 - lost / (2 * 13.2), abs=1e-15)
+    assert found["maps_sha256"] == sha256_file(tmp_path / "maps.safetensors")
+    assert found["masks_sha256"] == sha256_file(tmp_path / "masks.safetensors")
+    plain = run_step(tmp_path, score_rows())
+    for name in ("maps_sha256", "masks_sha256"):
+        del found[name]
+    assert found | {"pixel_auroc": None, "aupro": None} == plain
+
+
+def test_step_smooths_on_request(tmp_path: Path) -> None:
+    write_maps(tmp_path, maps=position_scores() * np.float32(1.1))
+    write_packed(tmp_path)
+    sharp, smooth = run_localised(tmp_path), run_localised(tmp_path, "--sigma", "1.0")
+    assert 0 < float(str(smooth["aupro"])) != sharp["aupro"]
+    assert smooth["auroc"] == sharp["auroc"]
+
+
+@pytest.mark.parametrize(
+    ("masked", "told"), [((), False), (("b/1.png",), True), (("b/0.png", "c/0.png"), True)]
+)
+def test_without_all_masks_there_are_no_pixel_metrics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], masked: tuple[str, ...], told: bool
+) -> None:
+    write_maps(tmp_path)
+    write_packed(tmp_path, masked)
+    found = run_localised(tmp_path)
+    assert found["pixel_auroc"] is found["aupro"] is None
+    assert ("1 of 2 anomalous test images have no mask" in capsys.readouterr().err) is told
+
+
+def test_a_training_anomaly_needs_no_mask(tmp_path: Path) -> None:
+    write_maps(tmp_path)
+    write_packed(tmp_path, ("b/1.png", "c/0.png"))
+    assert run_localised(tmp_path)["aupro"] is not None
+
+
+def test_step_refuses_maps_and_masks_of_something_else(tmp_path: Path) -> None:
+    write_maps(tmp_path)
+    write_packed(tmp_path)
+    with pytest.raises(CheckError, match=f"is of cell {CELL}, expected other"):
+        run_localised(tmp_path, cell="other")
+    write_packed(tmp_path, size=8)
+    with pytest.raises(CheckError, match="its masks have 8 pixels a side, the images of"):
+        run_localised(tmp_path)
+    write_packed(tmp_path)
+    write_maps(tmp_path, paths=tuple(TEST[::-1]))
+    with pytest.raises(CheckError, match=r"has the map of n/3\.png .* where that of b/1\.png"):
+        run_localised(tmp_path)
+    write_maps(tmp_path, sha256=("f" * 64,) * 4)
+    with pytest.raises(CheckError, match=r"has the map of b/1\.png .sha256 ffff"):
+        run_localised(tmp_path)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--maps", "m"], "--maps and --masks belong together"),
+        (["--masks", "m"], "--maps and --masks belong together"),
+        (["--maps", "m", "n", "--masks", "o", "p"], "one file each or none"),
+        (["--maps", "m", "--masks", "o"], "needs --cell"),
+        (["--sigma", "-1"], "--sigma -1.0: must be 0 or more"),
+        (["--sigma", "nan"], "--sigma nan"),
+    ],
+)
+def test_step_refuses_half_of_the_options(more: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        main(["--scores", "s", "--split", "t", "--output", "o", *more])
+
+
+def test_options_without_files_mean_no_pixel_metrics(tmp_path: Path) -> None:
+    rows = score_rows()
+    (tmp_path / "s.csv").write_text(csv_text(list(rows[0]), rows))
+    (tmp_path / "t.csv").write_text(csv_text(SPLIT_COLUMNS, split_rows()))
+    files = ["--scores", str(tmp_path / "s.csv"), "--split", str(tmp_path / "t.csv")]
+    main([*files, "--maps", "--masks", "--output", str(tmp_path / "m.json")])
+    assert json.loads((tmp_path / "m.json").read_text())["aupro"] is None

@@ -75,14 +75,53 @@ def test_methods_that_need_anomalies_are_out_of_the_normal_setting():
         ("dpld", r"method 'dpld' is unknown; did you mean 'dpdl'\?"),
         ("dpdl.no_dfll", r"did you mean 'dpdl\.no_dfl'\?"),
         ("dpdl.", "is unknown"),
+        ("dpdl.C8", "is unknown"),
         ("registry", "is unknown"),
-        ("", "known: constant, devnet"),
-        ("zzz", "known: constant, devnet"),
+        ("", "known: .*constant, devnet"),
+        ("zzz", "known: .*constant, devnet"),
     ],
 )
 def test_unknown_names_get_a_suggestion(name, message):
     with pytest.raises(ConfigError, match=message):
+        registry.registered(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["dpld", "dpdl.", "dpdl.C8", "dpdl.a.b", "dpld.c8", "registry", ""]
+)
+def test_jobs_know_no_other_methods_either(name):
+    with pytest.raises(ConfigError, match="is unknown"):
         registry.get(name)
+
+
+def test_jobs_take_a_declared_variant_by_its_name_with_all_of_its_values():
+    base, variant = registry.get("dpdl"), registry.get("dpdl.c8")
+    assert (variant.name, variant.title) == ("dpdl.c8", "DPDL (c8)")
+    assert variant.hyper is base.hyper
+    assert (variant.packs, variant.settings, variant.overrides) == (base.packs, base.settings, {})
+    values = base.resolve() | {"prototypes": 8}
+    assert variant.resolve(values) == values
+    del values["epochs"], values["lr"]
+    with pytest.raises(
+        ConfigError, match=r"'dpdl\.c8' is no registered variant.*; epochs, lr missing"
+    ):
+        variant.resolve(values)
+    assert registry.get("dpdl.no_dfl") is registry.registered("dpdl.no_dfl")
+
+
+def test_declared_variants_do_not_join_the_registered_ones():
+    registry.get("dpdl.c8")
+    with pytest.raises(ConfigError, match=r"method 'dpdl\.c8' is unknown"):
+        registry.registered("dpdl.c8")
+    assert "dpdl.c8" not in {spec.name for spec in registry.variants("dpdl")}
+
+
+def test_a_full_budget_names_hyper_parameters(blank):
+    describe(full_budget={"epochs": 50}, variants={"fast": {"epochs": 1}})(make_class())
+    base, fast = registry._specs["made"].values()
+    assert base.full_budget == fast.full_budget == {"epochs": 50}
+    with pytest.raises(ConfigError, match="full_budget names no hyper-parameter"):
+        describe(full_budget={"epoch": 50})(make_class())
 
 
 def test_variant_is_the_same_class_with_other_values():

@@ -113,6 +113,7 @@ def test_unknown_step_lists_the_known_ones(capsys):
     message = capsys.readouterr().err
     assert message.startswith("osad nosuch: unknown step 'nosuch'; known steps: ")
     assert "doctor" in message
+    assert ", masks, metrics, " in message
     assert "__main__" not in message
     assert steps.main([]) == 2
     assert steps.main(["doctor", "--failure"]) == 2

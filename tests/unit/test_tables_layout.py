@@ -6,15 +6,17 @@ import re
 from typing import Any
 
 import pytest
-from table_cases import FOLDER, layouts, request_value, rows_of, summary_of
+from table_cases import FOLDER, layouts, metrics, request_value, rows_of, summary_of
 
 from osad.errors import ConfigError
 from osad.published import Key, Published, index, load
-from osad.tables.cells import Outcome
+from osad.tables.cells import Outcome, cell_rows, ok
 from osad.tables.latex import latex
+from osad.tables.layout import Table, build_tables
 from osad.tables.markdown import markdown
 from osad.tables.plain import render_summary
 from osad.tables.request import parse_grid, parse_request
+from osad.tables.summary import summary_rows
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +246,77 @@ def test_a_grid_expands_to_the_cells_that_its_methods_support() -> None:
 def test_a_wrong_grid_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_grid(grid_value(**changes), where="--grid")
+
+
+VARIANTS = {"elpv/all/general-m10/dpdl/s0": 0.8, "elpv/all/general-m10/dpdl.no_dpl/s0": 0.7,
+            "elpv/all/general-m10/dpdl.c8/s0": 0.9, "elpv/all/general-m1/dpdl.c8/s0": 0.6,
+            "elpv/all/general-m10/random/s0": 0.5}  # fmt: skip
+DIFFERENCES = {
+    "changes": {"dpdl.c8": {"prototypes": [8, 32]}, "dpdl.no_dpl": {"dpl": [False, True]}},
+    "cuts": {
+        "dpdl": {"epochs": [20, 50]},
+        "dpdl.c8": {"epochs": [20, 50]},
+        "dpdl.no_dpl": {"epochs": [20, 50], "lr": [0.001, 0.1]},
+    },
+}
+
+
+def variants_table(methods: list[str], **changes: object) -> Table:
+    names = [name for name in VARIANTS if name.split("/")[3] in methods]
+    value = request_value(names, methods=methods, controls=["random"], **DIFFERENCES, **changes)
+    request = parse_request(value, where="request.json")
+    known = {
+        cell: ok(metrics(VARIANTS[str(cell)]), where="metrics.json") for cell, _ in request.cells
+    }
+    rows = cell_rows(request.cells, known, methods=request.methods)
+    summary = summary_rows(rows, table=index(load(FOLDER)), methods=request.methods)
+    return build_tables(summary, rows, request=request)["general"]
+
+
+def test_a_grid_of_variants_has_methods_in_rows() -> None:
+    table = variants_table(["dpdl", "dpdl.no_dpl", "dpdl.c8", "random"])
+    main, controls = table.blocks
+    assert (main.title, controls.title) == ("ELPV", "Controls, ELPV")
+    assert main.columns == ("M = 10 labelled anomalies", "M = 1 labelled anomaly")
+    assert [line.label for line in main.lines] == [
+        "DPDL", "DPDL (no dpl): dpl false instead of true", "DPDL (c8): prototypes 8 instead of 32",
+    ]  # fmt: skip
+    ours = [[entry.ours for entry in line.entries] for line in main.lines]
+    assert ours == [["0.800", "-"], ["0.700", "-"], ["0.900", "0.600"]]
+    assert [line.entries[0].best for line in main.lines] == [False, False, True]
+    assert main.lines[0].entries[0].published == "0.937 ± 0.003"
+    assert [line.label for line in controls.lines] == ["Random"]
+    text = markdown(table)
+    assert "best of ours in its column" in text
+    assert (
+        "Budget cut: DPDL epochs 20 instead of 50; DPDL (no dpl) lr 0.001 instead of 0.1." in text
+    )
+    assert "Variants:" not in text
+    assert latex(table).count(r"\begin{tabular}") == 2
+
+
+def test_few_variants_keep_methods_in_columns_and_are_explained_below() -> None:
+    table = variants_table(["dpdl", "dpdl.c8", "random"])
+    assert table.blocks[0].columns == ("DPDL", "DPDL (c8)")
+    assert "Budget cut: DPDL epochs 20 instead of 50." in table.footers
+    assert "Variants: DPDL (c8) prototypes 8 instead of 32." in table.footers
+
+
+def test_no_cut_budget_no_footer() -> None:
+    footers = layouts({"elpv/all/general-m10/dpdl/s0": 0.8})["general"].footers
+    assert not any(text.startswith(("Budget cut", "Variants")) for text in footers)
+
+
+def test_a_grid_passes_on_how_its_methods_differ() -> None:
+    method = {"name": "dpdl.c8", "settings": ["general"], "control": False, "backbone": ""}
+    grid = {
+        "results": "results", "seeds": [0], "protocols": {"elpv/all": ["general-m10"]},
+        "notes": [], "datasets": {},
+        "methods": [method | {"changes": {"prototypes": [8, 32]}, "cuts": {}}],
+    }  # fmt: skip
+    request = parse_grid(grid, where="grid")
+    assert request.changes == {"dpdl.c8": {"prototypes": (8, 32)}}
+    assert request.cuts == {}
+    grid["methods"] = [method | {"changes": {"prototypes": 8}}]
+    with pytest.raises(ConfigError, match=r"changes\.dpdl\.c8: expected pairs of values"):
+        parse_grid(grid, where="grid")

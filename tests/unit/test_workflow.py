@@ -36,11 +36,11 @@ def changed(**changes) -> Workflow:
     return Workflow(params, ROOT)
 
 
-def test_default_grid_has_330_cells_on_35_splits():
+def test_default_grid_has_490_cells_on_35_splits():
     cells = WF.cells()
-    assert len(set(cells)) == len(cells) == 330
-    # 10 methods in general and hard: 6 protocols; 6 of them in normal: 1; 5 seeds.
-    assert sum(cell.protocol == "normal-m0" for cell in cells) == 6 * 5
+    assert len(set(cells)) == len(cells) == 490
+    # 15 methods in general and hard: 6 protocols; 8 of them in normal: 1; 5 seeds.
+    assert sum(cell.protocol == "normal-m0" for cell in cells) == 8 * 5
     assert sum(cell.method == "dpdl" for cell in cells) == 6 * 5
     assert len(set(WF.split_ids())) == len(WF.split_ids()) == 35
     assert {cell.split_id for cell in cells} == set(WF.split_ids())
@@ -49,7 +49,7 @@ def test_default_grid_has_330_cells_on_35_splits():
 
 def test_counts_of_targets():
     assert {phase: len(WF.targets(phase)) for phase in PHASES} == {
-        "data": 3, "splits": 35, "features": 4, "train": 330, "score": 660, "tables": 9,
+        "data": 3, "splits": 35, "features": 5, "train": 490, "score": 1235, "tables": 9,
     }  # fmt: skip
     every = [path for phase in PHASES for path in WF.targets(phase)]
     assert len(set(every)) == len(every)
@@ -77,12 +77,45 @@ def test_paths_of_artefacts():
 def test_feature_packs_of_methods():
     folder = "results/features/elpv/all"
     deep = f"{folder}/tf_efficientnet_lite0-224"
-    expected = [f"{folder}/pixels.safetensors"]
-    expected += [f"{deep}/{pack}.safetensors" for pack in ("plain", "pseudo", "rotated")]
+    packs = ("plain", "pseudo", "rotated")
+    expected = [f"{folder}/masks.safetensors", f"{folder}/pixels.safetensors"]
+    expected += [f"{deep}/{pack}.safetensors" for pack in packs]
     assert WF.targets("features") == expected
-    assert WF.packs(CELL) == [expected[1], expected[3], expected[2]]
-    assert WF.packs(dataclasses.replace(CELL, method="mean_intensity")) == expected[:1]
+    assert WF.packs(CELL) == [f"{deep}/{pack}.safetensors" for pack in ("plain", "rotated", "pseudo")]
+    assert WF.packs(dataclasses.replace(CELL, method="mean_intensity")) == expected[1:2]
     assert WF.packs(dataclasses.replace(CELL, method="random")) == []
+
+
+def test_methods_of_normals_alone_share_the_run_of_normal_m0():
+    shared = dataclasses.replace(CELL, method="patchcore")
+    source = dataclasses.replace(shared, protocol="normal-m0")
+    assert WF.source_cell(CELL) == CELL
+    assert WF.source_cell(shared) == WF.source_cell(source) == source
+    # Without the setting in the grid, its run is made all the same, but it is no cell.
+    few = changed(settings=("general",), shots=(1,), seeds=(0,), methods=("patchcore", "dra"))
+    cells = [f"elpv/all/general-m1/{name}/s0" for name in ("patchcore", "dra")]
+    assert list(map(str, few.cells())) == cells
+    assert list(map(str, few.runs())) == [*cells, "elpv/all/normal-m0/patchcore/s0"]
+    assert few.split_ids() == ["elpv/all/general-m1/s0", "elpv/all/normal-m0/s0"]
+    assert len(few.targets("metrics")) == 2
+    assert few.constraints()["protocol"] == r"general\-m1|normal\-m0"
+
+
+def test_a_base_is_the_run_of_the_same_split():
+    run = dataclasses.replace(CELL, method="ahl.devnet")
+    assert WF.base(run) == ["results/checkpoints/elpv/all/hard-mono-m10/devnet/s3.safetensors"]
+    assert WF.base(CELL) == []
+
+
+def test_kinds_of_rules_cover_every_method_once():
+    kinds = {name: kind["method"].split("|") for name, kind in WF.kinds().items()}
+    scored = [re.sub(r"\\", "", name) for name in kinds["score"] + kinds["score_maps"]]
+    assert sorted(scored) == sorted(WF.params.methods)
+    assert "patchcore" in kinds["share_maps"]
+    assert "mahalanobis" in kinds["share"]
+    assert "dra" in kinds["score_maps"]
+    assert "dra" not in kinds["share_maps"]
+    assert changed(methods=("random",)).kinds()["share"]["method"] == "(?!)"
 
 
 def test_without_networks_no_weights_are_fetched():
@@ -113,7 +146,7 @@ def test_constraints_match_every_target_in_one_way(phase):
     for name, expression in constraints.items():
         pattern = pattern.replace(f"{{{name}}}", f"(?P<{name}>{expression})")
     for path in WF.targets(phase):
-        if phase == "features" and "pixels" in path:
+        if phase == "features" and Path(path).stem in ("pixels", "masks"):
             assert not re.fullmatch(pattern, path)
         elif phase != "data" or path.startswith("data/manifests"):
             assert re.fullmatch(pattern, path), path
@@ -143,7 +176,7 @@ def test_a_cell_is_read_from_wildcards():
 def test_grid_tells_the_tables_exactly_the_cells():
     request = parse_grid(json.loads(WF.grid()), where="grid")
     assert {cell for cell, _ in request.cells} == set(WF.cells())
-    assert len(request.cells) == 330
+    assert len(request.cells) == 490
     assert request.methods == WF.params.methods
     assert set(request.controls) == {"true_labels", "random", "constant"}
     assert request.results == "results"
@@ -277,6 +310,7 @@ def test_old_metrics_of_a_cell_that_failed_are_dropped(calls, tmp_path):
     complete, failed = CELL, dataclasses.replace(CELL, seed=4)
     for cell in (complete, failed):
         earlier = [WF.manifest("elpv", "all"), WF.split(cell), *WF.packs(cell)]
+        earlier += [*WF.maps(cell), *WF.localisation(cell)]
         for path in earlier + [
             WF.artefact(kind, cell) for kind in ("checkpoints", "scores", "metrics")
         ]:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from projects import METHODS, PROTOCOLS, SEEDS, Project, cells, jobs_of
+from projects import (
+    METHODS,
+    PROTOCOLS,
+    SEEDS,
+    WITH_MAPS,
+    Project,
+    cells,
+    jobs_of,
+    method_of,
+)
 
 Plan = tuple[dict[str, int], set[str]]
 NOTHING: Plan = ({}, set())
@@ -13,15 +22,18 @@ PACKS = {
     "mean_intensity": {"pixels"},
     "mahalanobis": {"plain"},
     "patchcore": {"plain"},
+    "wt_flow": {"plain"},
     "mahalanobis_lda": {"plain"},
     "devnet": {"plain", "rotated"},
     "dra": {"plain", "rotated", "pseudo"},
+    "ahl": {"plain", "rotated", "pseudo", "cutmix", "draem"},
     "dpdl": {"plain", "rotated", "pseudo"},
 }
 """Feature packs by method that reads any."""
-FEATURE_JOBS = {"pixel statistics tiny/all"} | {
-    f"features {pack} tiny/all" for pack in ("plain", "rotated", "pseudo")
+NETWORK_JOBS = {
+    f"features {pack} tiny/all" for pack in ("plain", "rotated", "pseudo", "cutmix", "draem")
 }
+FEATURE_JOBS = {"pixel statistics tiny/all", "masks tiny/all"} | NETWORK_JOBS
 SPLITS = {f"tiny/all/{protocol}/s{seed}" for protocol in PROTOCOLS for seed in SEEDS}
 
 
@@ -35,6 +47,8 @@ def plan(jobs: set[str]) -> Plan:
     for job in jobs:
         word = job.split()[0]
         rule = names.get(word, word)
+        if rule in ("score", "share") and method_of(job.split()[1]) in WITH_MAPS:
+            rule += "_maps"
         rules[rule] = rules.get(rule, 0) + 1
     return rules, jobs
 

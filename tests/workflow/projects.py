@@ -32,15 +32,20 @@ USER, HOST = "nobody_in_particular", "host-of-nobody"
 
 IMAGES = {"train/good": 24, "test/good": 8, "test/dent": 13, "test/scratch": 14}
 METHODS = [
-    "mean_intensity", "mahalanobis", "patchcore", "mahalanobis_lda", "devnet", "dra", "dpdl",
-    "true_labels", "random", "constant",
+    "mean_intensity", "mahalanobis", "patchcore", "wt_flow", "mahalanobis_lda", "devnet", "dra",
+    "ahl", "dpdl", "true_labels", "random", "constant",
 ]  # fmt: skip
+"""One of each kind; tests of methods themselves need no workflow."""
 PLAIN_METHODS = [
-    "mean_intensity", "patchcore", "mahalanobis_lda", "devnet", "dra", "dpdl", "random",
+    "mean_intensity", "patchcore", "mahalanobis_lda", "devnet", "dra", "ahl", "dpdl", "random",
 ]  # fmt: skip
 """One for each kind of code; a plain process costs seconds."""
-WITHOUT_NORMAL = {"mahalanobis_lda", "devnet", "dra", "dpdl"}
+WITHOUT_NORMAL = {"mahalanobis_lda", "devnet", "dra", "ahl", "dpdl"}
 """Methods that learn from anomalies, so that the setting without any is not theirs."""
+NORMAL_ONLY = {"mean_intensity", "mahalanobis", "patchcore", "wt_flow"}
+"""Methods that learn from normals alone: the run of normal-m0 serves all protocols."""
+WITH_MAPS = {"patchcore", "wt_flow", "devnet", "dra", "ahl", "dpdl"}
+"""Methods that give anomaly maps."""
 PROTOCOLS = [
     "general-m10", "general-m1", "hard-dent-m10", "hard-dent-m1", "hard-scratch-m10",
     "hard-scratch-m1", "normal-m0",
@@ -71,6 +76,8 @@ PARAMS: dict[str, Any] = {
         "patchcore": {"candidates": 200, "coreset": 20},
         "devnet": {"epochs": 1, "iterations": 3, "batch": 8},
         "dra": {"epochs": 1, "iterations": 3, "batch": 8},
+        "ahl": {"epochs": 1, "inner_steps": 1, "query_steps": 1, "batch": 9},
+        "wt_flow": {"epochs": 1, "batch": 8, "width": 16, "blocks": 1},
         "dpdl": {"epochs": 1, "iterations": 3, "batch": 9, "codebook_samples": 50, "prototypes": 4},
     },
 }
@@ -100,9 +107,26 @@ def cells(
     }
 
 
+def method_of(cell: str) -> str:
+    """Return the method of a cell, without its variant."""
+    return cell.split("/")[3].split(".")[0]
+
+
+def shares(cell: str) -> bool:
+    """Tell whether a cell takes its checkpoint and scores from the run of normal-m0."""
+    return method_of(cell) in NORMAL_ONLY and cell.split("/")[2] != "normal-m0"
+
+
 def jobs_of(*steps: str, of: set[str]) -> set[str]:
-    """Return the messages of the jobs of some steps, one for each cell or split."""
-    return {f"{step} {name}" for step in steps for name in of}
+    """Return the messages of the jobs of some steps, one for each cell or split.
+
+    A job ``share`` takes the place of ``train`` and ``score`` where a cell has neither.
+    """
+    return {
+        f"{'share' if step in ('train', 'score') and shares(name) else step} {name}"
+        for step in steps
+        for name in of
+    }
 
 
 @dataclass(frozen=True)

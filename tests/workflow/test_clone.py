@@ -16,7 +16,7 @@ from projects import METHODS, PARAMS, PROTOCOLS, SEEDS, Project, cells, jobs_of,
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 IDENTITY = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid")
-ONE = "tiny/all/general-m1/dra/s1"
+ONE = "tiny/all/general-m1/dpdl/s1"
 
 
 def audit(project: Project, *arguments: str) -> str:
@@ -88,8 +88,8 @@ def parameter(project: Project) -> Plan:
 
 def source(project: Project) -> Plan:
     """Change one source file."""
-    append(project.root / "src/osad/methods/devnet.py", "# edited\n")
-    return plan(of_cells(cells(methods=["devnet"])))
+    append(project.root / "src/osad/methods/mahalanobis_lda.py", "# edited\n")
+    return plan(of_cells(cells(methods=["mahalanobis_lda"])))
 
 
 def manifest(project: Project) -> Plan:

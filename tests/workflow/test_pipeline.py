@@ -19,6 +19,7 @@ from projects import (
     SEEDS,
     SMALL,
     USER,
+    WITH_MAPS,
     Outcome,
     Project,
     cells,
@@ -58,16 +59,18 @@ def test_the_copy_imports_its_own_sources(finished: Project) -> None:
 
 def test_a_run_makes_exactly_the_files_of_the_grid(finished: Project) -> None:
     folder = "results/features/tiny/all"
-    packs = ("plain", "rotated", "pseudo")
+    packs = ("plain", "rotated", "pseudo", "cutmix", "draem")
     wanted = {
         "data/manifests/tiny.csv",
         "data/raw/tiny/SOURCE.json",
         "data/weights/efficientnet-lite0-57934424.pth",
         f"{folder}/pixels.safetensors",
+        f"{folder}/masks.safetensors",
         *(f"{folder}/tf_efficientnet_lite0-64/{pack}.safetensors" for pack in packs),
         *(f"results/splits/tiny/all/{name}/s{seed}.csv" for name in PROTOCOLS for seed in SEEDS),
         *(f"results/checkpoints/{cell}.safetensors" for cell in cells()),
         *(f"results/scores/{cell}.csv" for cell in cells()),
+        *(f"results/maps/{cell}.safetensors" for cell in cells(methods=sorted(WITH_MAPS))),
         *(f"results/metrics/{cell}.json" for cell in cells()),
         *(f"results/tables/{name}" for name in (*TABLES, "cells.csv", "summary.csv")),
         "results/tables/metrics.json",

@@ -9,6 +9,7 @@ import time
 import pytest
 from expected import (
     FEATURE_JOBS,
+    NETWORK_JOBS,
     NOTHING,
     SPLITS,
     append,
@@ -51,8 +52,8 @@ def test_a_hyper_parameter_reruns_its_method(project: Project) -> None:
 
 
 def test_a_source_file_reruns_its_method(project: Project) -> None:
-    append(project.root / "src/osad/methods/devnet.py", "# edited\n")
-    assert project.dry_run() == plan(of_cells(cells(methods=["devnet"])))
+    append(project.root / "src/osad/methods/mahalanobis_lda.py", "# edited\n")
+    assert project.dry_run() == plan(of_cells(cells(methods=["mahalanobis_lda"])))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_an_edited_manifest_reruns_all_that_reads_images(project: Project) -> No
     assert project.dry_run() == plan(jobs)
 
 
-ONE = "tiny/all/general-m1/dra/s1"
+ONE = "tiny/all/general-m1/dpdl/s1"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ ONE = "tiny/all/general-m1/dra/s1"
         (
             "data/weights/efficientnet-lite0-57934424.pth",
             {"weights data/weights/efficientnet-lite0-57934424.pth"}
-            | (FEATURE_JOBS - {"pixel statistics tiny/all"})
+            | NETWORK_JOBS
             | of_cells(read_by("plain")),
         ),
         (

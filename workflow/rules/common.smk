@@ -7,9 +7,11 @@ from snakemake.settings.types import ExecMode
 from osad import config as parameters
 from osad.errors import OsadError
 from osad.handlers import Handlers
-from osad.workflow import Workflow
+from osad.runtime.checksums import remember_checksums
+from osad.workflow import SHARED, Workflow
 
 ROOT = Path(workflow.basedir)
+remember_checksums()
 
 try:
     WF = Workflow(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
@@ -22,6 +24,7 @@ except OsadError as error:
     raise WorkflowError(str(error)) from None
 
 CELL = WF.cell
+KINDS = WF.kinds()
 PUBLISHED = WF.published()
 
 

@@ -59,3 +59,28 @@ rule pack:
         " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/{wildcards.pack}.json"
         " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
+
+
+# An artefact of its own, so that the masks that a pixel metric was judged by are in the ledger.
+rule masks:
+    input:
+        source=lambda w: WF.source(w.dataset),
+        manifest=lambda w: WF.manifest(w.dataset, w.category),
+    output:
+        "{results}/features/{dataset}/{category}/masks.safetensors",
+    log:
+        "{results}/logs/features/{dataset}/{category}/masks.log",
+    conda:
+        "../envs/bench.yaml"
+    params:
+        size=WF.params.features.image_size,
+        code=WF.code("masks"),
+        environment=ENVIRONMENT,
+    message:
+        "masks {wildcards.dataset}/{wildcards.category}"
+    shell:
+        "python -m osad.job masks --manifest {input.manifest} --source {input.source}"
+        " --size {params.size} --output {output}"
+        " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/masks.json"
+        " --record .osad/runs/{output}.json"
+        " 2>&1 | tee -i {log}"

@@ -10,6 +10,7 @@ rule train:
     input:
         split="{results}/splits/{dataset}/{category}/{protocol}/s{seed}.csv",
         packs=lambda w: WF.packs(CELL(w)),
+        base=lambda w: WF.base(CELL(w)),
     output:
         "{results}/checkpoints/{dataset}/{category}/{protocol}/{method}/s{seed}.safetensors",
     log:
@@ -27,7 +28,7 @@ rule train:
         "train {params.cell}"
     shell:
         "python -m osad.job train --cell {params.cell} --split {input.split} --packs {input.packs}"
-        " --hyper {params.hyper:q} --gpu {resources.gpu} --output {output}"
+        " --base {input.base} --hyper {params.hyper:q} --gpu {resources.gpu} --output {output}"
         " --failure {wildcards.results}/failures/{params.cell}.json"
         " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"

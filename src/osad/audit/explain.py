@@ -76,8 +76,15 @@ def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
     }
 
 
-def _params(known: Ledger, path: str) -> dict[str, Any]:
-    return known.entries[path].params if path in known.entries else {}
+def _params(known: Ledger, checkpoint: str) -> dict[str, Any]:
+    """Return the parameters that a checkpoint was made with, its source's if it is shared."""
+    entry = known.entries.get(checkpoint)
+    if entry is None:
+        return {}
+    sources = [path for path in entry.inputs if "/checkpoints/" in path]
+    if not entry.rule.startswith("share") or not sources:
+        return entry.params
+    return _params(known, sources[0]) | entry.params
 
 
 def _number(target: Target, folder: str, missing: list[str]) -> dict[str, Any]:

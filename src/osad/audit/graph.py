@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from osad.audit.ledger import Entry, Ledger
 from osad.cells import Cell, manifest_path
 from osad.errors import ConfigError
+from osad.workflow import SUFFIXES
 
-ORDER = ("fetch", "weights", "manifest", "split", "pixels", "pack", "train", "score", "metrics",
-         "cells", "table")  # fmt: skip
+ORDER = ("fetch", "weights", "manifest", "split", "pixels", "pack", "masks", "train", "score",
+         "score_maps", "share", "share_maps", "metrics", "cells", "table", "figure")  # fmt: skip
 """Rules in the order of the pipeline."""
 
 
@@ -71,9 +72,8 @@ def find(ledger: Ledger, name: str) -> Target:
 
 
 def artefact(ledger: Ledger, kind: str, cell: Cell) -> str:
-    """Return the path of a cell's ``checkpoints``, ``scores`` or ``metrics`` file."""
-    suffix = {"checkpoints": "safetensors", "scores": "csv", "metrics": "json"}[kind]
-    return f"{results_folder(ledger)}/{kind}/{cell}.{suffix}"
+    """Return the path of a cell's ``checkpoints``, ``scores``, ``maps`` or ``metrics`` file."""
+    return f"{results_folder(ledger)}/{kind}/{cell}.{SUFFIXES[kind]}"
 
 
 def split_path(ledger: Ledger, cell: Cell) -> str:

@@ -82,7 +82,7 @@ def shard(path: str) -> str:
     parts = Path(path).with_suffix("").parts
     if parts[:2] in (("data", "raw"), ("data", "manifests")):
         return parts[2]
-    kinds = ("splits", "features", "checkpoints", "scores", "metrics")
+    kinds = ("splits", "features", "checkpoints", "scores", "maps", "metrics")
     after = [part for kind, part in itertools.pairwise(parts) if kind in kinds]
     return after[0] if after else SHARED
 

@@ -31,12 +31,19 @@ from osad.backbones.registry import Backbone
 from osad.data.images import open_verified
 from osad.data.manifest import Record
 from osad.errors import DataError, TrainingError
-from osad.features.packs import INTENSITY, PackInfo, level_name, pack_strides
+from osad.features.packs import AUGMENTED, INTENSITY, PackInfo, level_name, pack_strides
+from osad.features.simulated import (
+    SIMULATED,
+    SIMULATED_VIEWS,
+    make_simulated_views,
+    partner,
+)
 from osad.features.views import HOLDOUT_KINDS, make_views, pixel_statistics, resize
 from osad.lazy import lazy
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 else:
     torch = lazy("torch")
 
@@ -104,10 +111,13 @@ def plan_pixels(records: Sequence[Record]) -> Task:
 def number_of_views(pack: str, *, views: int, rotation: float) -> int:
     """Return how many views of an image a pack holds.
 
-    Without rotation the views of ``rotated`` would all be equal, so there is one.
+    Without rotation the views of ``rotated`` would all be equal, so there is one. Of the simulated
+    defects with a second image there are two at most.
     """
     if pack == "rotated" and not rotation:
         return 1
+    if pack in SIMULATED:
+        return min(SIMULATED_VIEWS, views)
     return {"plain": 1, "holdout": len(HOLDOUT_KINDS)}.get(pack, views)
 
 
@@ -127,23 +137,26 @@ def plan_maps(
 
     Args:
         records: all images of the manifest.
-        pack: ``plain``, ``rotated``, ``pseudo`` or ``holdout``.
+        pack: any but ``pixels`` (see `osad.features.packs`).
         backbone: the network.
         weights: its weights file, whose digest becomes part of the description.
         image_size: side of the network's input, pixels.
         strides: of the maps, ascending (see `osad.features.packs.pack_strides`).
-        views: number of views of ``rotated`` and ``pseudo``; other packs have their own.
+        views: number of views of ``rotated`` and ``pseudo``; see `number_of_views`.
         device: ``cpu`` or ``cuda``.
         rotation: largest angle of the rotated views, degrees.
 
     Raises:
         ConfigError: the backbone has no such stride.
-        DataError: no image belongs to the pack, or the weights file is missing.
+        DataError: no image belongs to the pack, only one where a view needs two, or the weights
+            file is missing.
         CheckError: the weights file has a wrong digest.
     """
     backbone.channels(strides)
     kept = pack_strides(pack, strides)
     paths, digests = _identities(select_records(records, pack))
+    if pack in SIMULATED and len(paths) == 1:
+        raise DataError(f"pack {pack}: a view needs two training normals, there is only {paths[0]}")
     info = PackInfo(
         pack,
         paths,
@@ -155,7 +168,7 @@ def plan_maps(
         strides=kept,
         channels=tuple(backbone.channels(kept)),
         views=number_of_views(pack, views=views, rotation=rotation),
-        rotation=rotation if pack in ("rotated", "pseudo") else 0.0,
+        rotation=rotation if pack in AUGMENTED else 0.0,
     )
     return Task(info, weights)
 
@@ -209,6 +222,8 @@ def compute_maps(
 def load_views(task: Task, rows: range) -> NDArray[np.uint8]:
     """Open the images of some rows, checking their digests, and make their views.
 
+    A second image that lends texture is opened and checked in the same way.
+
     Returns:
         (k * R, S, S, 3) uint8, the views of an image beside each other.
 
@@ -217,13 +232,24 @@ def load_views(task: Task, rows: range) -> NDArray[np.uint8]:
     """
     info = task.info
     interpolation = get_backbone(info.backbone).interpolation
+
+    def opened(row: int) -> Image:
+        image = open_verified(Path(info.paths[row]), info.sha256[row])
+        return resize(image, info.image_size, interpolation)
+
     result = []
     for row in rows:
-        image = open_verified(Path(info.paths[row]), info.sha256[row])
-        image = resize(image, info.image_size, interpolation)
-        views = make_views(
-            image, info.paths[row], pack=info.pack, views=info.views, rotation=info.rotation
-        )
+        image, path = opened(row), info.paths[row]
+        if info.pack in SIMULATED:
+            numbers = range(info.views)
+            others = [partner(info.paths, row, pack=info.pack, view=view) for view in numbers]
+            views = make_simulated_views(
+                image, [*map(opened, others)], path, pack=info.pack, rotation=info.rotation
+            )
+        else:
+            views = make_views(
+                image, path, pack=info.pack, views=info.views, rotation=info.rotation
+            )
         result += [np.asarray(view, dtype=np.uint8) for view in views]
     return np.stack(result)
 

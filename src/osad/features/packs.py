@@ -6,6 +6,8 @@
 | ``plain`` | all | ``s{stride}`` (n, c, h, w) float16 for every stride |
 | ``rotated`` | training normals, all anomalies | deepest stride only, (n, R, c, h, w) float16 |
 | ``pseudo`` | training normals | deepest stride only, (n, R, c, h, w) float16 |
+| ``cutmix`` | training normals | deepest stride only, (n, 2, c, h, w) float16 |
+| ``draem`` | training normals | deepest stride only, (n, 2, c, h, w) float16 |
 | ``holdout`` | training normals | every stride, (n, 2, c, h, w) float16 |
 """
 
@@ -26,7 +28,9 @@ else:
     torch = lazy("torch")
 
 FORMAT = 1
-PACKS = ("pixels", "plain", "rotated", "pseudo", "holdout")
+PACKS = ("pixels", "plain", "rotated", "pseudo", "cutmix", "draem", "holdout")
+AUGMENTED = ("rotated", "pseudo", "cutmix", "draem")
+"""Packs of training views, whose views from the second on may be rotated."""
 INTENSITY = "intensity"
 REMEDY = "delete it and run the features step again"
 
@@ -52,7 +56,7 @@ def pack_strides(pack: str, strides: Sequence[int]) -> tuple[int, ...]:
     """
     if pack == "pixels":
         return ()
-    return (max(strides),) if pack in ("rotated", "pseudo") else tuple(strides)
+    return (max(strides),) if pack in AUGMENTED else tuple(strides)
 
 
 @dataclass(frozen=True)

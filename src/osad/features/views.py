@@ -97,11 +97,12 @@ def turn_hue(image: Image, turn: float) -> Image:
     return merged.convert("RGB")
 
 
-def cutmix(image: Image, rng: np.random.Generator) -> Image:
+def cutmix(image: Image, rng: np.random.Generator, *, source: Image | None = None) -> Image:
     """Paste a jittered rectangle of an image at another place of the same image.
 
-    The area is uniform in [0.02, 0.15] of the image's, the logarithm of width over height uniform
-    in [log 0.3, log 1/0.3]; source and target corner are uniform and independent.
+    With ``source``, an image of the same size, the rectangle comes from there. The area is uniform
+    in [0.02, 0.15] of the image's, the logarithm of width over height uniform in
+    [log 0.3, log 1/0.3]; source and target corner are uniform and independent.
 
     Source: DRA (Ding et al., CVPR 2022), official code ``datasets/cutmix.py``. Deviation: width
     and height are not swapped there and back, which is the same for square images.
@@ -113,7 +114,7 @@ def cutmix(image: Image, rng: np.random.Generator) -> Image:
     cut_height = min(max(round(math.sqrt(area / aspect)), 1), height)
     left, target_left = rng.integers(0, width - cut_width, size=2, endpoint=True).tolist()
     top, target_top = rng.integers(0, height - cut_height, size=2, endpoint=True).tolist()
-    patch = image.crop((left, top, left + cut_width, top + cut_height))
+    patch = (source or image).crop((left, top, left + cut_width, top + cut_height))
     result = image.copy()
     result.paste(color_jitter(patch, rng), (target_left, target_top))
     return result
@@ -206,14 +207,14 @@ def perlin_blend(image: Image, rng: np.random.Generator) -> Image:
     mask = np.zeros(size * size, dtype=bool)
     # Rounded, because the last bits of sines differ between processors.
     mask[np.argsort(-noise.round(9), axis=None, kind="stable")[:count]] = True
-    texture = color_jitter(_shuffle_tiles(image, rng), rng, strength=0.3)
+    texture = color_jitter(shuffle_tiles(image, rng), rng, strength=0.3)
     opacity = float(rng.uniform(0.3, 1.0))
     weight = (opacity * mask).reshape(size, size, 1)
     mixed = np.asarray(image) * (1 - weight) + np.asarray(texture) * weight
     return pil.fromarray(np.rint(mixed).astype(np.uint8))
 
 
-def _shuffle_tiles(image: Image, rng: np.random.Generator) -> Image:
+def shuffle_tiles(image: Image, rng: np.random.Generator) -> Image:
     """Return an image with its 4 x 4 tiles in random order; rests at the border stay in place."""
     tile = image.width // 4
     result = image.copy()

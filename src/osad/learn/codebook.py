@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from osad.lazy import lazy
+from osad.learn.products import eigh, gram, matmul
 from osad.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -32,5 +33,21 @@ def codebook(vectors: torch.Tensor, n_codes: int, key: str, *, restarts: int = 1
 
     fitted = KMeans(
         n_codes, n_init=restarts, max_iter=100, random_state=derive_seed(key, "codebook") % 2**32
-    ).fit(vectors.numpy())
-    return torch.from_numpy(fitted.cluster_centers_).float()
+    ).fit(coordinates(vectors).numpy())
+    if fitted.cluster_centers_.shape[1] == vectors.shape[1]:
+        return torch.from_numpy(fitted.cluster_centers_).float()
+    members = torch.from_numpy(fitted.labels_).unsqueeze(0) == torch.arange(n_codes).unsqueeze(1)
+    shares = members / members.sum(1, keepdim=True).clamp_min(1)
+    return matmul(shares.float(), vectors)
+
+
+def coordinates(vectors: torch.Tensor) -> torch.Tensor:
+    """Return vectors with the same distances and at most n dimensions: (n, d) -> (n, min(n, d)).
+
+    k-means sees nothing but distances, and with fewer dimensions it takes less time.
+    """
+    n, d = vectors.shape
+    if d <= n:
+        return vectors
+    values, basis = eigh(gram(vectors - vectors.mean(0)).double())
+    return (basis * values.clamp_min(0).sqrt()).float()

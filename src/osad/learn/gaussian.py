@@ -119,8 +119,8 @@ def whitened_training(data: TrainingData, shrinkage: float) -> tuple[State, Trai
     """Fit the whitening on the plain normals and whiten every training view with it.
 
     Returns:
-        the whitening (see `position_whitening`) and the training data whose ``rotated`` and
-        ``pseudo`` views are whitened position vectors (n, R, P, c).
+        the whitening (see `position_whitening`) and the training data whose augmented views
+        (``rotated``, ``pseudo``, ...) are whitened position vectors (n, R, P, c).
 
     Source:
         Choice of this benchmark: without it, heads on frozen features learn what varies most
@@ -129,10 +129,11 @@ def whitened_training(data: TrainingData, shrinkage: float) -> tuple[State, Trai
     state = position_whitening(data.normal.deepest, shrinkage)
 
     def prepare(images: ImageSet) -> ImageSet:
-        rotated, pseudo = (
-            whitened_views(state, rows) if rows is not None and len(rows) else rows
-            for rows in (images.rotated, images.pseudo)
-        )
-        return replace(images, rotated=rotated, pseudo=pseudo)
+        views: dict[str, Rows] = {}
+        for name in ("rotated", "pseudo", "cutmix", "draem"):
+            rows: Rows | None = getattr(images, name)
+            if rows is not None and len(rows):
+                views[name] = whitened_views(state, rows)
+        return replace(images, **views)  # type: ignore[arg-type]
 
     return state, replace(data, normal=prepare(data.normal), anomaly=prepare(data.anomaly))

@@ -58,6 +58,8 @@ class ImageSet:
         maps: by stride, plain views (n, c, h, w).
         rotated: training views (n, R, c, h, w) of the deepest stride; view 0 is unrotated.
         pseudo: pseudo-anomalous (CutMix) views (n, R, c, h, w), of training normals only.
+        cutmix: views (n, R, c, h, w) with a patch of another normal, of training normals only.
+        draem: views (n, R, c, h, w) with blobs of foreign texture, of training normals only.
         pixels: (n, 2), mean and standard deviation of the original image's intensity in [0, 1].
         labels: (n,) int64 in {0, 1}; of test images only for methods that ask for it (controls).
     """
@@ -66,6 +68,8 @@ class ImageSet:
     maps: Mapping[int, Rows] = field(default_factory=dict)
     rotated: Rows | None = None
     pseudo: Rows | None = None
+    cutmix: Rows | None = None
+    draem: Rows | None = None
     pixels: Rows | None = None
     labels: torch.Tensor | None = None
 
@@ -79,7 +83,7 @@ class ImageSet:
         return self.maps[max(self.maps)]
 
     def need(self, name: str) -> Rows:
-        """Return ``rotated``, ``pseudo`` or ``pixels``, which the method declared as a pack."""
+        """Return the views of a pack that the method declared, for example ``rotated``."""
         rows: Rows | None = getattr(self, name)
         if rows is None:
             raise ValueError(f"image set has no {name}: add it to the method's packs")
@@ -94,11 +98,13 @@ class TrainingData:
         normal: the training normals (at least one).
         anomaly: the seen anomalies (none in the ``normal`` setting).
         key: text that keys every random draw of the fit, usually the cell's id.
+        base: the fitted tensors of the method's base, for methods that have one.
     """
 
     normal: ImageSet
     anomaly: ImageSet
     key: str
+    base: Mapping[str, torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,10 +114,14 @@ class Scores:
     Attributes:
         total: (n,) float32, higher is more anomalous.
         heads: the parts that the total is made of, each (n,) float32 and oriented like the total.
+        maps: (n, h, w) float32, anomaly scores of the positions of the feature map, for methods
+            that give anomaly maps. They rank positions within the set; the total is not
+            necessarily a function of them.
     """
 
     total: torch.Tensor
     heads: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    maps: torch.Tensor | None = None
 
 
 State = dict[str, "torch.Tensor"]

@@ -29,8 +29,10 @@ from osad.learn.products import matmul
 
 if TYPE_CHECKING:
     import torch
+    import torch.nn.functional as F
 else:
     torch = lazy("torch")
+    F = lazy("torch.nn.functional")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Bridge:
     log_s: torch.Tensor
     a: torch.Tensor
     eps: float
+
+    def __post_init__(self) -> None:
+        """Compute what is cached: a first use without gradient would cut that of later uses."""
+        _ = self.s, self.inverse_s
 
     @cached_property
     def s(self) -> torch.Tensor:
@@ -122,6 +128,27 @@ def component_log_density(bridge: Bridge, y: torch.Tensor) -> torch.Tensor:
     return -0.5 * (mahalanobis + log_determinant)
 
 
+def nearest_residual(bridge: Bridge, psi: torch.Tensor) -> torch.Tensor:
+    """Compute (psi - r_c*) / sqrt(S_c*), c* the component under which psi is most likely.
+
+    Args:
+        bridge: the bridge.
+        psi: (..., d), mapped vectors. The choice of c* has no gradient.
+
+    Returns:
+        (..., d).
+
+    Source:
+        DPDL (arXiv 2502.20981), eq. 21. The printed division by the covariance eps S would scale
+        it by about 1000.
+    """
+    with torch.no_grad():
+        nearest = component_log_density(bridge, psi).argmax(-1)
+    # Look-ups as embeddings: the gradient of plain indexing is slow.
+    scale = F.embedding(nearest, torch.exp(-0.5 * bridge.log_s))
+    return (psi - F.embedding(nearest, bridge.r)) * scale
+
+
 def drift(bridge: Bridge, x: torch.Tensor, t: float) -> torch.Tensor:
     """Compute the drift g(x, t) of the bridge's diffusion dX = g dt + sqrt(eps) dW.
 
@@ -134,19 +161,21 @@ def drift(bridge: Bridge, x: torch.Tensor, t: float) -> torch.Tensor:
         (..., d), eps times the gradient in x of the log of the potential convolved with
         N(0, eps (1 - t) I), in closed form.
     """
-    eps = bridge.eps
-    inverse_s = bridge.inverse_s
-    a = t / (1 - t) + inverse_s
-    h = x.unsqueeze(-2) / (1 - t) + bridge.r * inverse_s
-    expected_end = h / a
-    log_b = bridge.a / eps - 0.5 * (
-        bridge.log_s.sum(1)
-        + a.log().sum(1)
-        + (bridge.r.square() * inverse_s).sum(1) / eps
-        - (h.square() / a).sum(-1) / eps
+    # With h = x / (1 - t) + r / S, h / a and h² / a are polynomials in x: no (..., C, d) tensor.
+    near = 1 / (1 - t)
+    pull = bridge.r * bridge.inverse_s
+    inverse_a = 1 / (t * near + bridge.inverse_s)
+    constant = (
+        bridge.r * pull - pull.square() * inverse_a + bridge.eps * (bridge.log_s - inverse_a.log())
     )
-    weights = log_b.softmax(-1).unsqueeze(-1)
-    return ((weights * expected_end).sum(-2) - x) / (1 - t)
+    scaled_log_b = bridge.a + (
+        matmul(x * x, (0.5 * near**2 * inverse_a).T)
+        + matmul(x, (near * pull * inverse_a).T)
+        - 0.5 * constant.sum(1)
+    )
+    weights = component_weights(scaled_log_b, bridge.eps)
+    expected_end = near * matmul(weights, inverse_a) * x + matmul(weights, pull * inverse_a)
+    return near * (expected_end - x)
 
 
 def euler_maruyama(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch")
 
+SYNTHETIC = ("pseudo", "cutmix", "draem")
+"""Packs of training normals with synthetic defects."""
+
 
 def open_packs(
     paths: Iterable[Path], spec: MethodSpec, *, training: bool = True
@@ -65,7 +68,8 @@ def image_set(
         rows: images of one role, sorted by path.
         packs: open packs by kind.
         device: where features are put when they are taken.
-        training: give the training views too (``pseudo`` only where the pack holds the images).
+        training: give the training views too (those with synthetic defects only where the packs
+            hold the images, that is of normals).
         labels: give the labels (only controls may see those of test images).
 
     Raises:
@@ -83,13 +87,15 @@ def image_set(
             maps = {stride: select(pack, level_name(stride)) for stride in pack.info.strides}
         elif kind == "pixels":
             views["pixels"] = select(pack, INTENSITY)
-        elif training and not (kind == "pseudo" and any(row.label for row in rows)):
+        elif training and not (kind in SYNTHETIC and any(row.label for row in rows)):
             views[kind] = select(pack, level_name(max(pack.info.strides)))
     return ImageSet(
         paths,
         maps,
         rotated=views.get("rotated"),
         pseudo=views.get("pseudo"),
+        cutmix=views.get("cutmix"),
+        draem=views.get("draem"),
         pixels=views.get("pixels"),
         labels=torch.tensor([row.label for row in rows]) if labels else None,
     )

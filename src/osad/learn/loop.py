@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ def divided(every: int, iterations: int, *, early: int = 0) -> Schedule:
         early: epochs by which all divisions come sooner.
     """
     return lambda step: 0.1 ** ((step // iterations + early) // every)
+
+
+def cosine(steps: int) -> Schedule:
+    """Lower the learning rate along half a cosine from 1 at step 0 towards 0 at ``steps``."""
+    return lambda step: (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def minimise(

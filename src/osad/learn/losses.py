@@ -68,3 +68,84 @@ def dispersion_loss(features: torch.Tensor, *, kappa: float = 10.0) -> torch.Ten
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
     others = similarity.masked_fill(itself, float("-inf"))
     return (others.logsumexp(1) - math.log(len(features) - 1)).mean()
+
+
+def focal_loss(
+    logits: torch.Tensor, targets: torch.Tensor, *, alpha: float = 1.0, gamma: float = 2.0
+) -> torch.Tensor:
+    """Compute the focal loss, mean of -alpha (1 - p_t)^gamma log p_t.
+
+    p_t is the probability of the true class; ``alpha`` is the same for both classes.
+
+    Args:
+        logits: (n,) float32, of class 1.
+        targets: (n,) in {0, 1}.
+        alpha: factor of the whole loss.
+        gamma: 0 gives the cross-entropy; the larger, the less well classified images count.
+
+    Returns:
+        scalar.
+
+    Source:
+        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017 (arXiv 1708.02002), eq. 5.
+
+    Example:
+        >>> import torch
+        >>> focal_loss(torch.tensor([0.0, 0.0]), torch.tensor([0, 1]))  # log(2) / 4
+        tensor(0.1733)
+    """
+    wrong = torch.where(targets.bool(), -logits, logits)  # 1 - p_t = sigmoid(wrong)
+    return alpha * (torch.sigmoid(wrong) ** gamma * F.softplus(wrong)).mean()
+
+
+def uniform_cross_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Compute the cross-entropy between the uniform distribution and the predicted one.
+
+    Args:
+        logits: (n, C) float32.
+
+    Returns:
+        scalar, at least log C, which it takes when every prediction is uniform.
+
+    Source:
+        Hendrycks et al., Deep Anomaly Detection with Outlier Exposure, ICLR 2019
+        (arXiv 1812.04606), section 4.3.
+
+    Example:
+        >>> import torch
+        >>> uniform_cross_entropy(torch.zeros(2, 3))  # log(3)
+        tensor(1.0986)
+    """
+    return -F.log_softmax(logits, dim=1).mean()
+
+
+def triplet_loss(
+    anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, margin: float = 1.0
+) -> torch.Tensor:
+    """Compute the triplet loss, mean of max(0, d(a, p) - d(a, n) + margin), d Euclidean.
+
+    Args:
+        anchor: (n, d) float32.
+        positive: (n, d), to be nearer to the anchor.
+        negative: (n, d), to be farther from it by ``margin``.
+        margin: in units of the vectors.
+
+    Returns:
+        scalar.
+
+    Source:
+        Schroff et al., FaceNet, CVPR 2015 (arXiv 1503.03832), eq. 3, with distances instead of
+        their squares.
+
+    Example:
+        >>> import torch
+        >>> a, p = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])
+        >>> triplet_loss(a, p, torch.tensor([[0.0, 2.0]]))
+        tensor(4.)
+    """
+    return F.relu(_distance(anchor, positive) - _distance(anchor, negative) + margin).mean()
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return distances of rows, with gradient 0 where they coincide (the root has none there)."""
+    return (a - b).square().sum(1).clamp_min(1e-12).sqrt()

@@ -111,3 +111,59 @@ def _classes() -> tuple[Any, Any]:
             return _product(grads[0] + grads[0].T, x)
 
     return Matmul, Gram
+
+
+def bmm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Multiply matrices pair by pair, differentiable in both.
+
+    Args:
+        a: (..., n, k), any strides.
+        b: (..., k, m), of the same type, on the same device and with the same leading axes.
+
+    Returns:
+        (..., n, m).
+
+    Raises:
+        ValueError: the leading axes differ; nothing is broadcast.
+    """
+    if a.shape[:-2] != b.shape[:-2]:
+        raise ValueError(f"leading axes differ: {tuple(a.shape)} and {tuple(b.shape)}")
+    result: torch.Tensor = _batched_class().apply(a, b)
+    return result
+
+
+def _batched_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Multiply matrices pair by pair without recording it for a gradient."""
+    if a.device.type != "cpu":
+        return a @ b
+    return torch.from_numpy(np.matmul(_batched_array(a), _batched_array(b)))
+
+
+def _batched_array(matrices: torch.Tensor) -> Any:
+    # NumPy calls BLAS for each matrix when one of its two axes is dense, else slow loops.
+    blas = 1 in matrices.stride()[-2:] and 0 not in matrices.stride()
+    return (matrices if blas else matrices.contiguous()).detach().numpy()
+
+
+@functools.cache
+def _batched_class() -> Any:
+    """Return the differentiable operation; made late, because torch is imported late."""
+
+    class BatchedMatmul(torch.autograd.Function):
+        """The products of pairs of matrices."""
+
+        @staticmethod
+        def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(a, b)
+            return _batched_product(a, b)
+
+        @staticmethod
+        def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+            a, b = ctx.saved_tensors
+            to_a, to_b = ctx.needs_input_grad
+            return (
+                _batched_product(grads[0], b.transpose(-1, -2)) if to_a else None,
+                _batched_product(a.transpose(-1, -2), grads[0]) if to_b else None,
+            )
+
+    return BatchedMatmul

@@ -5,27 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
-from osad.learn.batches import Batch, balanced_batches
-from osad.learn.gaussian import whiten, whitened_training
-from osad.learn.heads import adapter, init_adapter, init_linear, plain_head
+from osad.learn.batches import Batch
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.loop import batched, divided, minimise
+from osad.learn.loop import divided, minimise
 from osad.learn.losses import deviation_loss
 from osad.learn.ranges import check_ranges
+from osad.learn.single_head import half_and_half, image_scores, score_maps
 from osad.methods.registry import method
-from osad.seeds import torch_generator
 
 if TYPE_CHECKING:
     import torch
-else:
-    torch = lazy("torch")
 
 
 @method(
     title="DevNet",
     paper="Pang et al., Explainable Deep Few-shot Anomaly Detection, 2021 (arXiv 2108.00462)",
     packs=("plain", "rotated"),
+    maps=True,
 )
 @dataclass(frozen=True)
 class DevNet:
@@ -63,19 +59,17 @@ class DevNet:
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and head; all tensors of the model are returned."""
-        white, data = whitened_training(data, self.shrinkage)
-        generator = torch_generator(data.key, "init")
-        channels = len(white["whiten.mean"])
-        state = init_linear("head", channels, 1, generator)
-        if self.adapter:
-            state |= init_adapter(channels, self.adapter, generator)
-        steps = self.epochs * self.iterations
-        half = self.batch // 2
-        device = data.normal.deepest.device
+        white, state, batches = half_and_half(
+            data,
+            steps=self.epochs * self.iterations,
+            batch=self.batch,
+            adapter_width=self.adapter,
+            shrinkage=self.shrinkage,
+        )
         trained = minimise(
-            {name: value.to(device) for name, value in state.items()},
-            balanced_batches(data, steps, normals=self.batch - half, anomalies=half),
-            self._loss,
+            state,
+            batches,
+            _loss,
             lr=self.lr,
             weight_decay=self.weight_decay,
             schedule=divided(self.lr_step, self.iterations),
@@ -83,15 +77,9 @@ class DevNet:
         return white | trained
 
     def score(self, state: State, images: ImageSet) -> Scores:
-        """Return the head's output, (n,)."""
-        rows = images.deepest
-        parts = [self._head(state, whiten(state, rows.take(part))) for part in batched(len(images))]
-        return Scores(torch.cat(parts))
+        """Return the head's output (n,) and its absolute position scores (n, h, w)."""
+        return score_maps(state, images, absolute=True)
 
-    def _head(self, state: State, x: torch.Tensor) -> torch.Tensor:
-        if self.adapter:
-            x = adapter(state, x)
-        return plain_head(state, "head", x, absolute=True)
 
-    def _loss(self, state: State, batch: Batch) -> torch.Tensor:
-        return deviation_loss(self._head(state, batch.features), batch.labels > 0)
+def _loss(state: State, batch: Batch) -> torch.Tensor:
+    return deviation_loss(image_scores(state, batch.features, absolute=True), batch.labels > 0)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from osad.lazy import lazy
-from osad.learn.batches import NORMAL, SEEN, Batch, balanced_batches
+from osad.learn.batches import NORMAL, Batch, balanced_batches
+from osad.learn.bridge_heads import (
+    heads,
+    image_logits,
+    points,
+    position_logits,
+    sparse_outputs,
+)
 from osad.learn.codebook import codebook
 from osad.learn.gaussian import whiten, whitened_training
 from osad.learn.heads import (
@@ -15,23 +22,23 @@ from osad.learn.heads import (
     init_adapter,
     init_linear,
     init_mlp,
-    mlp,
-    plain_head,
-    top_k_mean,
 )
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.lightsb import (
     Bridge,
-    barycentric_map,
-    component_log_density,
-    component_weights,
     initial_bridge,
     scaled_log_alpha,
-    scaled_log_normaliser,
-    scaled_log_potential,
 )
 from osad.learn.loop import batched, minimise
 from osad.learn.losses import dispersion_loss
+from osad.learn.prototype_losses import (
+    OBJECTIVES,
+    LevelSettings,
+    bridge_matching_loss,
+    clamp_literal,
+    level_objective,
+    prototype_losses,
+)
 from osad.learn.ranges import check_ranges
 from osad.learn.sampling import sample_positions
 from osad.methods.registry import method
@@ -46,7 +53,6 @@ else:
 
 HEADS = ("anomaly", "residual", "normal")
 LOG_S_RANGE = (-7.0, 1.0)
-PSEUDO_WEIGHT = 0.5
 
 
 @method(
@@ -54,11 +60,22 @@ PSEUDO_WEIGHT = 0.5
     paper="Distribution Prototype Diffusion Learning, CVPR 2025 (arXiv 2502.20981)",
     packs=("plain", "rotated", "pseudo"),
     heads=HEADS,
-    variants={"no_dpl": {"dpl": False}, "no_dfl": {"dispersion": 0.0}},
+    maps=True,
+    variants={
+        "no_dpl": {"dpl": False},
+        "no_dfl": {"dispersion": 0.0},
+        "no_anomaly": {"without": "anomaly"},
+        "no_residual": {"without": "residual"},
+        "no_normal": {"without": "normal"},
+        "literal": {"objective": "literal"},
+        "ranking": {"objective": "ranking"},
+        "bridge_matching": {"objective": "bridge_matching"},
+        "flattened": {"flattened": True},
+    },
 )
 @dataclass(frozen=True)
 class DPDL:
-    """Hyper-parameters of DPDL on cached features (LightSB form, anchored objective).
+    """Hyper-parameters of DPDL on cached features (LightSB form).
 
     Attributes:
         epochs: passes of ``iterations`` steps.
@@ -72,12 +89,16 @@ class DPDL:
         prototypes: C, at most a third of the number of normals.
         eps: noise level of the bridge.
         s0: initial S of the bridge.
-        dpl: use the prototype losses L_n and L_a.
+        dpl: train the bridge by ``objective`` besides the heads' losses.
+        objective: "anchored", or one of the ablations "literal" (as printed), "ranking" and
+            "bridge_matching".
+        flattened: the bridge carries an image's flattened map, as printed, not its positions.
+        without: head whose loss and score are left out; none when empty.
         dispersion: lambda, weight of the dispersion loss.
         kappa: concentration of the dispersion loss.
-        margin: m of L_a, on the scale of eps log c.
-        temperature: T of L_a.
-        codebook_samples: position vectors that the codebook is made from.
+        margin: m of the anchored and the ranking objective, on the scale of eps log c.
+        temperature: T of the anchored and the ranking objective.
+        codebook_samples: vectors that the codebook is made from.
         shrinkage: of the whitening of the normals' position vectors, in (0, 1].
     """
 
@@ -93,6 +114,9 @@ class DPDL:
     eps: float = 0.001
     s0: float = 0.1
     dpl: bool = True
+    objective: str = "anchored"
+    flattened: bool = False
+    without: str = ""
     dispersion: float = 0.01
     kappa: float = 10.0
     margin: float = 0.1
@@ -114,9 +138,13 @@ class DPDL:
             raise ValueError(f"s0 is {self.s0}, must lie in (0, 1)")
         if self.codebook_samples < self.prototypes:
             raise ValueError(f"codebook_samples is {self.codebook_samples}, less than prototypes")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective is {self.objective!r}, must be one of {OBJECTIVES}")
+        if self.without not in ("", *HEADS):
+            raise ValueError(f"without is {self.without!r}, must be empty or one of {HEADS}")
 
     def fit(self, data: TrainingData) -> State:
-        """Train adapter, bridge and heads; the anchors ``codes`` (C, c) are kept for the record."""
+        """Train adapter, bridge and heads; the anchors ``codes`` (C, d) are kept for the record."""
         white, data = whitened_training(data, self.shrinkage)
         generator = torch_generator(data.key, "init")
         channels = len(white["whiten.mean"])
@@ -125,6 +153,8 @@ class DPDL:
         state |= init_linear("anomaly", channels, 1, generator)
         state |= init_linear("residual", channels, 1, generator)
         state |= init_mlp("normal", (channels, self.head_width, 1), generator)
+        # All heads are drawn, so that those that stay start alike in every variant.
+        state = {key: value for key, value in state.items() if key.split(".")[0] != self.without}
         state |= initial_bridge(codes, self.eps, self.s0)
         device = data.normal.deepest.device
         seen = self.batch // 3
@@ -142,123 +172,50 @@ class DPDL:
             weight_decay=self.weight_decay,
             decoupled=True,
             no_decay=frozenset({"bridge.log_s", "bridge.a"}),
-            after_step=lambda tensors: tensors["bridge.log_s"].clamp_(*LOG_S_RANGE),
+            after_step=self._project,
         )
         return white | trained | {"codes": codes}
 
     def score(self, state: State, images: ImageSet) -> Scores:
-        """Return S_r + S_a - S_n from the heads' logits, (n,), and these parts."""
+        """Return S_r + S_a - S_n from the heads' logits, (n,), these parts, and maps of S_r + S_a.
+
+        A head that is left out scores 0.
+        """
         rows = images.deepest
         bridge = Bridge.from_state(state, self.eps)
-        parts = []
+        parts: list[State] = []
+        maps = []
         for part in batched(len(images)):
             features = adapter(state, whiten(state, rows.take(part)))
-            x = unit(features)
-            log_alpha = scaled_log_alpha(bridge, x)
-            parts.append(heads(state, bridge, features, x, log_alpha))
+            x = points(features, flattened=self.flattened)
+            local = position_logits(state, bridge, features, x, scaled_log_alpha(bridge, x))
+            maps.append(sum(local.values(), start=torch.zeros_like(features[..., 0])))
+            zeros = {name: torch.zeros_like(features[:, 0, 0]) for name in HEADS}
+            parts.append(zeros | image_logits(state, features, local))
         scores = {name: torch.cat([part[name] for part in parts]) for name in HEADS}
         scores["normal"] = -scores["normal"]
-        return Scores(scores["anomaly"] + scores["residual"] + scores["normal"], scores)
+        total = scores["anomaly"] + scores["residual"] + scores["normal"]
+        return Scores(total, scores, torch.cat(maps).unflatten(1, tuple(rows.tensor.shape[2:])))
+
+    def _project(self, tensors: State) -> None:
+        """Keep the bridge's parameters in their ranges, in place."""
+        if self.objective == "literal":
+            clamp_literal(tensors["bridge.r"], tensors["bridge.log_s"])
+        else:
+            tensors["bridge.log_s"].clamp_(*LOG_S_RANGE)
 
     def _codes(self, white: State, data: TrainingData) -> torch.Tensor:
-        """Quantise unit position vectors of the plain normals, (C, c)."""
+        """Quantise the points of the plain normals, (C, d)."""
         rows = data.normal.deepest
+        height, width = rows.tensor.shape[2:]
         vectors = sample_positions(
-            lambda part: unit(whiten(white, rows.take(part))),
-            (len(rows), rows.tensor.shape[2] * rows.tensor.shape[3]),
+            lambda part: points(whiten(white, rows.take(part)), flattened=self.flattened),
+            (len(rows), 1 if self.flattened else height * width),
             self.codebook_samples,
             numpy_generator(data.key, "codebook"),
         )
         n_codes = min(self.prototypes, max(len(rows) // 3, 1))
         return codebook(vectors.cpu(), n_codes, data.key)
-
-
-def unit(vectors: torch.Tensor) -> torch.Tensor:
-    """Scale vectors (..., d) to unit norm; its gradient takes fewer passes than torch's own."""
-    return vectors * vectors.square().sum(-1, keepdim=True).clamp_min(1e-12).rsqrt()
-
-
-def heads(
-    state: State,
-    bridge: Bridge,
-    features: torch.Tensor,
-    x: torch.Tensor,
-    log_alpha: torch.Tensor,
-) -> State:
-    """Compute the three heads' logits.
-
-    The residual head sees R = (psi(x) - r_c*) / sqrt(S_c*) with LayerNorm over channels, c* the
-    component under which psi(x) is most likely; the printed division by the covariance eps S
-    would scale its input by about 1000.
-
-    Args:
-        state: parameters of the heads.
-        bridge: the bridge.
-        features: (n, P, c), adapted position vectors.
-        x: (n, P, c), the same with unit norm.
-        log_alpha: (n, P, C), see `scaled_log_alpha`.
-
-    Returns:
-        ``anomaly``, ``residual`` (higher: anomalous) and ``normal`` (higher: normal), each (n,).
-
-    Source:
-        DPDL (arXiv 2502.20981), section on multi-instance learning, eqs. 20 to 22.
-    """
-    psi = barycentric_map(bridge, x, component_weights(log_alpha, bridge.eps))
-    with torch.no_grad():
-        nearest = component_log_density(bridge, psi).argmax(-1)
-    # Look-ups as embeddings: the gradient of plain indexing is slow.
-    scale = F.embedding(nearest, torch.exp(-0.5 * bridge.log_s))
-    residual = (psi - F.embedding(nearest, bridge.r)) * scale
-    normed = F.layer_norm(residual, residual.shape[-1:])
-    return {
-        "anomaly": plain_head(state, "anomaly", features, absolute=False),
-        "residual": plain_head(state, "residual", normed, absolute=False),
-        "normal": mlp(state, "normal", features.mean(1)),
-    }
-
-
-def prototype_losses(
-    bridge: Bridge,
-    log_alpha: torch.Tensor,
-    labels: torch.Tensor,
-    anchors: torch.Tensor,
-    *,
-    margin: float,
-    temperature: float,
-) -> torch.Tensor:
-    """Compute L_n + L_a in the anchored form.
-
-    The printed losses are unbounded below; this form restores LightSB's objective for normals
-    (the anchors are samples of the target distribution) and bounds the push on anomalies.
-
-    Args:
-        bridge: the bridge.
-        log_alpha: (n, P, C), see `scaled_log_alpha`.
-        labels: (n,) in {0, 1, 2}.
-        anchors: (C, c), noisy codes, without gradient.
-        margin: distance that anomalies must keep from the normals' mean of eps log c.
-        temperature: smoothness of the hinge.
-
-    Returns:
-        scalar, on the scale of eps log c; 0 without normals, L_n without anomalies.
-
-    Source:
-        DPDL (arXiv 2502.20981), eqs. 16 and 17, corrected.
-    """
-    level = scaled_log_normaliser(log_alpha, bridge.eps)
-    normal = labels == NORMAL
-    if not bool(normal.any()):
-        return 0 * level.sum()
-    mean_normal = level[normal].mean()
-    loss_normal = mean_normal - scaled_log_potential(bridge, anchors).mean()
-    anomalous = ~normal
-    if not bool(anomalous.any()):
-        return loss_normal
-    weights = torch.where(labels[anomalous] == SEEN, 1.0, PSEUDO_WEIGHT)
-    gap = margin + mean_normal.detach() - top_k_mean(level[anomalous])
-    hinge = temperature * F.softplus(gap / temperature)
-    return loss_normal + (weights * hinge).sum() / weights.sum()
 
 
 @dataclass(frozen=True)
@@ -270,30 +227,69 @@ class _Loss:
     generator: torch.Generator
 
     def __call__(self, state: State, batch: Batch) -> torch.Tensor:
-        bridge = Bridge.from_state(state, self.method.eps)
+        method = self.method
         features = adapter(state, batch.features)
-        x = unit(features)
+        bridge = Bridge.from_state(state, method.eps)
+        evaluate = self._dense if method.flattened else self._sparse
+        logits, total = evaluate(state, bridge, features, batch.labels)
+        anomalous = (batch.labels != NORMAL).to(features.dtype)
+        for name, logit in logits.items():
+            # M_n is trained on 1 - y: its score is subtracted, so it must measure normality.
+            target = 1 - anomalous if name == "normal" else anomalous
+            total = total + F.binary_cross_entropy_with_logits(logit, target)
+        if method.dispersion:
+            spread = dispersion_loss(features.flatten(1), kappa=method.kappa)
+            total = total + method.dispersion * spread
+        return total
+
+    def _dense(
+        self, state: State, bridge: Bridge, features: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[State, torch.Tensor]:
+        """Return the heads' logits and the prototype losses."""
+        x = points(features, flattened=self.method.flattened)
         log_alpha = scaled_log_alpha(bridge, x)
         logits = heads(state, bridge, features, x, log_alpha)
-        anomalous = (batch.labels != NORMAL).float()
-        binary = F.binary_cross_entropy_with_logits
-        # M_n is trained on 1 - y: its score is subtracted, so it must measure normality.
-        total = (
-            binary(logits["anomaly"], anomalous)
-            + binary(logits["residual"], anomalous)
-            + binary(logits["normal"], 1 - anomalous)
+        if not self._on_levels:
+            return logits, self._matching(bridge, x[labels == NORMAL])
+        return logits, prototype_losses(
+            bridge, log_alpha, labels, self._anchors(), **self._settings
         )
-        if self.method.dpl:
-            noise = torch.randn(self.codes.shape, generator=self.generator).to(self.codes)
-            total = total + prototype_losses(
-                bridge,
-                log_alpha,
-                batch.labels,
-                self.codes + math.sqrt(self.method.eps) * noise,
-                margin=self.method.margin,
-                temperature=self.method.temperature,
-            )
-        if self.method.dispersion:
-            spread = dispersion_loss(features.flatten(1), kappa=self.method.kappa)
-            total = total + self.method.dispersion * spread
-        return total
+
+    def _sparse(
+        self, state: State, bridge: Bridge, features: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[State, torch.Tensor]:
+        """Return the same, by `sparse_outputs`."""
+        normal = labels == NORMAL
+        found = sparse_outputs(state, bridge, features, normal, levels=self._on_levels)
+        if not self._on_levels:
+            return found.logits, self._matching(bridge, found.x[normal])
+        return found.logits, level_objective(
+            bridge,
+            found.normal,
+            found.anomalous,
+            labels[~normal],
+            self._anchors(),
+            **self._settings,
+        )
+
+    @property
+    def _on_levels(self) -> bool:
+        return self.method.dpl and self.method.objective != "bridge_matching"
+
+    @property
+    def _settings(self) -> LevelSettings:
+        method = self.method
+        return {
+            "objective": method.objective,
+            "margin": method.margin,
+            "temperature": method.temperature,
+        }
+
+    def _anchors(self) -> torch.Tensor:
+        noise = torch.randn(self.codes.shape, generator=self.generator).to(self.codes)
+        return self.codes + math.sqrt(self.method.eps) * noise
+
+    def _matching(self, bridge: Bridge, normals: torch.Tensor) -> torch.Tensor:
+        if not self.method.dpl:
+            return torch.zeros((), device=normals.device)
+        return bridge_matching_loss(bridge, normals.flatten(0, 1), self.codes, self.generator)

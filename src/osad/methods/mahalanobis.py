@@ -24,6 +24,7 @@ else:
     paper="baseline of this benchmark; compare Rippel et al. 2021 (arXiv 2005.14140)",
     packs=("plain",),
     settings=SETTINGS,
+    normal_only=True,
 )
 @dataclass(frozen=True)
 class Mahalanobis:

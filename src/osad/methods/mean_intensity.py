@@ -20,6 +20,7 @@ else:
     paper="baseline of this benchmark: no network at all",
     packs=("pixels",),
     settings=SETTINGS,
+    normal_only=True,
 )
 @dataclass(frozen=True)
 class MeanIntensity:

@@ -28,6 +28,8 @@ else:
     paper="Roth et al., PatchCore, CVPR 2022 (arXiv 2106.08265)",
     packs=("plain",),
     settings=SETTINGS,
+    maps=True,
+    normal_only=True,
 )
 @dataclass(frozen=True)
 class PatchCore:
@@ -79,10 +81,11 @@ class PatchCore:
         return {"bank": candidates[kept]}
 
     def score(self, state: State, images: ImageSet) -> Scores:
-        """Return the weighted largest patch distance of each image, (n,)."""
+        """Return the weighted largest patch distance of each image, and all as maps (n, h, w)."""
         bank = state["bank"]
+        height, width = images.maps[self.strides[0]].tensor.shape[2:]
         n_neighbours = min(self.neighbours, len(bank))
-        totals = []
+        totals, maps = [], []
         for part in batched(len(images)):
             patches = self._patches(images, part)
             nearest, which = distances(patches.flatten(0, 1), bank).min(1)
@@ -96,7 +99,8 @@ class PatchCore:
             around = (patch.unsqueeze(1) - bank[support]).norm(dim=2)
             weight = 1 - 1 / (around - worst_score.unsqueeze(1)).exp().sum(1)
             totals.append(weight * worst_score)
-        return Scores(torch.cat(totals))
+            maps.append(nearest.view(-1, height, width))
+        return Scores(torch.cat(totals), maps=torch.cat(maps))
 
     def _patches(self, images: ImageSet, part: slice) -> torch.Tensor:
         """Return locally averaged, concatenated patch vectors (k, P, d)."""

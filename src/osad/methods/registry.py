@@ -2,23 +2,26 @@
 
 A method is one file in `osad.methods`, named like the method: a frozen dataclass of
 hyper-parameters with ``fit`` and ``score``, described by the decorator `method`. Variants are the
-same class with other hyper-parameters and a name with a dot (``dpdl.no_dfl``).
+same class with other hyper-parameters and a name with a dot (``dpdl.no_dfl``). A configuration may
+declare further ones (``variants`` in `osad.config`); `registered` knows only those of the files.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_type_hints
 
+from osad.cells import METHOD_PATTERN
 from osad.errors import ConfigError
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 
-PACKS = ("pixels", "plain", "rotated", "pseudo")
+PACKS = ("pixels", "plain", "rotated", "pseudo", "cutmix", "draem")
 TEST_PACKS = ("pixels", "plain")
 """Packs that hold every image; the others hold views of training images."""
 SETTINGS = ("general", "hard", "normal")
@@ -48,10 +51,17 @@ class MethodSpec:
         packs: feature packs that it reads; none for methods that look at no image.
         settings: settings that it supports.
         heads: names of the parts of its score.
+        maps: its ``score`` gives anomaly maps too.
+        normal_only: it learns from training normals alone, so it is fitted and scored once per
+            seed, in the protocol ``normal-m0``, and shares the result with the other protocols.
+        base: the method whose checkpoint of the same protocol and seed its ``fit`` starts from.
         control: it checks the benchmark instead of competing in it.
         sees_test_labels: its ``score`` gets test labels (only a control may).
         hyper: class of hyper-parameters.
         overrides: values that make the variant.
+        full_budget: hyper-parameters by name that a cut budget lowers, with the full values.
+        known: ``overrides`` are known; of a variant that only a configuration declares, a job
+            knows just the name.
     """
 
     name: str
@@ -60,10 +70,15 @@ class MethodSpec:
     packs: tuple[str, ...]
     settings: tuple[str, ...]
     heads: tuple[str, ...]
+    maps: bool
+    normal_only: bool
+    base: str
     control: bool
     sees_test_labels: bool
     hyper: type[Any]
     overrides: Mapping[str, Any]
+    full_budget: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    known: bool = True
 
     @property
     def uses_backbone(self) -> bool:
@@ -79,7 +94,8 @@ class MethodSpec:
         """Return all hyper-parameters: defaults, then ``values``, then the variant's own.
 
         Raises:
-            ConfigError: an unknown key or a value of the wrong type.
+            ConfigError: an unknown key, a value of the wrong type, or a missing one of a variant
+                whose own values are not known.
         """
         fields = {field.name: field for field in dataclasses.fields(self.hyper)}
         hints = get_type_hints(self.hyper)
@@ -96,6 +112,12 @@ class MethodSpec:
                     + suggestion(key, fields)
                 )
             given[key] = coerce(value, hints[key], f"params.yaml, methods.{self.name}.{key}")
+        missing = [] if self.known else sorted(fields.keys() - given.keys())
+        if missing:
+            raise ConfigError(
+                f"method {self.name!r} is no registered variant, so all of its hyper-parameters "
+                f"must be given; {', '.join(missing)} missing"
+            )
         return {name: field.default for name, field in fields.items()} | given | {**self.overrides}
 
     def build(self, values: Mapping[str, Any]) -> Method:
@@ -150,12 +172,21 @@ def method(
     paper: str,
     packs: tuple[str, ...],
     settings: tuple[str, ...] = ("general", "hard"),
-    heads: tuple[str, ...] = (),
+    heads: tuple[str, ...] | Mapping[str, tuple[str, ...]] = (),
+    maps: bool = False,
+    normal_only: bool = False,
+    base: str | Mapping[str, str] = "",
     control: bool = False,
     sees_test_labels: bool = False,
+    full_budget: Mapping[str, Any] | None = None,
     variants: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Class], Class]:
-    """Register a frozen dataclass as the method named like its module (see `MethodSpec`)."""
+    """Register a frozen dataclass as the method named like its module (see `MethodSpec`).
+
+    ``base`` is a name and ``heads`` are names, or either maps every variant (the empty one is the
+    method itself) to its own. ``full_budget`` holds the values of a run that is not cut short, for
+    example ``{"epochs": 50}``; the tables name every method that ran with others.
+    """
 
     def register(hyper: Class) -> Class:
         name = hyper.__module__.rsplit(".", 1)[-1]
@@ -166,6 +197,11 @@ def method(
         unknown = {*packs} - {*PACKS} | ({*settings} - {*SETTINGS})
         if unknown:
             raise ConfigError(f"{hyper.__module__}: unknown packs or settings {sorted(unknown)}")
+        if normal_only and tuple(settings) != SETTINGS:
+            raise ConfigError(f"{hyper.__module__}: a normal_only method supports every setting")
+        fields = {field.name for field in dataclasses.fields(hyper)}
+        if not (full_budget or {}).keys() <= fields:
+            raise ConfigError(f"{hyper.__module__}: full_budget names no hyper-parameter of it")
         if sees_test_labels and not control:
             raise ConfigError(f"{hyper.__module__}: only a control may see test labels")
         _specs[name] = {}
@@ -173,49 +209,103 @@ def method(
             full = f"{name}.{variant}" if variant else name
             _specs[name][full] = MethodSpec(
                 name=full,
-                title=f"{title} ({variant.replace('_', ' ')})" if variant else title,
+                title=_title(title, variant),
                 paper=paper,
                 packs=packs,
                 settings=settings,
-                heads=heads,
+                heads=heads if isinstance(heads, tuple) else heads[variant],
+                maps=maps,
+                normal_only=normal_only,
+                base=base if isinstance(base, str) else base[variant],
                 control=control,
                 sees_test_labels=sees_test_labels,
                 hyper=hyper,
                 overrides=dict(overrides),
+                full_budget=dict(full_budget or {}),
             )
         return hyper
 
     return register
 
 
-def modules() -> list[str]:
+@functools.cache
+def modules() -> tuple[str, ...]:
     """Return the names of the method files, sorted."""
     package = importlib.import_module("osad.methods")
     found = (info.name for info in pkgutil.iter_modules(package.__path__))
-    return sorted(name for name in found if name not in HELPERS)
+    return tuple(sorted(name for name in found if name not in HELPERS))
+
+
+def _group(name: str) -> dict[str, MethodSpec]:
+    """Return a method and its registered variants by name; only its own file is imported."""
+    base = name.split(".")[0]
+    if base not in _specs:
+        if base not in modules():
+            raise ConfigError(f"method {name!r} is unknown" + suggestion(base, list(modules())))
+        importlib.import_module(f"osad.methods.{base}")
+    if base not in _specs:
+        raise ConfigError(f"src/osad/methods/{base}.py registers no method; use @method")
+    return _specs[base]
+
+
+def registered(name: str) -> MethodSpec:
+    """Return the description of a method or variant that the method's file registers.
+
+    Raises:
+        ConfigError: there is none of this name; the message suggests the nearest.
+    """
+    group = _group(name)
+    if name not in group:
+        raise ConfigError(f"method {name!r} is unknown" + suggestion(name, group))
+    return group[name]
+
+
+def variants(name: str) -> list[MethodSpec]:
+    """Return the descriptions of a method and of its registered variants.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    return list(_group(name).values())
 
 
 def get(name: str) -> MethodSpec:
-    """Return the description of a method; only its own file is imported.
+    """Return the description of a method, a registered variant or a declared one.
+
+    Jobs know a variant that a configuration declares by its name alone: it has the method's
+    description and takes nothing but a full set of hyper-parameters (see `MethodSpec.resolve`).
+    What a configuration itself names is checked by `osad.config`.
 
     Raises:
-        ConfigError: there is no such method or variant; the message suggests the nearest name.
+        ConfigError: there is no such method, or the name of the variant is not well formed.
     """
-    base = name.split(".")[0]
-    if base not in modules():
-        raise ConfigError(f"method {name!r} is unknown" + suggestion(base, modules()))
-    importlib.import_module(f"osad.methods.{base}")
-    if base not in _specs:
-        raise ConfigError(f"src/osad/methods/{base}.py registers no method; use @method")
-    if name not in _specs[base]:
-        raise ConfigError(f"method {name!r} is unknown" + suggestion(name, _specs[base]))
-    return _specs[base][name]
+    group = _group(name)
+    if name not in group and METHOD_PATTERN.fullmatch(name):
+        return declared(name, {}, known=False)
+    return registered(name)
+
+
+def declared(name: str, overrides: Mapping[str, Any], *, known: bool = True) -> MethodSpec:
+    """Return the description of a variant that no file registers (see `get`)."""
+    base, _, variant = name.partition(".")
+    spec = _group(name)[base]
+    return dataclasses.replace(
+        spec,
+        name=name,
+        title=_title(spec.title, variant),
+        overrides=dict(overrides),
+        known=known,
+    )
+
+
+def _title(title: str, variant: str) -> str:
+    return f"{title} ({variant.replace('_', ' ')})" if variant else title
 
 
 def all_specs() -> list[MethodSpec]:
-    """Return every method and variant, sorted by name."""
+    """Return every registered method and variant, sorted by name."""
     for name in modules():
-        get(name)
+        registered(name)
     return sorted(
         (spec for group in _specs.values() for spec in group.values()), key=lambda spec: spec.name
     )

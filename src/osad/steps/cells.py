@@ -7,6 +7,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from osad.cells import Cell
@@ -19,14 +20,25 @@ from osad.tables.request import Request, parse_grid, parse_request
 NOT_RUN = "not run: there is neither a metrics file nor a record of a failure"
 
 
-def failure_paths(results: Path, cell: Cell) -> list[Path]:
+def failure_paths(results: Path, cell: Cell, upstream: Sequence[str] = ()) -> list[Path]:
     """Return where the record of a failure that concerns a cell may be.
 
-    The nearest comes first: the cell's own steps, then its split, then its features.
+    The nearest comes first: the cell's own steps, those of the run that it starts from or shares,
+    then its split, then its features.
+
+    Args:
+        results: folder of the results.
+        cell: the run.
+        upstream: protocol (empty: the cell's own) and method of the other run, if any.
     """
     folder = results / "failures"
+    earlier = []
+    if upstream:
+        protocol, method = upstream
+        earlier = [replace(cell, protocol=protocol or cell.protocol, method=method)]
     return [
         folder / f"{cell}.json",
+        *(folder / f"{run}.json" for run in earlier),
         folder / "splits" / f"{cell.split_id}.json",
         *sorted((folder / "features" / cell.dataset / cell.category).glob("*.json")),
     ]
@@ -45,13 +57,16 @@ def read_failure(path: Path) -> str:
     return f"{texts[0]}: {texts[1]}"
 
 
-def read_outcome(results: Path, cell: Cell, *, partial: bool) -> Outcome:
+def read_outcome(
+    results: Path, cell: Cell, *, partial: bool, upstream: Sequence[str] = ()
+) -> Outcome:
     """Read what became of a cell.
 
     Args:
         results: folder of the results.
         cell: the run.
         partial: whether a run without metrics is an outcome instead of an error.
+        upstream: see `failure_paths`.
 
     Raises:
         CheckError: the metrics were not computed from the scores file that is there.
@@ -64,7 +79,9 @@ def read_outcome(results: Path, cell: Cell, *, partial: bool) -> Outcome:
         if sha256_file(scores) != outcome.metrics["scores_sha256"]:
             raise CheckError(f"{path}: not computed from the present {scores}; make it again")
         return outcome
-    reasons = [read_failure(record) for record in failure_paths(results, cell) if record.exists()]
+    reasons = [
+        read_failure(record) for record in failure_paths(results, cell, upstream) if record.exists()
+    ]
     if not partial:
         because = f" ({reasons[0]})" if reasons else ""
         raise DataError(
@@ -126,7 +143,13 @@ def main(argv: Sequence[str]) -> list[Path]:
     request = read_request(options.request, options.grid)
     results = Path(request.results)
     outcomes = {
-        cell: read_outcome(results, cell, partial=options.partial) for cell, _ in request.cells
+        cell: read_outcome(
+            results,
+            cell,
+            partial=options.partial,
+            upstream=request.upstream.get(cell.method, ()),
+        )
+        for cell, _ in request.cells
     }
     rows = cell_rows(request.cells, outcomes, methods=request.methods)
     problem = control_problem(rows)

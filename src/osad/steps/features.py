@@ -70,7 +70,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="its weights file; not for pixels")
     parser.add_argument("--image-size", type=int, help="side of its input, pixels; not for pixels")
     parser.add_argument("--strides", help="maps, for example 16,32; not for pixels")
-    parser.add_argument("--views", type=int, default=1, help="of rotated and pseudo")
+    parser.add_argument(
+        "--views", type=int, default=1, help="of rotated and pseudo (at most 2 of cutmix and draem)"
+    )
     parser.add_argument("--rotation", type=float, default=180.0, help="largest angle, degrees")
     parser.add_argument("--threads", type=int, default=1, help="processes; bytes do not change")
     parser.add_argument("--gpu", type=int, default=0, help="1 to compute on a GPU")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from osad.errors import CheckError
+from osad import anomaly_maps
+from osad.data.masks import read_masks
+from osad.errors import CheckError, ConfigError
 from osad.files import read_csv, sha256_file, write_json
+from osad.localisation import aupro, collect, pixel_auroc
 from osad.metrics import auroc, average_precision
 
 SPLIT_COLUMNS = ("path", "sha256", "role", "label", "class")
@@ -136,22 +140,97 @@ def evaluate(rows: Rows, column: str, *, where: str) -> dict[str, float | None]:
     }
 
 
-def main(argv: Sequence[str]) -> list[Path]:
-    """Write the metrics of one run.
+def localise(
+    maps_path: Path, masks_path: Path, test: Rows, *, cell: str, sigma: float
+) -> dict[str, float | str | None]:
+    """Return the pixel metrics of a run, in [0, 1], and the digests of what they come from.
+
+    They are None unless every anomalous test image has a mask.
 
     Args:
-        argv: ``--scores CSV --split CSV --output JSON``.
+        maps_path: anomaly maps of the run.
+        masks_path: masks of the category.
+        test: the test rows of the split, sorted by path.
+        cell: id of the run.
+        sigma: standard deviation of the smoothing of the upsampled maps, pixels.
 
     Raises:
-        CheckError: the scores do not fit the split (see `check_scores`).
-        DataError: a file is missing or not readable.
+        CheckError: maps and masks are not those of these images, or differ in the image size.
+        DataError: a file is missing or damaged.
+    """
+    maps = anomaly_maps.read(maps_path)
+    images = [(row["path"], row["sha256"]) for row in test]
+    anomaly_maps.check(maps, images, cell=cell, where=maps_path)
+    pack = read_masks(masks_path)
+    if pack.image_size != maps.image_size:
+        raise CheckError(
+            f"{masks_path}: its masks have {pack.image_size} pixels a side, the images of "
+            f"{maps_path} {maps.image_size}; delete the masks and run the masks step again"
+        )
+    masks = [
+        None if row["label"] == "0" else pack.mask(row["path"], row["sha256"], where=masks_path)
+        for row in test
+    ]
+    anomalous = [mask for mask, row in zip(masks, test, strict=True) if row["label"] == "1"]
+    unmasked = sum(mask is None for mask in anomalous)
+    result: dict[str, float | str | None] = {
+        "maps_sha256": sha256_file(maps_path),
+        "masks_sha256": sha256_file(masks_path),
+        "pixel_auroc": None,
+        "aupro": None,
+    }
+    if 0 < unmasked < len(anomalous):
+        print(
+            f"{masks_path}: {unmasked} of {len(anomalous)} anomalous test images have no mask, so "
+            f"{cell} has no pixel metrics",
+            file=sys.stderr,
+        )
+    if not unmasked:
+        pixels = collect(maps.maps, masks, size=maps.image_size, sigma=sigma)
+        result |= {"pixel_auroc": pixel_auroc(pixels), "aupro": aupro(pixels)}
+    return result
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse and check the options.
+
+    Raises:
+        ConfigError: options contradict each other.
     """
     parser = argparse.ArgumentParser(prog="osad.steps metrics", description=__doc__)
     parser.add_argument("--scores", required=True, help="CSV with one row per test image")
     parser.add_argument("--split", required=True, help="CSV of the split that the run used")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--cell", default="", help="id of the cell; needed with --maps")
+    for name in ("maps", "masks"):
+        parser.add_argument(
+            f"--{name}", nargs="*", default=[], type=Path, help="for the pixel metrics"
+        )
+    parser.add_argument("--sigma", type=float, default=0.0, help="smoothing of the maps, pixels")
     options = parser.parse_args(argv)
+    if len(options.maps) != len(options.masks) or len(options.maps) > 1:
+        raise ConfigError("--maps and --masks belong together; name one file each or none")
+    if options.maps and not options.cell:
+        raise ConfigError("--maps: needs --cell, to tell whose maps they are")
+    if not 0 <= options.sigma < math.inf:
+        raise ConfigError(f"--sigma {options.sigma}: must be 0 or more pixels")
+    return options
 
+
+def main(argv: Sequence[str]) -> list[Path]:
+    """Write the metrics of one run.
+
+    Args:
+        argv: ``--scores CSV --split CSV --output JSON`` and, for methods with anomaly maps,
+            ``--cell ID --maps FILE --masks FILE [--sigma PIXELS]``.
+
+    Raises:
+        ConfigError: options contradict each other.
+        CheckError: the scores do not fit the split (see `check_scores`), or the maps or masks do
+            not (see `localise`).
+        DataError: a file is missing or not readable.
+    """
+    options = parse(argv)
     split = read_csv(options.split, SPLIT_COLUMNS)
     test = check_split(split, where=options.split)
     rows = read_csv(options.scores, SCORE_COLUMNS)
@@ -160,7 +239,7 @@ def main(argv: Sequence[str]) -> list[Path]:
 
     roles = Counter(row["role"] for row in split)
     n_anomaly = sum(row["label"] == "1" for row in test)
-    result = {
+    result: dict[str, object] = {
         **evaluate(rows, "score", where=options.scores),
         "heads": {
             head.removeprefix(HEAD_PREFIX): evaluate(rows, head, where=options.scores)
@@ -175,5 +254,7 @@ def main(argv: Sequence[str]) -> list[Path]:
         "pixel_auroc": None,
         "aupro": None,
     }
+    for maps, masks in zip(options.maps, options.masks, strict=True):
+        result |= localise(maps, masks, test, cell=options.cell, sigma=options.sigma)
     write_json(options.output, result)
     return [options.output]

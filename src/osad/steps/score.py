@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from osad import anomaly_maps
 from osad.cells import Cell
 from osad.data.manifest import byte_order
-from osad.errors import CheckError, TrainingError
+from osad.errors import CheckError, ConfigError, TrainingError
 from osad.files import read_metadata, read_tensors, write_csv
 from osad.learn.images import Scores
 from osad.learn.loading import image_set, of_role
 from osad.splits import SplitRow
-from osad.steps._cell import FORMAT, cell_parser, open_job
+from osad.steps._cell import FORMAT, CellJob, cell_parser, open_job
 
 if TYPE_CHECKING:
     import torch
@@ -80,12 +81,53 @@ def _checked(tensor: torch.Tensor, rows: Sequence[SplitRow], name: str) -> list[
     return [float(value) for value in tensor.tolist()]
 
 
+def anomaly_maps_of(
+    job: CellJob, rows: Sequence[SplitRow], scores: Scores
+) -> anomaly_maps.AnomalyMaps:
+    """Return the anomaly maps of a run.
+
+    Args:
+        job: the run.
+        rows: the images scored, in the order of the scores.
+        scores: what the method returned.
+
+    Raises:
+        TrainingError: the method returned no maps, or they are not (n, h, w) float32 and finite;
+            the message names the image.
+        ConfigError: its features have no image size.
+    """
+    sizes = {pack.info.image_size for pack in job.packs.values() if pack.info.backbone}
+    if len(sizes) != 1:
+        raise ConfigError(f"method {job.spec.name} gives maps, but reads no maps of features")
+    if scores.maps is None:
+        raise TrainingError(f"{job.cell}: method {job.spec.name} declares maps but returned none")
+    maps = anomaly_maps.AnomalyMaps(
+        cell=str(job.cell),
+        paths=tuple(row.path for row in rows),
+        sha256=tuple(row.sha256 for row in rows),
+        image_size=sizes.pop(),
+        maps=scores.maps.detach().cpu().numpy(),
+    )
+    wrong = anomaly_maps.problem(maps)
+    if wrong:
+        raise TrainingError(f"{job.cell}: {wrong}")
+    return maps
+
+
 def main(argv: Sequence[str]) -> list[Path]:
     """Run the step; options are those of the rule ``score``."""
     parser = cell_parser("osad score", __doc__)
     parser.add_argument("--checkpoint", required=True, type=Path)
+    parser.add_argument(
+        "--maps", nargs="*", default=[], type=Path, help="file for the anomaly maps of the method"
+    )
     options = parser.parse_args(argv)
     job = open_job(options, training=False)
+    if len(options.maps) > int(job.spec.maps):
+        raise ConfigError(
+            f"method {job.spec.name} gives {'one file of' if job.spec.maps else 'no'} anomaly "
+            f"maps, got {len(options.maps)} paths with --maps"
+        )
     check_checkpoint(read_metadata(options.checkpoint), job.cell, job.hyper, options.checkpoint)
     tensors = read_tensors(options.checkpoint)
     state = {name: value.to(job.device) for name, value in tensors.items()}
@@ -95,5 +137,10 @@ def main(argv: Sequence[str]) -> list[Path]:
     )
     scores = job.spec.build(job.hyper).score(state, images)
     columns = [*COLUMNS, *(f"score_{name}" for name in job.spec.heads)]
-    write_csv(options.output, columns, table(rows, scores, job.spec.heads))
-    return [options.output]
+    lines = table(rows, scores, job.spec.heads)
+    maps = anomaly_maps_of(job, rows, scores) if options.maps else None
+    write_csv(options.output, columns, lines)
+    for path in options.maps:
+        assert maps is not None
+        anomaly_maps.write(path, maps)
+    return [options.output, *options.maps]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from osad import published
 from osad.tables.cells import CellRow
-from osad.tables.request import Request
+from osad.tables.request import Differences, Request
 from osad.tables.summary import SummaryRow
 
 METHOD_TITLES = {
@@ -43,8 +44,40 @@ def method_title(method: str) -> str:
     return f"{title} ({variant.replace('_', ' ')})" if variant else title
 
 
+def value_text(value: Any) -> str:
+    """Return a hyper-parameter's value as printed.
+
+    Example:
+        >>> value_text(0.001), value_text(False), value_text((16, 32)), value_text("mean")
+        ('0.001', 'false', '16+32', 'mean')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "+".join(map(value_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def differences_text(differences: Differences) -> str:
+    """Return how hyper-parameters differ.
+
+    Example:
+        >>> differences_text({"epochs": (20, 50), "dpl": (False, True)})
+        'epochs 20 instead of 50, dpl false instead of true'
+    """
+    return ", ".join(
+        f"{name} {value_text(value)} instead of {value_text(other)}"
+        for name, (value, other) in differences.items()
+    )
+
+
 def footers(
-    setting: str, rows: Sequence[SummaryRow], *, cells: Sequence[CellRow], request: Request
+    setting: str,
+    rows: Sequence[SummaryRow],
+    *,
+    cells: Sequence[CellRow],
+    request: Request,
+    methods_in_rows: bool = False,
 ) -> tuple[str, ...]:
     """Return the lines below a table.
 
@@ -53,15 +86,18 @@ def footers(
         rows: its rows of ``summary.csv``.
         cells: its rows of ``cells.csv``.
         request: notes and texts on data sets.
+        methods_in_rows: whether the table has methods in rows, not in columns.
     """
     n_seeds = max(row.n_seeds for row in rows)
     lines = [
         f"ours: mean ± standard deviation (n-1) over n seeds; n = {n_seeds} except where shown. "
-        "Bold: the best of ours in its row, controls apart.",
+        f"Bold: the best of ours in its {'column' if methods_in_rows else 'row'}, controls apart.",
         "published: as printed, beside ours. DRA, AHL and MPFM ran 3 seeds, DPDL 5; the papers "
         "do not say whether their standard deviations use n or n-1.",
         TEST_SETS[setting],
         *_backbones(cells, request),
+        *_budgets(rows, request),
+        *([] if methods_in_rows else _variants(rows, request)),
         *request.notes,
         *_sources(rows, request),
     ]
@@ -88,6 +124,33 @@ def _backbones(cells: Sequence[CellRow], request: Request) -> list[str]:
         names = ", ".join(method_title(m) for m in request.methods if m in methods[backbone])
         lines.append(f"Backbone {backbone}: {names}." if backbone else f"No network: {names}.")
     return lines
+
+
+def _budgets(rows: Sequence[SummaryRow], request: Request) -> list[str]:
+    """Name the methods that ran with less than a full budget.
+
+    A variant is named only where its method does not say the same already.
+    """
+    used = {row.method for row in rows}
+    texts = []
+    for method in request.methods:
+        base = method.split(".")[0]
+        said = request.cuts.get(base, {}) if base != method and base in used else {}
+        cuts = {n: pair for n, pair in request.cuts.get(method, {}).items() if said.get(n) != pair}
+        if method in used and cuts:
+            texts.append(f"{method_title(method)} {differences_text(cuts)}")
+    return [f"Budget cut: {'; '.join(texts)}."] if texts else []
+
+
+def _variants(rows: Sequence[SummaryRow], request: Request) -> list[str]:
+    """Say what makes each variant."""
+    used = {row.method for row in rows}
+    texts = [
+        f"{method_title(method)} {differences_text(request.changes[method])}"
+        for method in request.methods
+        if method in used and request.changes.get(method)
+    ]
+    return [f"Variants: {'; '.join(texts)}."] if texts else []
 
 
 def _sources(rows: Sequence[SummaryRow], request: Request) -> list[str]:

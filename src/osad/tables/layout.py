@@ -1,18 +1,21 @@
 """Arrange the papers' tables: data sets in rows, methods in columns, one block a shot count.
 
 The layout is that of DPDL's Tables 1 (general setting) and 2 (hard setting), with a row for each
-known class, and a third table for training on normal images only. What is built here is text
-without markup; `osad.tables.markdown` and `osad.tables.latex` write it.
+known class, and a third table for training on normal images only. Grids of variants (ablations,
+sensitivity) have too many columns for it: there methods are rows and protocols columns, one block
+a data set, as in DPDL's Table 3. What is built here is text without markup;
+`osad.tables.markdown` and `osad.tables.latex` write it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from osad import published
 from osad.tables.cells import CellRow
-from osad.tables.footers import footers, method_title
+from osad.tables.footers import differences_text, footers, method_title
 from osad.tables.request import MEAN, Request
 from osad.tables.summary import Group, SummaryRow, group_of
 
@@ -46,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table: a data set, a category or a known class."""
+    """One row of a table: a data set, a category or a known class, or a method."""
 
     label: str
     entries: tuple[Entry, ...]
@@ -152,9 +155,7 @@ def _lines(
     n_seeds = max((row.n_seeds for row in rows), default=0)
     lines = []
     for of_method in grouped.values():
-        means = [row.auroc_mean for row in of_method.values() if row.auroc_mean is not None]
-        # Equal in print is equally good: the third decimal is beyond the spread over seeds.
-        best = f"{max(means):.3f}" if mark_best and len(means) > 1 else ""
+        best = _best(of_method) if mark_best else ""
         entries = tuple(
             _entry(of_method[method], reasons=reasons, n_seeds=n_seeds, best=best)
             if method in of_method
@@ -165,6 +166,57 @@ def _lines(
         is_average = MEAN in (first.category, first.known_class)
         lines.append(Line(line_label(first, request), entries, is_average))
     return tuple(lines)
+
+
+def methods_in_rows(methods: Sequence[str], controls: Sequence[str]) -> bool:
+    """Return whether a table has methods in rows: when most are variants of other methods.
+
+    Example:
+        >>> methods_in_rows(["dpdl", "dpdl.c8", "dpdl.c64", "random"], ["random"])
+        True
+    """
+    competing = [method for method in methods if method not in controls]
+    return 2 * sum("." in method for method in competing) > len(competing)
+
+
+def _blocks_of_methods(
+    rows: Sequence[SummaryRow], methods: Sequence[str], *, reasons: _Reasons, request: Request
+) -> list[Block]:
+    """Return one block for each data set and category; its lines are methods."""
+    found: dict[tuple[str, str], dict[tuple[int, str], dict[str, SummaryRow]]] = {}
+    for row in rows:
+        if row.method in methods:
+            columns = found.setdefault((row.dataset, row.category), {})
+            columns.setdefault((row.shots, row.known_class), {})[row.method] = row
+    n_seeds = max((row.n_seeds for row in rows), default=0)
+    are_controls = all(method in request.controls for method in methods)
+    blocks = []
+    for columns in found.values():
+        best = {place: "" if are_controls else _best(column) for place, column in columns.items()}
+        lines = []
+        for method in methods:
+            entries = tuple(
+                _entry(column[method], reasons=reasons, n_seeds=n_seeds, best=best[place])
+                if method in column
+                else Entry(ABSENT)
+                for place, column in columns.items()
+            )
+            changes = differences_text(request.changes.get(method, {}))
+            label = f"{method_title(method)}: {changes}" if changes else method_title(method)
+            lines.append(Line(label, entries, is_average=False))
+        titles = tuple(_shots(shots) + (f", {known}" if known else "") for shots, known in columns)
+        first = next(iter(next(iter(columns.values())).values()))
+        title = line_label(dataclasses.replace(first, known_class=""), request)
+        title = f"Controls, {title}" if are_controls else title
+        blocks.append(Block(title, titles, tuple(lines)))
+    return blocks
+
+
+def _best(rows: Mapping[str, SummaryRow]) -> str:
+    """Return the best mean as printed; empty where there is nothing to compare."""
+    # Equal in print is equally good: the third decimal is beyond the spread over seeds.
+    means = [row.auroc_mean for row in rows.values() if row.auroc_mean is not None]
+    return f"{max(means):.3f}" if len(means) > 1 else ""
 
 
 def build_table(
@@ -185,11 +237,15 @@ def build_table(
     )
     used = {row.method for row in rows}
     reasons = _Reasons(cells)
-    blocks = []
+    in_rows = methods_in_rows([m for m in request.methods if m in used], request.controls)
+    blocks: list[Block] = []
     for is_control in (False, True):
         methods = [
             m for m in request.methods if m in used and (m in request.controls) == is_control
         ]
+        if in_rows:
+            blocks += _blocks_of_methods(rows, methods, reasons=reasons, request=request)
+            continue
         for shots in sorted({row.shots for row in rows}, reverse=True):
             of_shots = [row for row in rows if row.shots == shots]
             lines = _lines(
@@ -200,7 +256,7 @@ def build_table(
                 blocks.append(Block(title, tuple(map(method_title, methods)), lines))
     ours = [row for row in cells if row.setting == setting]
     notes = (
-        footers(setting, rows, cells=ours, request=request)
+        footers(setting, rows, cells=ours, request=request, methods_in_rows=in_rows)
         if rows
         else ("The grid has no such cell.",)
     )
@@ -208,8 +264,11 @@ def build_table(
 
 
 def _block_title(shots: int, *, is_control: bool) -> str:
-    seen = f"M = {shots} labelled anomal{'y' if shots == 1 else 'ies'}" if shots else "M = 0"
-    return f"Controls, {seen}" if is_control else seen
+    return f"Controls, {_shots(shots)}" if is_control else _shots(shots)
+
+
+def _shots(shots: int) -> str:
+    return f"M = {shots} labelled anomal{'y' if shots == 1 else 'ies'}" if shots else "M = 0"
 
 
 def build_tables(

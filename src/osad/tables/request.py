@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from osad.cells import Cell, Protocol
 from osad.errors import ConfigError
+
+Differences = Mapping[str, tuple[Any, Any]]
+"""Pairs of a hyper-parameter's value and the one it stands against, by name."""
 
 MEAN = "mean"
 """Category or known class of a row that averages; so no real one may have this name."""
@@ -39,6 +42,10 @@ class Request:
         results: folder of the results.
         notes: lines for the footers, on what differs from the papers' protocol.
         datasets: texts by id of the data set.
+        changes: by variant, how its hyper-parameters differ from its method's.
+        cuts: by method, the hyper-parameters that are below those of a full budget.
+        upstream: by method, protocol (empty: the cell's own) and method of the run that its
+            runs start from or share.
     """
 
     cells: tuple[tuple[Cell, str], ...]
@@ -47,6 +54,9 @@ class Request:
     results: str
     notes: tuple[str, ...]
     datasets: Mapping[str, DatasetInfo]
+    changes: Mapping[str, Differences] = field(default_factory=dict)
+    cuts: Mapping[str, Differences] = field(default_factory=dict)
+    upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _texts(value: object, what: str) -> tuple[str, ...]:
@@ -57,8 +67,10 @@ def _texts(value: object, what: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _fields(value: object, names: tuple[str, ...], what: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or value.keys() != set(names):
+def _fields(
+    value: object, names: tuple[str, ...], what: str, *, optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    if not isinstance(value, dict) or value.keys() - set(optional) != set(names):
         given = sorted(value) if isinstance(value, dict) else value
         raise ConfigError(f"{what}: expected an object with {', '.join(names)}, got {given!r}")
     return value
@@ -77,13 +89,22 @@ def _cell(value: object, what: str) -> tuple[Cell, str]:
     return cell, fields["backbone"]
 
 
+def _differences(value: object, what: str) -> dict[str, tuple[Any, Any]]:
+    if not isinstance(value, dict) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in value.values()
+    ):
+        raise ConfigError(f"{what}: expected pairs of values by hyper-parameter, got {value!r}")
+    return {name: (value[name][0], value[name][1]) for name in sorted(value)}
+
+
 def parse_request(value: object, *, where: str) -> Request:
     """Check a request read from JSON.
 
     Args:
         value: object with ``cells`` (list of objects with ``cell`` and ``backbone``),
             ``methods``, ``controls``, ``results``, ``notes`` and ``datasets`` (objects with
-            ``title``, ``licence``, ``citation`` by id).
+            ``title``, ``licence``, ``citation`` by id); optional are ``changes`` and ``cuts``
+            (by method, pairs of values by hyper-parameter) and ``upstream`` (see `Request`).
         where: name of the file, for messages.
 
     Raises:
@@ -91,7 +112,8 @@ def parse_request(value: object, *, where: str) -> Request:
             the method of a cell is in neither list.
     """
     names = ("cells", "methods", "controls", "results", "notes", "datasets")
-    fields = _fields(value, names, where)
+    optional = ("changes", "cuts")
+    fields = _fields(value, names, where, optional=(*optional, "upstream"))
     if not isinstance(fields["cells"], list) or not isinstance(fields["datasets"], dict):
         raise ConfigError(f"{where}: cells must be a list and datasets an object")
     if not isinstance(fields["results"], str):
@@ -117,13 +139,26 @@ def parse_request(value: object, *, where: str) -> Request:
         if not all(isinstance(text, str) for text in texts.values()):
             raise ConfigError(f"{where}, datasets.{name}: title, licence, citation must be texts")
         datasets[name] = DatasetInfo(**texts)
+    differences = {
+        kind: {
+            method: _differences(pairs, f"{where}, {kind}.{method}")
+            for method, pairs in fields.get(kind, {}).items()
+        }
+        for kind in optional
+    }
+    upstream = {
+        method: _texts(pair, f"{where}, upstream.{method}")
+        for method, pair in fields.get("upstream", {}).items()
+    }
+    notes, results = _texts(fields["notes"], where), fields["results"]
     return Request(
-        cells, methods, controls, fields["results"], _texts(fields["notes"], where), datasets
+        cells, methods, controls, results, notes, datasets, **differences, upstream=upstream
     )
 
 
 def _texts_and_flags(method: object, what: str) -> dict[str, Any]:
-    fields = _fields(method, ("name", "settings", "control", "backbone"), what)
+    names = ("name", "settings", "control", "backbone")
+    fields = _fields(method, names, what, optional=("changes", "cuts", "upstream"))
     _texts(fields["settings"], f"{what}.settings")
     if not isinstance(fields["name"], str) or not isinstance(fields["control"], bool):
         raise ConfigError(f"{what}: name must be a text and control true or false")
@@ -137,8 +172,9 @@ def parse_grid(value: object, *, where: str) -> Request:
 
     Args:
         value: object with ``protocols`` (names of protocols by ``dataset/category``), ``seeds``,
-            ``methods`` (in the tables' order: objects with ``name``, ``settings``, ``control``
-            and ``backbone``), ``results``, ``notes`` and ``datasets`` as in `parse_request`.
+            ``methods`` (in the tables' order: objects with ``name``, ``settings``, ``control``,
+            ``backbone`` and, if need be, ``changes`` and ``cuts``), ``results``, ``notes`` and
+            ``datasets`` as in `parse_request`.
         where: name of the file or option, for messages.
 
     Raises:
@@ -171,5 +207,9 @@ def parse_grid(value: object, *, where: str) -> Request:
         "methods": [method["name"] for method in methods],
         "controls": [method["name"] for method in methods if method["control"]],
         **{name: fields[name] for name in ("results", "notes", "datasets")},
+        **{
+            kind: {method["name"]: method[kind] for method in methods if method.get(kind)}
+            for kind in ("changes", "cuts", "upstream")
+        },
     }
     return parse_request(request, where=where)

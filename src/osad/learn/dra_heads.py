@@ -1,0 +1,144 @@
+"""The four heads of DRA, which methods built on it share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from osad.lazy import lazy
+from osad.learn.batches import NORMAL, PSEUDO, SEEN
+from osad.learn.gaussian import whiten
+from osad.learn.heads import (
+    adapter,
+    init_linear,
+    init_mlp,
+    linear,
+    mlp,
+    positions,
+    top_k_mean,
+)
+from osad.learn.images import ImageSet, Scores, State
+from osad.learn.loop import batched
+from osad.learn.losses import deviation_loss
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+else:
+    torch = lazy("torch")
+    F = lazy("torch.nn.functional")
+
+HEADS = ("normal", "seen", "pseudo", "residual")
+RUNNING = frozenset({"residual.running_mean", "residual.running_var"})
+"""Buffers of the batch normalisation: updated by training steps, not trained."""
+BATCHNORM_MOMENTUM = 0.1
+
+
+def init_heads(
+    channels: int, *, holistic_width: int, residual_width: int, generator: torch.Generator
+) -> State:
+    """Initialise the four heads on maps of ``channels`` channels."""
+    state = init_mlp("normal", (channels, holistic_width, 1), generator)
+    state |= init_linear("seen", channels, 1, generator)
+    state |= init_linear("pseudo", channels, 1, generator)
+    convolution = init_linear("residual.conv", channels * 9, residual_width, generator)
+    state["residual.conv.weight"] = convolution["residual.conv.weight"].view(
+        residual_width, channels, 3, 3
+    )
+    state["residual.conv.bias"] = convolution["residual.conv.bias"]
+    state["residual.norm.weight"] = torch.ones(residual_width)
+    state["residual.norm.bias"] = torch.zeros(residual_width)
+    state["residual.running_mean"] = torch.zeros(residual_width)
+    state["residual.running_var"] = torch.ones(residual_width)
+    return state | init_linear("residual.head", residual_width, 1, generator)
+
+
+def adapt(state: State, x: torch.Tensor) -> torch.Tensor:
+    """Apply the residual adapter to vectors (..., c) if the state has one."""
+    return adapter(state, x) if "adapter.down.weight" in state else x
+
+
+def apply_heads(
+    state: State,
+    x: torch.Tensor,
+    reference: torch.Tensor,
+    size: tuple[int, int],
+    *,
+    training: bool,
+) -> tuple[State, State]:
+    """Apply the four heads to adapted position vectors.
+
+    Args:
+        state: parameters (see `init_heads`); in training the running statistics are updated.
+        x: (n, P, c) float32.
+        reference: (P, c), the map that the residual is taken from.
+        size: height and width of the map, with product P.
+        training: normalise by the batch's statistics instead of the running ones.
+
+    Returns:
+        each head's output (n,), 0 or more, by the names in `HEADS`; and the scores (n, P) of the
+        positions, 0 or more, of the three heads that average their top 10 %.
+
+    Source:
+        DRA (arXiv 2203.14506), section 3, and its released code (top-K of absolute values).
+    """
+    residual = (reference - x).transpose(1, 2).unflatten(2, size)
+    hidden = F.conv2d(
+        residual, state["residual.conv.weight"], state["residual.conv.bias"], padding=1
+    )
+    hidden = F.batch_norm(
+        hidden,
+        state["residual.running_mean"],
+        state["residual.running_var"],
+        state["residual.norm.weight"],
+        state["residual.norm.bias"],
+        training=training,
+        momentum=BATCHNORM_MOMENTUM,
+    )
+    normal = mlp(state, "normal", x.mean(1)).abs()
+    local = {
+        "seen": linear(state, "seen", x).squeeze(-1).abs(),
+        "pseudo": linear(state, "pseudo", x).squeeze(-1).abs(),
+        "residual": linear(state, "residual.head", positions(F.relu(hidden))).squeeze(-1).abs(),
+    }
+    return {"normal": normal} | {name: top_k_mean(scores) for name, scores in local.items()}, local
+
+
+def heads_loss(heads: State, labels: torch.Tensor) -> torch.Tensor:
+    """Sum the four deviation losses on the labels that each head is trained on.
+
+    Args:
+        heads: outputs (n,) of the four heads.
+        labels: (n,), see `osad.learn.batches.Batch`.
+    """
+    not_pseudo, not_seen = labels != PSEUDO, labels != SEEN
+    return (
+        deviation_loss(heads["normal"], labels == NORMAL)
+        + deviation_loss(heads["seen"][not_pseudo], labels[not_pseudo] == SEEN)
+        + deviation_loss(heads["pseudo"][not_seen], labels[not_seen] == PSEUDO)
+        + deviation_loss(heads["residual"], labels != NORMAL)
+    )
+
+
+def score_heads(state: State, images: ImageSet) -> Scores:
+    """Score images by -g_n + g_s + g_p + g_r, (n,).
+
+    Args:
+        state: whitening, heads, ``reference`` (P, c) and, if there is one, the adapter.
+        images: with plain maps.
+
+    Returns:
+        the total, its four oriented parts, and maps (n, h, w) of the sum of the position scores
+        of the seen, the pseudo and the residual head; the normality head sees no positions.
+    """
+    rows = images.deepest
+    size = (rows.tensor.shape[2], rows.tensor.shape[3])
+    parts, maps = [], []
+    for part in batched(len(images)):
+        x = adapt(state, whiten(state, rows.take(part)))
+        heads, local = apply_heads(state, x, state["reference"], size, training=False)
+        parts.append(heads)
+        maps.append((local["seen"] + local["pseudo"] + local["residual"]).unflatten(1, size))
+    result = {name: torch.cat([part[name] for part in parts]) for name in HEADS}
+    result["normal"] = -result["normal"]
+    total = sum(result.values(), start=torch.zeros((), device=result["normal"].device))
+    return Scores(total, result, torch.cat(maps))

@@ -1,0 +1,197 @@
+"""SAOE: a head with the classes normal, seen and pseudo, and outlier exposure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from osad.lazy import lazy
+from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch, balanced_batches
+from osad.learn.gaussian import whiten, whitened_training
+from osad.learn.heads import adapter, init_adapter, init_linear, linear, top_k_mean
+from osad.learn.images import ImageSet, Scores, State, TrainingData
+from osad.learn.loop import batched, divided, minimise
+from osad.learn.losses import uniform_cross_entropy
+from osad.learn.ranges import check_ranges
+from osad.learn.single_head import aimed, mean_position
+from osad.methods.registry import method
+from osad.seeds import torch_generator
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+else:
+    torch = lazy("torch")
+    F = lazy("torch.nn.functional")
+
+CLASSES = (NORMAL, SEEN, PSEUDO)
+"""The labels of a batch are the numbers of the head's classes."""
+OUTLIER = len(CLASSES)
+"""Label of outliers, which belong to no class."""
+
+
+@method(
+    title="SAOE",
+    paper="seen and pseudo anomalies with outlier exposure (Hendrycks et al., ICLR 2019), "
+    "as a baseline of Ding et al., CVPR 2022",
+    packs=("plain", "rotated", "pseudo"),
+    maps=True,
+)
+@dataclass(frozen=True)
+class SAOE:
+    """Hyper-parameters of SAOE on cached features.
+
+    Attributes:
+        epochs: passes of ``iterations`` steps.
+        iterations: steps of an epoch.
+        batch: images of a step: a third each normal, seen and pseudo-anomalous. As many outliers
+            as there are images of one class come on top.
+        exposure: weight of the outliers' term.
+        lr: learning rate of Adam, divided by 10 every ``lr_step`` epochs.
+        lr_step: epochs between divisions.
+        weight_decay: L2 term.
+        adapter: hidden width of the residual adapter; 0 leaves it out.
+        shrinkage: of the whitening of the normals' position vectors, in (0, 1].
+    """
+
+    epochs: int = 30
+    iterations: int = 20
+    batch: int = 48
+    exposure: float = 0.5
+    lr: float = 2e-3
+    lr_step: int = 10
+    weight_decay: float = 1e-5
+    adapter: int = 32
+    shrinkage: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(
+            self,
+            counts=["epochs", "iterations", "lr_step"],
+            positive=["lr"],
+            not_negative=["exposure", "weight_decay", "adapter"],
+            shares=["shrinkage"],
+        )
+        if self.batch < len(CLASSES):
+            raise ValueError(f"batch is {self.batch}, must be 3 or more: one image of each class")
+
+    def fit(self, data: TrainingData) -> State:
+        """Train adapter and head; all tensors of the model are returned."""
+        white, data = whitened_training(data, self.shrinkage)
+        generator = torch_generator(data.key, "init")
+        channels = len(white["whiten.mean"])
+        state = init_linear("head", channels, len(CLASSES), generator)
+        seen = mean_position(data.anomaly.need("rotated"))
+        pseudo = mean_position(data.normal.need("pseudo"))
+        towards = torch.stack([-seen, seen, pseudo])
+        state["head.weight"] = aimed(state["head.weight"], towards)
+        if self.adapter:
+            state |= init_adapter(channels, self.adapter, generator)
+        device = data.normal.deepest.device
+        trained = minimise(
+            {name: value.to(device) for name, value in state.items()},
+            exposed_batches(data, self.epochs * self.iterations, self.batch // len(CLASSES)),
+            self._loss,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            schedule=divided(self.lr_step, self.iterations),
+        )
+        return white | trained
+
+    def score(self, state: State, images: ImageSet) -> Scores:
+        """Return the log-odds of not being normal (n,), and those of the positions (n, h, w)."""
+        rows = images.deepest
+        logits = torch.cat(
+            [
+                position_logits(state, whiten(state, rows.take(part)))
+                for part in batched(len(images))
+            ]
+        )
+        height, width = rows.tensor.shape[2:]
+        maps = log_odds(logits).unflatten(1, (height, width))
+        return Scores(log_odds(top_k_mean(logits)), maps=maps)
+
+    def _loss(self, state: State, batch: Batch) -> torch.Tensor:
+        logits = top_k_mean(position_logits(state, batch.features))
+        outlier = batch.labels == OUTLIER
+        loss = F.cross_entropy(logits[~outlier], batch.labels[~outlier])
+        return loss + self.exposure * uniform_cross_entropy(logits[outlier])
+
+
+def position_logits(state: State, x: torch.Tensor) -> torch.Tensor:
+    """Apply adapter (where the state has one) and head to position vectors: (n, P, c) -> (n, P, 3).
+
+    The mean of the top 10 % of each channel gives an image's three logits.
+    """
+    if "adapter.up.weight" in state:
+        x = adapter(state, x)
+    return linear(state, "head", x)
+
+
+def log_odds(logits: torch.Tensor) -> torch.Tensor:
+    """Compute log((1 - p) / p) of the normal class: (..., 3) -> (...).
+
+    It orders images as 1 - p does, but does not round to 1 where p is below 1e-7 (float32), which
+    would tie the clearest anomalies.
+
+    Example:
+        >>> import torch
+        >>> log_odds(torch.tensor([0.0, 0.0, 0.0]))  # p = 1/3, log(2)
+        tensor(0.6931)
+    """
+    return logits[..., 1:].logsumexp(-1) - logits[..., NORMAL]
+
+
+def exposed_batches(data: TrainingData, steps: int, each: int) -> Iterator[Batch]:
+    """Yield batches of ``each`` normals, seen anomalies, pseudo anomalies and outliers.
+
+    Args:
+        data: training images with whitened views (see `whitened_training`).
+        steps: number of batches.
+        each: images of each kind.
+
+    Returns:
+        batches of position vectors (4 * each, P, c), labelled 0, 1, 2 and 3 (`OUTLIER`).
+    """
+    known = balanced_batches(data, steps, normals=each, anomalies=each)
+    pseudo = balanced_batches(data, steps, normals=each, anomalies=0, pseudo=1.0, purpose="pseudo")
+    sources = balanced_batches(data, steps, normals=2 * each, anomalies=0, purpose="exposure")
+    generator = torch_generator(data.key, "outliers")
+    for first, second, source in zip(known, pseudo, sources, strict=True):
+        made = outliers(source.features[:each], source.features[each:], generator)
+        label = torch.full((each,), OUTLIER, device=made.device)
+        yield Batch(
+            torch.cat([first.features, second.features, made]),
+            torch.cat([first.labels, second.labels, label]),
+        )
+
+
+def outliers(a: torch.Tensor, b: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Make feature maps of things that are none of the classes from those of normals.
+
+    The channels of ``b`` are permuted, the same way at all positions of an image, which keeps the
+    length and the spatial coherence of its vectors but not their direction. A share in [0, 0.5] of
+    ``a``, whose positions are shuffled, is mixed in, and the mix is brought back to the variance
+    of whitened vectors.
+
+    Args:
+        a: (n, P, c) whitened position vectors of normals.
+        b: (n, P, c) of other normals.
+        generator: source of the draws.
+
+    Returns:
+        (n, P, c).
+
+    Source:
+        Choice of this benchmark; outlier exposure takes images of other data sets.
+    """
+    n, n_positions, channels = a.shape
+    share = 0.5 * torch.rand(n, 1, 1, generator=generator)
+    order = torch.rand(n, n_positions, 1, generator=generator).argsort(1).to(a.device)
+    permutation = torch.rand(n, 1, channels, generator=generator).argsort(2).to(a.device)
+    scale = (share.square() + (1 - share).square()).rsqrt()
+    shuffled = a.gather(1, order.expand_as(a))
+    permuted = b.gather(2, permutation.expand_as(b))
+    return (scale * share).to(a.device) * shuffled + (scale * (1 - share)).to(a.device) * permuted

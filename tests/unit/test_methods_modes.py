@@ -1,0 +1,108 @@
+"""Normals of several modes: anomalies between them look most normal to one Gaussian."""
+
+from __future__ import annotations
+
+import functools
+
+import learn_cases
+import pytest
+import torch
+from learn_cases import rows
+
+from osad.learn.images import ImageSet, TrainingData
+from osad.methods import registry
+from osad.metrics import auroc
+from osad.seeds import torch_generator
+
+one_thread = learn_cases.one_thread
+
+CHANNELS, SIDE, VIEWS, MODES = 12, 4, 2, 4
+PER_MODE = 16
+SEEDS = (0, 1)
+TRAINED = {
+    "epochs": 10, "iterations": 10, "batch": 24, "lr": 3e-3, "adapter": 4, "head_width": 16,
+}  # fmt: skip
+VALUES = {
+    "mahalanobis": {"shrinkage": 0.1},
+    "patchcore": {"candidates": 1024, "coreset": 200, "projection": 12},
+    "dpdl": TRAINED | {"prototypes": 16, "codebook_samples": 1000},
+    "mpfm": TRAINED | {"components": MODES, "dims": 12, "width": 16, "blocks": 1},
+}
+VALUES["mpfm.no_mixture"] = {k: v for k, v in VALUES["mpfm"].items() if k != "components"}
+
+
+def corners(scale: float) -> torch.Tensor:
+    """Return the modes: four corners of a square, seen by all channels of two groups."""
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    return scale * signs.repeat_interleave(3, 1)  # (4, 6)
+
+
+def images(
+    name: str, centres: torch.Tensor, shift: float, seed: int, *, training: bool
+) -> ImageSet:
+    """Make one image per centre (n, 6); ``shift`` moves a group of channels of its own.
+
+    Each view is drawn anew around the centre; a pseudo anomaly has one quarter from elsewhere.
+    """
+    n = len(centres)
+    generator = torch_generator("modes", name, seed)
+    middle = torch.cat([centres, torch.full((n, CHANNELS - 6), shift)], 1)[:, None, :, None, None]
+    noise = torch.randn(n, 1 + 2 * VIEWS, CHANNELS, SIDE, SIDE, generator=generator)
+    views = middle + noise
+    pseudo = views[:, 1 + VIEWS :]
+    pseudo[..., 8:10, : SIDE // 2, : SIDE // 2] += 4
+    return ImageSet(
+        tuple(f"{name}/{number:03d}.png" for number in range(n)),
+        {32: rows(views[:, 0])},
+        rotated=rows(views[:, 1 : 1 + VIEWS]) if training else None,
+        pseudo=rows(pseudo) if training else None,
+    )
+
+
+@functools.cache
+def score(method: str, seed: int) -> dict[str, float]:
+    """Return the AUROC of each head and of the total, of unseen anomalies amid the four modes.
+
+    The two seen anomalies are of another kind, so no head is trained on what it must find.
+    """
+    modes = corners(3.0)
+    data = TrainingData(
+        images("normal", modes.repeat(PER_MODE, 1), 0.0, seed, training=True),
+        images("seen", modes[:2], 3.0, seed, training=True),
+        f"modes/{seed}",
+    )
+    spec = registry.get(method)
+    model = spec.build(spec.resolve(VALUES[method]))
+    state = model.fit(data)
+    good = model.score(state, images("good", modes.repeat(8, 1), 0.0, seed, training=False))
+    bad = model.score(state, images("bad", torch.zeros(32, 6), 0.0, seed, training=False))
+    labels = [0] * 32 + [1] * 32
+    parts = {name: torch.cat([head, bad.heads[name]]) for name, head in good.heads.items()}
+    parts["total"] = torch.cat([good.total, bad.total])
+    found = {name: auroc(values.numpy(), labels) for name, values in parts.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def mean(method: str, head: str = "total") -> float:
+    return sum(score(method, seed)[head] for seed in SEEDS) / len(SEEDS)
+
+
+def test_one_gaussian_takes_the_middle_for_the_most_normal():
+    assert mean("mahalanobis") < 0.2
+
+
+@pytest.mark.parametrize("method", ["patchcore", "mpfm"])
+def test_prototypes_find_anomalies_amid_the_modes(method):
+    assert mean(method) > 0.8 > 0.5 + mean("mahalanobis")
+
+
+def test_dpdl_is_not_fooled_by_the_middle():
+    # All heads of DPDL are supervised, so without such an anomaly it is at chance (0.5); but the
+    # middle does not look most normal to it.
+    assert mean("dpdl") > 0.3 + mean("mahalanobis")
+
+
+@pytest.mark.parametrize(("head", "least"), [("gaussian", 0.9), ("total", 0.8)])
+def test_a_mixture_sees_the_modes_that_one_component_merges(head, least):
+    assert mean("mpfm", head) > least
+    assert mean("mpfm", head) > mean("mpfm.no_mixture", head) + 0.2
