@@ -119,6 +119,13 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
     hyper = {name: _resolve(name, config["methods"], declared) for name in grid["methods"]}
     for name in declared.keys() - hyper.keys():
         _resolve(name, config["methods"], declared)
+    for name in hyper:
+        base = _spec(name, declared).base
+        if base and base not in hyper:
+            raise ConfigError(
+                f"params.yaml, grid.methods: {name} starts from the checkpoints of {base}, which "
+                f"is not there; add {base} or leave {name} out"
+            )
     for name, resolved in hyper.items():
         for stride in resolved.get("strides", ()):
             if stride not in features["strides"]:

@@ -40,6 +40,7 @@ METHODS = {
     "dpdl": "DPDL",
     "dpdl.no_anomaly": "DPDL[Mn+Mr]",
     "dpdl.no_normal": "DPDL[Ma+Mr]",
+    "dpdl.only_residual": "DPDL[Mr]",
     "mpfm": "MPFM",
     "wt_flow": "WT-Flow",
     "flow_mismatching": "Flow Mismatching",
@@ -56,7 +57,8 @@ METHODS = {
 set, so it is none of ours. Variants have no printed number unless they are listed here."""
 
 SOURCES = {
-    "dpdl": "DPDL", "dpdl.no_anomaly": "DPDL", "dpdl.no_normal": "DPDL", "mpfm": "MPFM",
+    "dpdl": "DPDL", "dpdl.no_anomaly": "DPDL", "dpdl.no_normal": "DPDL",
+    "dpdl.only_residual": "DPDL", "mpfm": "MPFM",
     "wt_flow": "WT-Flow", "flow_mismatching": "Flow Mismatching", "ahl": "AHL",
     "ahl.devnet": "AHL", "patchcore": "AHL",
 }  # fmt: skip

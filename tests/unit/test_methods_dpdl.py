@@ -422,7 +422,7 @@ def test_flattened_and_positions_are_the_same_for_one_position():
 
 def test_every_variant_learns_something_else():
     names = [spec.name for spec in registry.all_specs() if spec.name.startswith("dpdl")]
-    assert len(names) == 10
+    assert len(names) == 11
     assert sorted(registry.get("dpdl.literal").overrides) == ["objective"]
     bridges = []
     for name in ("", ".no_dpl", ".no_dfl", ".literal", ".ranking", ".bridge_matching"):
@@ -437,7 +437,9 @@ def test_every_variant_learns_something_else():
     ("values", "message"),
     [
         ({"objective": "printed"}, "objective is 'printed', must be one of"),
-        ({"without": "seen"}, "without is 'seen', must be empty or one of"),
+        ({"without": "seen"}, "without is 'seen', must be empty or one or two of"),
+        ({"without": "anomaly+seen"}, "must be empty or one or two of"),
+        ({"without": "anomaly+residual+normal"}, "must be empty or one or two of"),
     ],
 )
 def test_names_of_objectives_and_heads_are_checked(values, message):

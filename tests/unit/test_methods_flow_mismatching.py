@@ -196,7 +196,7 @@ def gaussian_images(n: int, key: str, shift: float = 0.0) -> ImageSet:
 
 def test_training_approaches_the_optimal_field_of_a_gaussian():
     normal = gaussian_images(512, "train")
-    method = FlowMismatching(epochs=12, batch=32, dims=4, width=32, blocks=1, lr=5e-3)
+    method = FlowMismatching(epochs=30, batch=32, dims=4, width=32, blocks=1, lr=5e-3)
     state = method.fit(TrainingData(normal, normal, "gaussian"))
     vectors = project(state, gaussian_images(64, "new").maps[32].take())
     noise = draws(*vectors.shape, key="start")
@@ -208,7 +208,7 @@ def test_training_approaches_the_optimal_field_of_a_gaussian():
         best = (2 * time - 1) / ((1 - time) ** 2 + time**2) * x
         errors.append((velocity(state, x, t, (3, 3)) - best).square().mean().item())
     # The untrained field, 0, is off by 0.4 at t = 1/4 and 3/4.
-    assert max(errors) < 0.1
+    assert max(errors) < 0.05
 
 
 # --- the method ---------------------------------------------------------------------------

@@ -36,10 +36,10 @@ def changed(**changes) -> Workflow:
     return Workflow(params, ROOT)
 
 
-def test_default_grid_has_490_cells_on_35_splits():
+def test_default_grid_has_580_cells_on_35_splits():
     cells = WF.cells()
-    assert len(set(cells)) == len(cells) == 490
-    # 15 methods in general and hard: 6 protocols; 8 of them in normal: 1; 5 seeds.
+    assert len(set(cells)) == len(cells) == 580
+    # 18 methods in general and hard: 6 protocols; 8 of them in normal: 1; 5 seeds.
     assert sum(cell.protocol == "normal-m0" for cell in cells) == 8 * 5
     assert sum(cell.method == "dpdl" for cell in cells) == 6 * 5
     assert len(set(WF.split_ids())) == len(WF.split_ids()) == 35
@@ -49,7 +49,7 @@ def test_default_grid_has_490_cells_on_35_splits():
 
 def test_counts_of_targets():
     assert {phase: len(WF.targets(phase)) for phase in PHASES} == {
-        "data": 3, "splits": 35, "features": 5, "train": 490, "score": 1235, "tables": 9,
+        "data": 3, "splits": 35, "features": 7, "train": 580, "score": 1505, "tables": 9,
     }  # fmt: skip
     every = [path for phase in PHASES for path in WF.targets(phase)]
     assert len(set(every)) == len(every)
@@ -77,11 +77,12 @@ def test_paths_of_artefacts():
 def test_feature_packs_of_methods():
     folder = "results/features/elpv/all"
     deep = f"{folder}/tf_efficientnet_lite0-224"
-    packs = ("plain", "pseudo", "rotated")
+    packs = ("cutmix", "draem", "plain", "pseudo", "rotated")
     expected = [f"{folder}/masks.safetensors", f"{folder}/pixels.safetensors"]
     expected += [f"{deep}/{pack}.safetensors" for pack in packs]
     assert WF.targets("features") == expected
-    assert WF.packs(CELL) == [f"{deep}/{pack}.safetensors" for pack in ("plain", "rotated", "pseudo")]
+    trained = ("plain", "rotated", "pseudo")
+    assert WF.packs(CELL) == [f"{deep}/{pack}.safetensors" for pack in trained]
     assert WF.packs(dataclasses.replace(CELL, method="mean_intensity")) == expected[1:2]
     assert WF.packs(dataclasses.replace(CELL, method="random")) == []
 
@@ -176,7 +177,7 @@ def test_a_cell_is_read_from_wildcards():
 def test_grid_tells_the_tables_exactly_the_cells():
     request = parse_grid(json.loads(WF.grid()), where="grid")
     assert {cell for cell, _ in request.cells} == set(WF.cells())
-    assert len(request.cells) == 490
+    assert len(request.cells) == 580
     assert request.methods == WF.params.methods
     assert set(request.controls) == {"true_labels", "random", "constant"}
     assert request.results == "results"

@@ -311,8 +311,8 @@ def test_record_leaves_out_what_a_change_has_made_stale(project: Project) -> Non
     known = lines(project)
     assert not [path for path in known if "/devnet/" in path or "/tables/" in path]
     assert f"results/metrics/{CELL}.json" in known
-    # Checkpoint, scores and metrics of each cell, and nine tables.
-    assert f"{3 * len(cells(methods=['devnet'])) + 9} are out of date" in output
+    # Checkpoint, scores, maps and metrics of each cell, and nine tables.
+    assert f"{4 * len(cells(methods=['devnet'])) + 9} are out of date" in output
     outcome = audit(project, "save")
     assert outcome.code == 1
     outcome.refused("made with other parameters or code; run snakemake")
@@ -358,7 +358,9 @@ def test_rebuild_gives_equal_bytes_and_only_what_the_cell_needs(repository: Proj
         "results/splits/tiny/all/general-m10/s0.csv",
         *(f"{PACKS}/{pack}.safetensors" for pack in ("plain", "pseudo", "rotated")),
         f"results/checkpoints/{CELL}.safetensors",
+        "results/features/tiny/all/masks.safetensors",
         f"results/scores/{CELL}.csv",
+        f"results/maps/{CELL}.safetensors",
         f"results/metrics/{CELL}.json",
     }
     assert outcome.output.count(": train ") == 1

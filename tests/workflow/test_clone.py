@@ -215,7 +215,7 @@ def test_git_tells_which_commit_changed_a_number(published: Project, tmp_path: P
     project = clone(published, tmp_path / "project")
     project.run("dvc", "pull").check()
     changed = copy.deepcopy(PARAMS)
-    changed["methods"]["dra"]["lr"] = 0.5
+    changed["methods"]["dra"]["lr"] = 0.01
     project.write_params(changed)
     project.snakemake().check()
     audit(project, "save")

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import yaml
+from expected import NETWORK_JOBS
 from projects import (
     HOST,
     IMAGES,
@@ -214,7 +215,9 @@ def test_outputs_tell_nothing_of_the_machine(finished: Project) -> None:
             texts[name] = repr(read_metadata(path))
         elif path.suffix not in (".png", ".pth"):
             texts[name] = path.read_text(encoding="utf-8")
-    assert sum(name.endswith(".safetensors") for name in texts) == len(cells()) + 4
+    mapped = cells(methods=sorted(WITH_MAPS))
+    packs = len(NETWORK_JOBS) + 2  # pixel statistics and masks
+    assert sum(n.endswith(".safetensors") for n in texts) == len(cells()) + len(mapped) + packs
     for name, text in texts.items():
         assert not [word for word in forbidden if word in text], name
         assert not time.search(text), name

@@ -24,7 +24,7 @@ from osad.errors import CheckError, ConfigError
 
 Settings = Mapping[str, Any]
 
-HELPERS = frozenset({"folder", "images", "manifest", "registry", "source"})
+HELPERS = frozenset({"folder", "images", "manifest", "masks", "registry", "source"})
 """Modules of this package that are not data sets."""
 
 LAYOUTS = ("folder",)

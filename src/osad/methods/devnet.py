@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     paper="Pang et al., Explainable Deep Few-shot Anomaly Detection, 2021 (arXiv 2108.00462)",
     packs=("plain", "rotated"),
     maps=True,
+    full_budget={"epochs": 50, "adapter": 128},
 )
 @dataclass(frozen=True)
 class DevNet:

@@ -61,12 +61,14 @@ LOG_S_RANGE = (-7.0, 1.0)
     packs=("plain", "rotated", "pseudo"),
     heads=HEADS,
     maps=True,
+    full_budget={"epochs": 50, "iterations": 20, "adapter": 128},
     variants={
         "no_dpl": {"dpl": False},
         "no_dfl": {"dispersion": 0.0},
         "no_anomaly": {"without": "anomaly"},
         "no_residual": {"without": "residual"},
         "no_normal": {"without": "normal"},
+        "only_residual": {"without": "anomaly+normal"},
         "literal": {"objective": "literal"},
         "ranking": {"objective": "ranking"},
         "bridge_matching": {"objective": "bridge_matching"},
@@ -93,7 +95,7 @@ class DPDL:
         objective: "anchored", or one of the ablations "literal" (as printed), "ranking" and
             "bridge_matching".
         flattened: the bridge carries an image's flattened map, as printed, not its positions.
-        without: head whose loss and score are left out; none when empty.
+        without: heads whose loss and score are left out, joined by "+"; none when empty.
         dispersion: lambda, weight of the dispersion loss.
         kappa: concentration of the dispersion loss.
         margin: m of the anchored and the ranking objective, on the scale of eps log c.
@@ -140,8 +142,11 @@ class DPDL:
             raise ValueError(f"codebook_samples is {self.codebook_samples}, less than prototypes")
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective is {self.objective!r}, must be one of {OBJECTIVES}")
-        if self.without not in ("", *HEADS):
-            raise ValueError(f"without is {self.without!r}, must be empty or one of {HEADS}")
+        left_out = self._left_out
+        if not left_out <= set(HEADS) or left_out == set(HEADS):
+            raise ValueError(
+                f"without is {self.without!r}, must be empty or one or two of {HEADS}, joined by +"
+            )
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter, bridge and heads; the anchors ``codes`` (C, d) are kept for the record."""
@@ -154,7 +159,7 @@ class DPDL:
         state |= init_linear("residual", channels, 1, generator)
         state |= init_mlp("normal", (channels, self.head_width, 1), generator)
         # All heads are drawn, so that those that stay start alike in every variant.
-        state = {key: value for key, value in state.items() if key.split(".")[0] != self.without}
+        state = {k: value for k, value in state.items() if k.split(".")[0] not in self._left_out}
         state |= initial_bridge(codes, self.eps, self.s0)
         device = data.normal.deepest.device
         seen = self.batch // 3
@@ -196,6 +201,10 @@ class DPDL:
         scores["normal"] = -scores["normal"]
         total = scores["anomaly"] + scores["residual"] + scores["normal"]
         return Scores(total, scores, torch.cat(maps).unflatten(1, tuple(rows.tensor.shape[2:])))
+
+    @property
+    def _left_out(self) -> set[str]:
+        return set(self.without.split("+")) if self.without else set()
 
     def _project(self, tensors: State) -> None:
         """Keep the bridge's parameters in their ranges, in place."""

@@ -37,6 +37,7 @@ else:
     packs=("plain", "rotated", "pseudo"),
     heads=HEADS,
     maps=True,
+    full_budget={"epochs": 30, "adapter": 128, "residual_width": 512},
 )
 @dataclass(frozen=True)
 class DRA:

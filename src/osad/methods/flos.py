@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     paper="focal loss (Lin et al., ICCV 2017), as a baseline of Ding et al., CVPR 2022",
     packs=("plain", "rotated"),
     maps=True,
+    full_budget={"epochs": 50, "adapter": 128},
     variants={"signed": {"absolute": False}},
 )
 @dataclass(frozen=True)

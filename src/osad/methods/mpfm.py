@@ -45,6 +45,15 @@ DROPOUT = 0.1
     packs=("plain", "rotated", "pseudo"),
     heads=HEADS,
     maps=True,
+    full_budget={
+        "epochs": 50,
+        "adapter": 128,
+        "head_width": 512,
+        "dims": 128,
+        "width": 256,
+        "blocks": 4,
+        "positions": 49,
+    },
     variants={
         "independent": {"coupled": False},
         "no_mixture": {"components": 1},

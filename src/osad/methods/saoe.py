@@ -37,6 +37,7 @@ OUTLIER = len(CLASSES)
     "as a baseline of Ding et al., CVPR 2022",
     packs=("plain", "rotated", "pseudo"),
     maps=True,
+    full_budget={"epochs": 30, "adapter": 128},
 )
 @dataclass(frozen=True)
 class SAOE:

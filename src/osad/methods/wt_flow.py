@@ -40,6 +40,7 @@ PROXIES = ("density", "shell", "target")
     settings=SETTINGS,
     maps=True,
     normal_only=True,
+    full_budget={"group": 512, "width": 1024, "blocks": 4},
     variants={
         "analytic": {"coupling": "analytic"},
         "independent": {"coupling": "independent"},
