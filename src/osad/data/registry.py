@@ -19,16 +19,26 @@ from typing import Any
 import osad.data
 from osad.cells import NAME
 from osad.data.manifest import Record
+from osad.data.original import Archive
 from osad.data.source import Source
 from osad.errors import CheckError, ConfigError
 
 Settings = Mapping[str, Any]
 
-HELPERS = frozenset({"folder", "images", "manifest", "masks", "registry", "source"})
+LAYOUTS = ("csv", "folder")
+"""Layouts for users' own data sets; each is a module with ``make_spec(name, settings)``."""
+
+HELPERS = frozenset(
+    {
+        *LAYOUTS,
+        *("archives", "crops", "download", "images", "manifest", "masks", "mvtec_layout"),
+        *("original", "registry", "source"),
+    }
+)
 """Modules of this package that are not data sets."""
 
-LAYOUTS = ("folder",)
-"""Layouts for users' own data sets; each is a module with ``make_spec(name, settings)``."""
+PROTOCOLS = ("general", "hard", "normal")
+"""Settings of the evaluation protocol."""
 
 _registered: dict[str, DatasetSpec] = {}
 
@@ -65,6 +75,10 @@ class DatasetSpec:
         defect_classes: by category, the classes that can be the known class of the hard setting.
         expected: counts by category where they are known, checked for every manifest.
         settings: names of the settings that a user may give.
+        archives: what its authors publish, as a user gets it; empty for a package or own images.
+        protocols: settings of the evaluation protocol in which papers use it.
+        notes: differences from the published counts that are accepted knowingly and faults of the
+            data, one sentence each, for the footers of the tables.
     """
 
     name: str
@@ -79,6 +93,9 @@ class DatasetSpec:
     defect_classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     expected: Mapping[str, Counts] | None = None
     settings: tuple[str, ...] = ()
+    archives: tuple[Archive, ...] = ()
+    protocols: tuple[str, ...] = PROTOCOLS
+    notes: tuple[str, ...] = ()
 
     def check_category(self, category: str) -> None:
         """Check that the data set has this category.
