@@ -98,6 +98,12 @@ def code_digests(roots: Iterable[str], source: Path) -> dict[str, str]:
 
 def code_fingerprint(roots: Iterable[str], source: Path) -> str:
     """Return one digest of the code that ``roots`` depend on."""
+    return _fingerprint(tuple(roots), source)
+
+
+@functools.cache
+def _fingerprint(roots: tuple[str, ...], source: Path) -> str:
+    # A large grid asks for the same few thousands of times.
     return combined(code_digests(roots, source))
 
 

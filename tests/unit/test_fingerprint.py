@@ -83,6 +83,7 @@ def prints(tree: Path) -> dict[str, str]:
     """Return the fingerprint of every module of a tree, nothing remembered."""
     fingerprint.imported_modules.cache_clear()
     fingerprint._file_digest.cache_clear()
+    fingerprint._fingerprint.cache_clear()
     paths = [path.relative_to(tree).with_suffix("") for path in tree.rglob("*.py")]
     names = [".".join(path.parts).removesuffix(".__init__") for path in paths]
     return {name: code_fingerprint([name], tree) for name in names if name != "osad"}
