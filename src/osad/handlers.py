@@ -10,9 +10,10 @@ from pathlib import Path
 
 from osad.audit import actions
 from osad.errors import OsadError
-from osad.files import read_json
 from osad.plan import RUNS
 from osad.runtime.control import Server, start_server
+from osad.steps.cells import read_failure
+from osad.tables.cells import Outcome
 from osad.workflow import Workflow
 
 
@@ -51,30 +52,45 @@ class Handlers:
             OsadError: an output was edited; the others are recorded.
         """
         self._stop()
-        outcome, changed = actions.record(self.workflow)
-        print(f"osad: {actions.describe(outcome, changed=changed)}", file=sys.stderr)
+        self._record()
 
     def error(self) -> None:
-        """Stop the server, write the tables with what there is, and list what failed."""
+        """Stop the server, write the tables with what there is, and list what failed.
+
+        Where only data are missing that a person has to get, all else is done, so the ledger is
+        written as at the end of a successful run.
+        """
         self._stop()
         failures = self.failures()
         if not failures:
             return
         self._drop_stale()
         self._partial_tables()
-        for name, reason in failures.items():
-            print(f"osad: failed: {name}: {reason}", file=sys.stderr)
-        print(
-            f"osad: {len(failures)} failed; the tables show them as failed. "
-            "Run the same command again to retry only these.",
-            file=sys.stderr,
-        )
+        for name, outcome in failures.items():
+            print(f"osad: {outcome.status}: {name}: {outcome.reason}", file=sys.stderr)
+        skipped = [name for name, outcome in failures.items() if outcome.status == "skipped"]
+        failed = len(failures) - len(skipped)
+        if skipped:
+            print(
+                f"osad: {len(skipped)} data sets are missing; the tables show their cells as "
+                "skipped. `osad datasets` says how to get them.",
+                file=sys.stderr,
+            )
+        if failed:
+            print(
+                f"osad: {failed} failed; the tables show them as failed. "
+                "Run the same command again to retry only these.",
+                file=sys.stderr,
+            )
+        else:
+            self._record()
 
-    def failures(self) -> dict[str, str]:
-        """Return the reasons of failed jobs of this grid by name, sorted."""
+    def failures(self) -> dict[str, Outcome]:
+        """Return what became of failed jobs of this grid by name, sorted."""
         folder = Path(self.workflow.params.results) / "failures"
         names = {str(cell) for cell in self.workflow.runs()}
         names |= {f"splits/{split}" for split in self.workflow.split_ids()}
+        names |= {"weights", *(f"fetch/{name}" for name in self.workflow.params.datasets)}
         pairs = {
             f"features/{dataset}/{category}" for dataset, category in self.workflow.categories()
         }
@@ -83,8 +99,12 @@ class Handlers:
             name = path.relative_to(folder).with_suffix("").as_posix()
             # Records of an earlier grid may lie there too.
             if name in names or name.rpartition("/")[0] in pairs:
-                found[name] = _reason(path)
+                found[name] = _outcome(path)
         return found
+
+    def _record(self) -> None:
+        outcome, changed = actions.record(self.workflow)
+        print(f"osad: {actions.describe(outcome, changed=changed)}", file=sys.stderr)
 
     def _partial_tables(self) -> None:
         """Write the tables with what there is; no record of a job vouches for them."""
@@ -121,9 +141,9 @@ class Handlers:
             self._server = None
 
 
-def _reason(path: Path) -> str:
-    """Return the reason in a failure record, whatever state the file is in."""
+def _outcome(path: Path) -> Outcome:
+    """Return what the record of a failure says, whatever state the file is in."""
     try:
-        return str(read_json(path)["reason"])
-    except (OsadError, KeyError, TypeError):
-        return f"unknown; see {path}"
+        return read_failure(path)
+    except OsadError:
+        return Outcome("failed", f"unknown; see {path}")

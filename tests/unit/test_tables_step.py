@@ -148,6 +148,9 @@ def test_missing_metrics_are_an_error_without_partial(results: Path) -> None:
         (["features/elpv/all/plain.json"], "failed", "first: why"),
         ([f"{CELLS[0]}.json", "features/elpv/all/plain.json"], "failed", "first: why"),
         (["splits/elpv/all/general-m10/s1.json"], "skipped", NOT_RUN),
+        (["weights.json"], "failed", "first: why"),
+        (["fetch/elpv.json"], "failed", "first: why"),
+        (["fetch/sdd.json"], "skipped", NOT_RUN),
     ],
 )
 def test_partial_tables_give_the_reason(
@@ -163,6 +166,18 @@ def test_partial_tables_give_the_reason(
     summary = read_rows(folder / "summary.csv")["elpv/all/general-m10/dra"]
     assert (summary["n_seeds"], summary["auroc_mean"], summary["auroc_std"]) == ("1", "0.9", "")
     assert f"- [1] {status}: {reason}" in (folder / "general.md").read_text(encoding="utf-8")
+
+
+def test_cells_of_a_data_set_that_a_person_has_to_get_are_skipped(results: Path) -> None:
+    (results / "metrics" / f"{CELLS[0]}.json").unlink()
+    missing = {"step": "fetch", "reason": "get it there", "error": "MissingData"}
+    write(results / "failures/fetch/elpv.json", json.dumps(missing))
+    offline = {"step": "weights", "reason": "no network", "error": "DataError"}
+    write(results / "failures/weights.json", json.dumps(offline))
+    folder = run_step(results, "--partial")
+    row = read_rows(folder / "cells.csv")[CELLS[0]]
+    assert (row["status"], row["reason"]) == ("skipped", "fetch: get it there")
+    assert "- [1] skipped: fetch: get it there" in (folder / "general.md").read_text("utf-8")
 
 
 def test_a_damaged_record_of_a_failure_is_an_error(results: Path) -> None:

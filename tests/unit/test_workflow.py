@@ -18,6 +18,7 @@ from osad.config import Params
 from osad.files import sha256_file, write_json
 from osad.handlers import Handlers
 from osad.methods import registry
+from osad.tables.cells import Outcome
 from osad.tables.request import parse_grid
 from osad.workflow import Workflow
 
@@ -291,7 +292,9 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
     record(tmp_path, "visa/candle/general-m10/dpdl/s0", "a cell of an earlier grid")
     record(tmp_path, "features/visa/candle/plain", "a pack of an earlier grid")
     found = Handlers(WF)
-    assert found.failures() == reasons
+    assert found.failures() == {
+        name: Outcome("failed", f"x: {reason}") for name, reason in reasons.items()
+    }
     found.start()
     found.error()
     stopped, cells, tables = calls
@@ -303,8 +306,22 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
         assert options["--output"].startswith("results/tables")
         assert parse_grid(json.loads(options["--grid"]), where="grid").cells
     text = capsys.readouterr().err
-    assert f"failed: {CELL}: loss is nan at step 3" in text
+    assert f"failed: {CELL}: x: loss is nan at step 3" in text
     assert "3 failed; the tables show them" in text
+    assert "ledger" not in text
+
+
+def test_missing_data_are_told_apart_and_the_rest_is_recorded(calls, tmp_path, capsys):
+    content = {"step": "fetch", "reason": "see page", "error": "MissingData"}
+    write_json(tmp_path / "results/failures/fetch/elpv.json", content)
+    write_json(tmp_path / "results/failures/fetch/visa.json", content)
+    Handlers(WF).error()
+    text = capsys.readouterr().err
+    assert "skipped: fetch/elpv: fetch: see page" in text
+    assert "visa" not in text
+    assert "1 data sets are missing; the tables show their cells as skipped" in text
+    assert "osad: ledger: 0 outputs recorded" in text
+    assert "failed" not in text
 
 
 def test_old_metrics_of_a_cell_that_failed_are_dropped(calls, tmp_path):

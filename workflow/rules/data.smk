@@ -38,6 +38,7 @@ rule weights:
         "weights {output}"
     shell:
         "python -m osad.job weights {params.options} --output {output}"
+        f" --failure {WF.params.results}/failures/weights.json"
         " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
 

@@ -18,13 +18,15 @@ from osad.tables.controls import REMEDY, control_problem
 from osad.tables.request import Request, parse_grid, parse_request
 
 NOT_RUN = "not run: there is neither a metrics file nor a record of a failure"
+MISSING_DATA = "MissingData"
+"""Class of the error of a fetch that a person has to help: the cells are skipped, not failed."""
 
 
 def failure_paths(results: Path, cell: Cell, upstream: Sequence[str] = ()) -> list[Path]:
     """Return where the record of a failure that concerns a cell may be.
 
     The nearest comes first: the cell's own steps, those of the run that it starts from or shares,
-    then its split, then its features.
+    then its split, its features, the backbone's weights and the fetch of its data set.
 
     Args:
         results: folder of the results.
@@ -41,11 +43,13 @@ def failure_paths(results: Path, cell: Cell, upstream: Sequence[str] = ()) -> li
         *(folder / f"{run}.json" for run in earlier),
         folder / "splits" / f"{cell.split_id}.json",
         *sorted((folder / "features" / cell.dataset / cell.category).glob("*.json")),
+        folder / "weights.json",
+        folder / "fetch" / f"{cell.dataset}.json",
     ]
 
 
-def read_failure(path: Path) -> str:
-    """Return the reason in the record of a failure.
+def read_failure(path: Path) -> Outcome:
+    """Return what the record of a failure says: failed, or skipped for want of data.
 
     Raises:
         DataError: the record is not an object with texts ``step`` and ``reason``.
@@ -54,7 +58,8 @@ def read_failure(path: Path) -> str:
     texts = [record.get(name) if isinstance(record, dict) else None for name in ("step", "reason")]
     if not all(isinstance(text, str) and text for text in texts):
         raise DataError(f"{path}: is not a record of a failure; delete it and rerun the cell")
-    return f"{texts[0]}: {texts[1]}"
+    status = "skipped" if record.get("error") == MISSING_DATA else "failed"
+    return Outcome(status, f"{texts[0]}: {texts[1]}")
 
 
 def read_outcome(
@@ -79,15 +84,17 @@ def read_outcome(
         if sha256_file(scores) != outcome.metrics["scores_sha256"]:
             raise CheckError(f"{path}: not computed from the present {scores}; make it again")
         return outcome
-    reasons = [
+    found = [
         read_failure(record) for record in failure_paths(results, cell, upstream) if record.exists()
     ]
+    # Without the data nothing else matters, for example that the weights are missing too.
+    found.sort(key=lambda outcome: outcome.status != "skipped")
     if not partial:
-        because = f" ({reasons[0]})" if reasons else ""
+        because = f" ({found[0].reason})" if found else ""
         raise DataError(
             f"{path}: is missing{because}; run the cell, or make partial tables with --partial"
         )
-    return Outcome("failed", reasons[0]) if reasons else Outcome("skipped", NOT_RUN)
+    return found[0] if found else Outcome("skipped", NOT_RUN)
 
 
 def read_request(file: str | None, grid: str | None) -> Request:
