@@ -1,4 +1,5 @@
 # Parameters, checked; the resident fork server; what happens at the end of a run.
+import gc
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -10,6 +11,9 @@ from osad.handlers import Handlers
 from osad.runtime.checksums import remember_checksums
 from osad.workflow import SHARED, Workflow
 
+# A large grid makes millions of objects that all stay; to look for garbage among them takes a
+# fifth of the time.
+gc.set_threshold(1_000_000)
 ROOT = Path(workflow.basedir)
 remember_checksums()
 
