@@ -176,14 +176,45 @@ def test_a_folder_that_a_user_has_gives_the_same_bytes(project, tmp_path, monkey
     dataset, files = project
     wanted = Path(f"data/raw/{dataset}/SOURCE.json").read_bytes()
     for name, content in files.items():
-        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "mine" / name).write_bytes(content)
+        (tmp_path / "my/copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "my/copy" / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
-    for raw_path in ("mine", "mine/MPDD" if dataset == "mpdd" else "."):
+    for number, raw_path in enumerate(("my/copy", "my")):
         settings = json.dumps({"raw_path": raw_path})
-        output = f"{raw_path.replace('/', '_')}-raw/SOURCE.json"
+        output = f"raw-{number}/SOURCE.json"
         fetch_main(["--dataset", dataset, "--settings", settings, "--output", output])
         assert Path(output).read_bytes() == wanted
+
+
+def test_a_person_is_told_what_to_get(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = (
+        r"get MPDD\.zip from https://github\.com/stepanje/MPDD \(needs a download by hand.*\) and "
+        "put it into data/downloads/mpdd"
+    )
+    with pytest.raises(DataError, match=message):
+        fetch_main(["--dataset", "mpdd", "--output", "data/raw/mpdd/SOURCE.json"])
+
+
+def test_another_archive_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_archive(Path("data/downloads/visa/VisA_20220922.tar"), {"a.txt": b"not VisA"})
+    with pytest.raises(CheckError, match=r"VisA_20220922\.tar: its sha256 is .* expected 2eb8690c"):
+        fetch_main(["--dataset", "visa", "--output", "data/raw/visa/SOURCE.json"])
+    assert not Path("data/raw/visa").exists()
+
+
+def test_a_set_that_lacks_a_category_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in originals_of("mpdd").items():
+        if "/tubes/" not in name:
+            Path("my", name).parent.mkdir(parents=True, exist_ok=True)
+            Path("my", name).write_bytes(content)
+    settings = json.dumps({"raw_path": "my"})
+    options = ["--dataset", "mpdd", "--settings", settings]
+    with pytest.raises(DataError, match=r"my/MPDD: the folder of the category 'tubes' is missing"):
+        fetch_main([*options, "--output", "data/raw/mpdd/SOURCE.json"])
+    assert not Path("data/raw/mpdd").exists()
 
 
 # --- what is published about them ---------------------------------------------------------------
@@ -244,7 +275,7 @@ def test_mvtec_screw_as_it_is():
     folder = DATASETS / "mvtec_screw"
     if not folder.is_dir():
         pytest.skip("the images of MVTec AD's screw are not beside the repository")
-    items = mvtec_layout.plan(mvtec_layout.folder.list_files(folder))
+    items = mvtec_layout.plan_category(mvtec_layout.folder.list_files(folder))
     found = Counter(item.target.rsplit("/", 1)[0] for item in items)
     counts = registry.get("mvtec").expected["screw"]
     assert found.pop("train/good") == 94  # Of 320: the others are not in the sample.
@@ -340,7 +371,7 @@ def test_the_masks_of_loco_are_those_of_the_images_folder():
         "ground_truth/logical_anomalies/000/._000.png",
         "ground_truth/structural_anomalies/000/000.png",
     ]
-    assert mvtec_loco.plan(paths) == [
+    assert mvtec_loco.plan_category(paths) == [
         Item("test/good/000.png", "test/good/000.png"),
         Item(
             "test/logical_anomalies/000.png",
@@ -353,7 +384,7 @@ def test_the_masks_of_loco_are_those_of_the_images_folder():
         Item("train/good/000.png", "train/good/000.png"),
     ]
     with pytest.raises(DataError, match=r"logical_anomalies/000\.png: an anomalous image without"):
-        mvtec_loco.plan(paths[:4])
+        mvtec_loco.plan_category(paths[:4])
 
 
 def test_of_3d_only_colours_are_used():
@@ -368,15 +399,15 @@ def test_of_3d_only_colours_are_used():
         "test/hole/gt/007.png",
         "calibration/camera_parameters.json",
     ]
-    assert mvtec_3d.plan(paths) == [
+    assert mvtec_3d.plan_category(paths) == [
         Item("test/good/rgb/000.png", "test/good/000.png"),
         Item("test/hole/rgb/007.png", "test/hole/007.png", ("test/hole/gt/007.png",)),
         Item("train/good/rgb/000.png", "train/good/000.png"),
     ]
     with pytest.raises(DataError, match=r"007\.png: an anomalous image without a mask"):
-        mvtec_3d.plan([path for path in paths if "/hole/gt/" not in path])
+        mvtec_3d.plan_category([path for path in paths if "/hole/gt/" not in path])
     with pytest.raises(DataError, match="train/good: there are no images"):
-        mvtec_3d.plan(paths[3:])
+        mvtec_3d.plan_category(paths[3:])
 
 
 LINE = "candle,test,anomaly,candle/Data/Images/Anomaly/000.JPG,candle/Data/Masks/Anomaly/000.png"
@@ -409,18 +440,20 @@ def test_a_wrong_split_of_visa_is_refused(tmp_path, line, message):
 def test_the_folder_of_the_categories_is_found(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "top" / name).mkdir(parents=True)
-    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX/a").mkdir(parents=True)
     assert mvtec_layout.category_root(tmp_path, ["a", "b"]) == tmp_path / "top"
     assert mvtec_layout.category_root(tmp_path / "top", ["a", "b"]) == tmp_path / "top"
-    with pytest.raises(DataError, match=r"top: lacks 1 of 3 folders of categories.*'c'"):
+    with pytest.raises(DataError, match=r"top: the folder of the category 'c' is missing \(1 of 3"):
         mvtec_layout.category_root(tmp_path, ["a", "b", "c"])
+    with pytest.raises(DataError, match="no folder in it holds c"):
+        mvtec_layout.category_root(tmp_path, ["c", "a"])
 
 
 def test_a_wrong_category_is_named(tmp_path):
     (tmp_path / "a/train/good").mkdir(parents=True)
     (tmp_path / "a/train/good/0.png").write_bytes(image(1))
     with pytest.raises(DataError, match=r"/a: test: there are no anomalous images"):
-        mvtec_layout.plan_all(tmp_path, ["a"], of_category=mvtec_layout.plan)
+        mvtec_layout.plan_all(tmp_path, ["a"], of_category=mvtec_layout.plan_category)
 
 
 def test_sources_say_nothing_of_the_machine(project):

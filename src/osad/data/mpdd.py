@@ -38,7 +38,7 @@ register(
             dataset="mpdd",
             archives=(ARCHIVE,),
             categories=tuple(EXPECTED),
-            plan=partial(mvtec_layout.plan_all, of_category=mvtec_layout.plan),
+            plan=partial(mvtec_layout.plan_all, of_category=mvtec_layout.plan_category),
         ),
         records=mvtec_layout.records,
         categories=tuple(EXPECTED),

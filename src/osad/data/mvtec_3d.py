@@ -40,7 +40,7 @@ EXPECTED = {
 """Counts of the paper's table; it has no sizes of the defect classes."""
 
 
-def plan(paths: Iterable[str]) -> list[Item]:
+def plan_category(paths: Iterable[str]) -> list[Item]:
     """List the colour images of a category that has MVTec 3D-AD's layout.
 
     Args:
@@ -82,7 +82,7 @@ register(
             dataset="mvtec_3d",
             archives=(ARCHIVE,),
             categories=tuple(EXPECTED),
-            plan=partial(mvtec_layout.plan_all, of_category=plan),
+            plan=partial(mvtec_layout.plan_all, of_category=plan_category),
         ),
         records=mvtec_layout.records,
         categories=tuple(EXPECTED),

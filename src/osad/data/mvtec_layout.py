@@ -70,7 +70,7 @@ Plan = Callable[[Path, Sequence[str]], list[Item]]
 """Lists the images that are used: of the folder that holds the categories, and their names."""
 
 
-def plan(paths: Iterable[str]) -> list[Item]:
+def plan_category(paths: Iterable[str]) -> list[Item]:
     """List the images of a category that has MVTec AD's layout.
 
     Args:
@@ -110,7 +110,7 @@ def plan_all(
     Args:
         root: folder that holds the folders of the categories.
         categories: their names.
-        of_category: lists the images of one category by the paths in its folder, like `plan`.
+        of_category: lists the images of a category by the paths in its folder (`plan_category`).
 
     Raises:
         DataError: a category is not of the layout; the message names its folder.
@@ -129,25 +129,20 @@ def category_root(unpacked: Path, categories: Sequence[str]) -> Path:
     """Return the folder that holds the folders of the categories.
 
     Args:
-        unpacked: that folder itself, or the one in which it lies.
+        unpacked: that folder itself, or one above it.
         categories: their names.
 
     Raises:
         DataError: a category is missing.
     """
-    inner = sorted(path for path in unpacked.iterdir() if path.is_dir())
-    missing = {
-        path: [name for name in categories if not (path / name).is_dir()]
-        for path in (unpacked, *inner)
-    }
-    best = min(missing, key=lambda path: len(missing[path]))
-    if missing[best]:
+    root = original.locate(unpacked, categories[0])
+    missing = [name for name in categories if not (root / name).is_dir()]
+    if missing:
         raise DataError(
-            f"{best}: lacks {len(missing[best])} of {len(categories)} folders of categories, the "
-            f"first is {missing[best][0]!r}; {UNPACK}, or let raw_path name the folder that holds "
-            "them all"
+            f"{root}: the folder of the category {missing[0]!r} is missing ({len(missing)} of "
+            f"{len(categories)} are); {UNPACK}"
         )
-    return best
+    return root
 
 
 def _values(content: bytes, name: str) -> tuple[NDArray[Any], bool]:

@@ -35,7 +35,7 @@ EXPECTED = {
 """Counts of the archive. The paper prints 354 training images of splicing_connectors."""
 
 
-def plan(paths: Iterable[str]) -> list[Item]:
+def plan_category(paths: Iterable[str]) -> list[Item]:
     """List the images of a category that has MVTec LOCO AD's layout.
 
     Args:
@@ -74,7 +74,7 @@ register(
             dataset="mvtec_loco",
             archives=(ARCHIVE,),
             categories=tuple(EXPECTED),
-            plan=partial(mvtec_layout.plan_all, of_category=plan),
+            plan=partial(mvtec_layout.plan_all, of_category=plan_category),
         ),
         records=mvtec_layout.records,
         categories=tuple(EXPECTED),
