@@ -16,6 +16,7 @@ from mvtec_cases import CLASSES, decoded, encode, image, mask, originals_of, wri
 from PIL import Image
 
 from osad.data import mvtec_3d, mvtec_layout, mvtec_loco, registry, visa
+from osad.data.images import decode
 from osad.data.manifest import read_manifest
 from osad.data.masks import full_mask
 from osad.data.mvtec_layout import Item, one_mask
@@ -295,22 +296,27 @@ def grid(*pixels: tuple[int, int]) -> list[list[int]]:
     return [[255 * ((row, column) in pixels) for column in range(6)] for row in range(4)]
 
 
+def merged(*masks: bytes, over: bytes | None = None) -> bytes:
+    """Return the one mask of an image of 6 x 4 pixels; the masks are named m0, m1."""
+    named = [(f"m{number}", content) for number, content in enumerate(masks)]
+    return one_mask(named, image=over or image(1), name="i")
+
+
 def test_several_masks_become_one():
-    masks = [("a", mask((0, 0, 231), (1, 1, 231))), ("b", mask((1, 1, 5), (3, 5, 5)))]
-    merged = one_mask(masks, size=SIZE)
-    assert decoded(merged) == grid((0, 0), (1, 1), (3, 5))
-    assert one_mask(masks[::-1], size=SIZE) == merged
+    masks = [mask((0, 0, 231), (1, 1, 231)), mask((1, 1, 5), (3, 5, 5))]
+    assert decoded(merged(*masks)) == grid((0, 0), (1, 1), (3, 5))
+    assert merged(*masks[::-1]) == merged(*masks)
 
 
 def test_a_mask_of_numbers_becomes_one_of_0_and_255():
-    assert decoded(one_mask([("a", mask((2, 3, 1)))], size=SIZE)) == grid((2, 3))
+    assert decoded(merged(mask((2, 3, 1)))) == grid((2, 3))
 
 
 def test_a_plain_mask_is_kept():
     grey = mask((2, 3, 255))
-    assert one_mask([("a", grey)], size=SIZE) == grey
+    assert merged(grey) == grey
     one_bit = encode(np.asarray(grid((0, 5))) > 0, "PNG")
-    assert one_mask([("a", one_bit)], size=SIZE) == one_bit
+    assert merged(one_bit) == one_bit
     assert Image.open(io.BytesIO(one_bit)).mode == "1"
 
 
@@ -321,24 +327,51 @@ def test_of_a_palette_the_numbers_count():
     picture.putpixel((5, 0), 2)
     stream = io.BytesIO()
     picture.save(stream, "PNG")
-    assert decoded(one_mask([("a", stream.getvalue())], size=SIZE)) == grid((0, 4), (0, 5))
+    assert decoded(merged(stream.getvalue())) == grid((0, 4), (0, 5))
 
 
 def test_of_colours_the_strongest_counts():
     values = np.zeros((4, 6, 3), dtype=np.uint8)
     values[1, 2, 2] = 9
-    assert decoded(one_mask([("a", encode(values, "PNG"))], size=SIZE)) == grid((1, 2))
+    assert decoded(merged(encode(values, "PNG"))) == grid((1, 2))
     opaque = np.dstack([np.zeros((4, 6, 3), np.uint8), np.full((4, 6), 255, np.uint8)])
-    assert one_mask([("a", encode(opaque, "PNG"))], size=SIZE) == b""
+    assert merged(encode(opaque, "PNG")) == b""
+
+
+def test_of_16_bits_small_numbers_count():
+    values = np.zeros((4, 6), dtype=np.uint16)
+    values[3, 0] = 1
+    assert decoded(merged(encode(values, "PNG"))) == grid((3, 0))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "where", "size"),
+    [(3, (3, 4), (4, 6)), (6, (1, 3), (6, 4)), (8, (4, 0), (6, 4))],
+)
+def test_a_mask_is_turned_with_its_image(orientation, where, size):
+    # 6 x 4 pixels, (row 0, column 1) marked. 3: half a turn. 6: a quarter clockwise. 8: the other.
+    values = np.zeros((4, 6, 3), dtype=np.uint8)
+    values[0, 1] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "PNG", exif=exif)
+    upright = np.asarray(decode(stream.getvalue(), "i"))[:, :, 0] == 255
+    found = np.asarray(decoded(merged(mask((0, 1, 255)), over=stream.getvalue())))
+    assert found.shape == upright.shape == size
+    assert np.argwhere(found).tolist() == [list(where)]
+    assert (found == 255).tolist() == upright.tolist()
 
 
 def test_wrong_masks_are_named():
-    with pytest.raises(DataError, match="a: the mask has 6 x 4 pixels and its image 4 x 6"):
-        one_mask([("a", mask())], size=(4, 6))
-    with pytest.raises(DataError, match="a: the mask is of format JPEG, not PNG"):
-        one_mask([("a", image(1, "JPEG"))], size=SIZE)
-    with pytest.raises(DataError, match="a: cannot be decoded"):
-        one_mask([("a", mask()[:40])], size=SIZE)
+    with pytest.raises(DataError, match="m0: the mask has 6 x 4 pixels and its image 4 x 6"):
+        merged(mask(), over=encode(np.zeros((6, 4, 3), dtype=np.uint8), "PNG"))
+    with pytest.raises(DataError, match="m0: the mask is of format JPEG, not PNG"):
+        merged(image(1, "JPEG"))
+    with pytest.raises(DataError, match="m0: cannot be decoded"):
+        merged(mask()[:40])
+    with pytest.raises(DataError, match="i: cannot be decoded"):
+        merged(mask(), over=image(1)[:40])
 
 
 def test_an_image_whose_mask_is_empty_has_none(tmp_path, capsys):

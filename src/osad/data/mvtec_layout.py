@@ -35,6 +35,9 @@ from osad.data.source import Source, fill
 from osad.errors import DataError
 
 UNPACK = "unpack the original archive again"
+ORIENTATION = 0x0112
+"""EXIF tag that tells how an image is turned; 1 is upright."""
+UPRIGHT = 1
 INDEXED = ("1", "L", "P", "I;16")
 """Modes of Pillow in which a pixel is one whole number, 0 where there is no defect."""
 
@@ -163,34 +166,57 @@ def _values(content: bytes, name: str) -> tuple[NDArray[Any], bool]:
     return values, plain and bool(np.isin(values, (0, 1 if mode == "1" else 255)).all())
 
 
-def one_mask(masks: Sequence[tuple[str, bytes]], *, size: tuple[int, int]) -> bytes:
+def one_mask(masks: Sequence[tuple[str, bytes]], *, image: bytes, name: str) -> bytes:
     """Return the content of the one mask of an image.
+
+    Masks lie over the pixels as the image's file stores them. Images are used upright, so where
+    EXIF data turn the image, the mask is turned as well.
 
     Args:
         masks: names and contents of its masks, PNG files.
-        size: width and height of the image, pixels.
+        image: content of the image.
+        name: of the image, for messages.
 
     Returns:
         The content of the only mask if its pixels are all 0 or 255, otherwise a PNG file of 0
         and 255: 255 where any mask is not 0. Empty if no pixel is marked.
 
     Raises:
-        DataError: a mask cannot be decoded or has another size than the image.
+        DataError: a file cannot be decoded, or a mask has another size than the image.
     """
-    union = np.zeros((size[1], size[0]), dtype=bool)
-    plain = len(masks) == 1
-    for name, content in masks:
-        values, is_plain = _values(content, name)
+    width, height, orientation = _stored(image, name)
+    union = np.zeros((height, width), dtype=bool)
+    plain = len(masks) == 1 and orientation == UPRIGHT
+    for mask_name, content in masks:
+        values, is_plain = _values(content, mask_name)
         if values.shape != union.shape:
             raise DataError(
-                f"{name}: the mask has {values.shape[1]} x {values.shape[0]} pixels and its image "
-                f"{size[0]} x {size[1]}; {UNPACK}"
+                f"{mask_name}: the mask has {values.shape[1]} x {values.shape[0]} pixels and its "
+                f"image {width} x {height}; {UNPACK}"
             )
         union |= values > 0
         plain = plain and is_plain
     if not union.any():
         return b""
-    return masks[0][1] if plain else png(union)
+    return masks[0][1] if plain else png(turned(union, orientation))
+
+
+def _stored(content: bytes, name: str) -> tuple[int, int, int]:
+    """Return width and height as an image's file stores them, and its EXIF orientation."""
+    from PIL import Image
+
+    decode(content, name)
+    with Image.open(io.BytesIO(content)) as image:
+        return *image.size, image.getexif().get(ORIENTATION, UPRIGHT)
+
+
+def turned(mask: NDArray[np.bool_], orientation: int) -> NDArray[np.bool_]:
+    """Turn a mask as an EXIF orientation (1 to 8) turns its image."""
+    from PIL import Image, ImageOps
+
+    image = Image.fromarray(mask.astype(np.uint8))
+    image.getexif()[ORIENTATION] = orientation
+    return np.asarray(ImageOps.exif_transpose(image)) > 0
 
 
 def png(mask: NDArray[np.bool_]) -> bytes:
@@ -241,9 +267,9 @@ def read_masks(root: Path, items: Iterable[Item]) -> dict[str, bytes]:
     for item in items:
         if not item.masks:
             continue
-        size = decode(_read(root / item.image), str(root / item.image)).size
+        image = root / item.image
         masks = [(str(root / name), _read(root / name)) for name in item.masks]
-        content = one_mask(masks, size=size)
+        content = one_mask(masks, image=_read(image), name=str(image))
         if content:
             contents[item.mask_target] = content
         else:
