@@ -26,7 +26,7 @@ def datasets(options: argparse.Namespace) -> None:
         classes = sorted({name for group in spec.defect_classes.values() for name in group})
         expected = spec.expected or {}
         counts = [
-            f"{count.train_normal}/{count.test_normal}/{sum(count.anomalies.values())}"
+            f"{count.train_normal}/{count.test_normal}/{count.n_anomalies}"
             for count in expected.values()
         ]
         rows.append(

@@ -2,7 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from osad.data.archives import is_archive, stem, unpack
+from osad.data.download import Stopped, Unreachable, download
+from osad.errors import CheckError, ConfigError, DataError
+from osad.files import read_json, write_json
+
+DOWNLOADS = Path("data/downloads")
+"""Where archives are kept, one folder for each data set."""
+
+DIGESTS = "digests.json"
+"""File beside the archives: digests found at first sight, of archives that have no known one."""
+
+PARALLEL = 4
+"""Archives that are downloaded at the same time."""
+
+UNPACKED = "unpacked-"
+DEPTH = 5
+
+
+class MissingData(DataError):
+    """The original files are not here, and a person has to get them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +55,252 @@ class Archive:
     digest: str = ""
     size: int | None = None
     needs: str = ""
+
+
+@contextmanager
+def originals(
+    dataset: str,
+    archives: Sequence[Archive],
+    settings: Mapping[str, Any],
+    *,
+    downloads: Path = DOWNLOADS,
+) -> Iterator[Path]:
+    """Give a folder with the unpacked original files of a data set, for the time of the block.
+
+    The files come from, in this order: the setting ``raw_path`` (a folder with the unpacked files,
+    a folder with all the archives, or one archive; nothing in it is changed); archives that lie in
+    ``data/downloads/{dataset}``; their addresses. Archives are unpacked to a temporary folder,
+    which is deleted at the end. Several archives are unpacked to one folder each, named after
+    them; the files of a single one lie in the folder given.
+
+    Args:
+        dataset: id of the data set.
+        archives: what its authors publish.
+        settings: its settings of ``params.yaml``.
+        downloads: folder of the downloaded archives of all data sets.
+
+    Raises:
+        MissingData: a person has to get a file; the message says which, where, and where to put it.
+        ConfigError: ``raw_path`` is no text or overlaps the project's copy of the data set.
+        CheckError: an archive has not the digest that it must have.
+        DataError: an archive is damaged or refused, or the disk is full.
+    """
+    place = downloads / dataset
+    raw_path = settings.get("raw_path")
+    if raw_path is None:
+        found = _downloaded(dataset, archives, place)
+    else:
+        found = _given(dataset, archives, raw_path, downloads)
+        if not found:
+            yield Path(raw_path)
+            return
+    place.mkdir(parents=True, exist_ok=True)
+    for leftover in place.glob(f"{UNPACKED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=UNPACKED, dir=place) as temporary:
+        root = Path(temporary, "originals")
+        for path in found:
+            print(f"{dataset}: unpacking {path.name}", file=sys.stderr, flush=True)
+            unpack(path, root if len(found) == 1 else root / stem(path.name))
+        yield root
+
+
+def locate(root: Path, *names: str) -> Path:
+    """Find the folder that holds some entries: ``root`` itself or the one nearest below it.
+
+    Archives often wrap their content in one or more folders.
+
+    Args:
+        root: where to look.
+        names: files or folders that have to lie side by side.
+
+    Raises:
+        DataError: there is no such folder, or there are several as near.
+    """
+    level = [root]
+    for _ in range(DEPTH):
+        hits = [folder for folder in level if all((folder / name).exists() for name in names)]
+        if len(hits) > 1:
+            raise DataError(f"{hits[0]} and {hits[1]} both hold {', '.join(names)}; remove one")
+        if hits:
+            return hits[0]
+        level = sorted(
+            entry
+            for folder in level
+            for entry in (folder.iterdir() if folder.is_dir() else ())
+            if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
+        )
+    raise DataError(
+        f"{root}: no folder in it holds {', '.join(names)}; it is not the data set as its authors "
+        "publish it, get it again"
+    )
+
+
+def how_to_get(dataset: str, archives: Sequence[Archive], *, downloads: Path = DOWNLOADS) -> str:
+    """Return how a person gets the archives of a data set, and where to put them.
+
+    Example:
+        >>> archive = Archive(file="x.zip", page="https://x.org/data", needs="an account")
+        >>> how_to_get("x", [archive])
+        'get x.zip from https://x.org/data (needs an account) and put it into data/downloads/x'
+    """
+    pages: dict[tuple[str, str], list[str]] = {}
+    for archive in archives:
+        pages.setdefault((archive.page, archive.needs), []).append(archive.file)
+    texts = [
+        f"{', '.join(files)} from {page}" + (f" (needs {needs})" if needs else "")
+        for (page, needs), files in pages.items()
+    ]
+    pronoun = "it" if len(archives) == 1 else "them"
+    return f"get {'; '.join(texts)} and put {pronoun} into {(downloads / dataset).as_posix()}"
+
+
+def _given(
+    dataset: str, archives: Sequence[Archive], raw_path: object, downloads: Path
+) -> list[Path]:
+    """Return the archives that ``raw_path`` names; none when it is a folder of unpacked files."""
+    where = f"datasets.{dataset}.raw_path"
+    if not isinstance(raw_path, str) or not raw_path:
+        raise ConfigError(f"params.yaml, {where}: must be the path of a folder or of an archive")
+    path = Path(raw_path)
+    copy = (downloads.parent / "raw" / dataset).resolve()
+    if path.resolve().is_relative_to(copy) or copy.is_relative_to(path.resolve()):
+        raise ConfigError(f"params.yaml, {where}: {path} must not overlap data/raw/{dataset}")
+    if path.is_file():
+        if not is_archive(path):
+            raise DataError(f"{path}: {where} is neither a folder nor an archive; correct it")
+        known = [archive for archive in archives if archive.file == path.name]
+        if len(archives) > 1:
+            raise DataError(
+                f"{path}: {where} is one archive, but {dataset!r} has {len(archives)}: "
+                f"{', '.join(archive.file for archive in archives)}; name the folder of them"
+            )
+        for archive in known or archives:
+            _check(path, archive.digest)
+        return [path]
+    if not path.is_dir():
+        raise MissingData(
+            f"{path}: {where} does not exist; correct it, or "
+            f"{how_to_get(dataset, archives, downloads=downloads)} and remove the setting"
+        )
+    if not archives or not all((path / archive.file).is_file() for archive in archives):
+        return []
+    for archive in archives:
+        _check(path / archive.file, archive.digest)
+    return [path / archive.file for archive in archives]
+
+
+def _downloaded(dataset: str, archives: Sequence[Archive], place: Path) -> list[Path]:
+    """Return the checked archives in ``place`` after downloading those that are not there."""
+    if not archives:
+        raise MissingData(
+            f"data set {dataset!r}: nothing can be downloaded; name the folder of its files as "
+            f"datasets.{dataset}.raw_path in params.yaml"
+        )
+    wanted = [archive for archive in archives if not (place / archive.file).is_file()]
+    by_hand = [archive for archive in wanted if not archive.url]
+    if by_hand:
+        raise MissingData(
+            f"data set {dataset!r} is not here and a person has to get it: "
+            f"{_remedy(dataset, by_hand, place.parent)}"
+        )
+    _download_all(dataset, wanted, place)
+    for archive in archives:
+        _check_kept(place / archive.file, archive.digest)
+    return [place / archive.file for archive in archives]
+
+
+def _remedy(dataset: str, archives: Sequence[Archive], downloads: Path) -> str:
+    return (
+        f"{how_to_get(dataset, archives, downloads=downloads)}, or name your copy as "
+        f"datasets.{dataset}.raw_path in params.yaml; then run the same command again"
+    )
+
+
+def _download_all(dataset: str, archives: Sequence[Archive], place: Path) -> None:
+    """Download several archives at the same time; the first failure stops the others."""
+    stop = threading.Event()
+
+    def one(archive: Archive) -> None:
+        print(f"{dataset}: downloading {archive.url}", file=sys.stderr, flush=True)
+        try:
+            download(
+                archive.url,
+                place / archive.file,
+                digest=archive.digest,
+                size=archive.size,
+                stop=stop,
+            )
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        tasks = [pool.submit(one, archive) for archive in archives]
+        try:
+            errors = [error for task in tasks if (error := task.exception()) is not None]
+        except BaseException:  # The process is asked to end.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    others = [error for error in errors if not isinstance(error, Unreachable)]
+    if others:
+        raise others[0]
+    causes = [error for error in errors if not isinstance(error, Stopped)]
+    if causes:
+        raise MissingData(
+            f"{causes[0]}; data set {dataset!r} is not here: connect to the network and run the "
+            f"same command again, or {_remedy(dataset, archives, place.parent)}"
+        ) from causes[0]
+
+
+def _check(path: Path, digest: str) -> str:
+    """Check the digest of an archive if one is known; return the digest found.
+
+    Raises:
+        CheckError: it is another one.
+    """
+    kind, _, wanted = (digest or "sha256:").partition(":")
+    found = _digest(path, kind)
+    if wanted and found != wanted.lower():
+        raise CheckError(
+            f"{path}: its {kind} is {found}, expected {wanted}; it is damaged or another version. "
+            "Delete it and get it again"
+        )
+    return f"{kind}:{found}"
+
+
+def _check_kept(path: Path, digest: str) -> None:
+    """Check an archive in the folder of downloads.
+
+    Where no digest is known, the one found is kept and must be found again from then on.
+    """
+    if digest:
+        _check(path, digest)
+        return
+    store = path.with_name(DIGESTS)
+    kept: dict[str, str] = read_json(store) if store.is_file() else {}
+    found = _check(path, kept.get(path.name, ""))
+    if path.name not in kept:
+        write_json(store, kept | {path.name: found})
+        print(
+            f"{path.name}: its digest is not published; {found} is kept in {store} and compared "
+            "from now on",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _digest(path: Path, kind: str) -> str:
+    """Return a digest of a file, hexadecimal.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    import hashlib
+
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, kind).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from error

@@ -50,12 +50,18 @@ class Counts:
     Attributes:
         train_normal: number of normal training images.
         test_normal: number of normal test images.
-        anomalies: number of anomalous images by defect class.
+        anomalies: number of anomalous images by defect class, or of all classes together where
+            the sizes of the classes are not known.
     """
 
     train_normal: int
     test_normal: int
-    anomalies: Mapping[str, int]
+    anomalies: Mapping[str, int] | int
+
+    @property
+    def n_anomalies(self) -> int:
+        """Return the number of anomalous images of all classes."""
+        return self.anomalies if isinstance(self.anomalies, int) else sum(self.anomalies.values())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -212,11 +218,14 @@ def check_counts(records: list[Record], expected: Counts, *, where: str) -> None
         "normal training images": (expected.train_normal, normal.count("train")),
         "normal test images": (expected.test_normal, normal.count("test")),
     }
-    for name in sorted(set(anomalous) | set(expected.anomalies)):
-        pairs[f"images of class {name!r}"] = (
-            expected.anomalies.get(name, 0),
-            anomalous.count(name),
-        )
+    if isinstance(expected.anomalies, int):
+        pairs["anomalous images"] = (expected.anomalies, len(anomalous))
+    else:
+        for name in sorted(set(anomalous) | set(expected.anomalies)):
+            pairs[f"images of class {name!r}"] = (
+                expected.anomalies.get(name, 0),
+                anomalous.count(name),
+            )
     for what, (wanted, found) in pairs.items():
         if wanted != found:
             raise CheckError(
