@@ -138,11 +138,18 @@ def test_test_images_get_the_scores_of_the_run(
     for path in drawn:
         with Image.open(path) as image:
             assert (image.mode, image.size) == ("RGB", (512, 512))
-    again = predict(finished, cell, *reversed(images), "--output", str(tmp_path / "again"),
-                    "--cores", "1")  # fmt: skip
-    again.check()
-    for path in sorted((tmp_path / "out").rglob("*.*")):
-        other = tmp_path / "again" / path.relative_to(tmp_path / "out")
+
+
+def test_a_prediction_has_the_same_bytes_again(finished: Project, tmp_path: Path) -> None:
+    """With another number of cores, and whatever the order of the images."""
+    cell = "screws/all/hard-thread_top-m1/patchcore/s0"
+    images = [f"{RAW}/good/002.png", f"{RAW}/thread_side"]
+    for name, arguments in {"one": images, "two": [*reversed(images), "--cores", "1"]}.items():
+        predict(finished, cell, *arguments, "--output", str(tmp_path / name)).check()
+    files = sorted(path for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert len(files) == 2 + 5
+    for path in files:
+        other = tmp_path / "two" / path.relative_to(tmp_path / "one")
         assert path.read_bytes() == other.read_bytes(), path
 
 
