@@ -301,8 +301,11 @@ def load(root: Path, *overrides: Path) -> Params:
         ConfigError: a file is missing, not YAML, or wrong.
     """
     config = read_yaml(root / "params.yaml")
+    check_plain(config)
     for path in overrides:
-        merge(config, read_yaml(path))
+        extra = read_yaml(path)
+        check_plain(extra)
+        merge(config, extra)
     return parse(config, read_schema(root))
 
 

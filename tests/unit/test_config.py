@@ -352,6 +352,7 @@ BOMB = "".join(
         ("grid: [", "extra.yaml: is not valid YAML"),
         ("grid: !unknown {}", "is not valid YAML"),
         ("a: &a [*a, *a]", "more than 100000 values"),
+        ("grid: &g {grid: *g}", "more than 100000 values"),
         (BOMB, "more than 100000 values"),
         ("[" * 5000 + "]" * 5000, "is nested too deeply"),
         ("x" * 1_000_001, "has more than 1000000 bytes"),
