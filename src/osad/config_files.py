@@ -17,6 +17,8 @@ MAX_BYTES = 1_000_000
 """Larger files are no parameters."""
 MAX_VALUES = 100_000
 """More values only come of references to references (``*name``) inside a file."""
+MAX_DEPTH = 50
+"""Values inside values; more only in a file that contains itself."""
 PLAIN = (str, int, float, bool, type(None))
 """Types of single values; YAML has more, for example dates."""
 
@@ -81,12 +83,12 @@ def check_plain(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: a key is no text, a value is of a kind that JSON does not have, or there are
-            too many; the message names the place.
+            too many or too deep ones; the message names the place.
     """
-    waiting: list[tuple[str, Any]] = [("", config)]
+    waiting: list[tuple[str, int, Any]] = [("", 0, config)]
     count = 0
     while waiting:
-        place, value = waiting.pop()
+        place, depth, value = waiting.pop()
         where = f"params.yaml, {place or 'top level'}"
         count += 1
         if count > MAX_VALUES:
@@ -94,13 +96,18 @@ def check_plain(config: Mapping[str, Any]) -> None:
                 f"params.yaml: stands for more than {MAX_VALUES} values; write out what it refers "
                 "to by *name"
             )
+        if depth > MAX_DEPTH:
+            raise ConfigError(
+                f"params.yaml, {shortened(place)}: is nested more than {MAX_DEPTH} deep; does it "
+                "contain itself by *name?"
+            )
         if isinstance(value, Mapping):
             for key, item in value.items():
                 if not isinstance(key, str):
                     raise ConfigError(f"{where}: key {key!r} is no text; put it in quotes")
-                waiting.append((f"{place}.{key}".lstrip("."), item))
+                waiting.append((f"{place}.{key}".lstrip("."), depth + 1, item))
         elif isinstance(value, list):
-            waiting += [(f"{place}.{number}", item) for number, item in enumerate(value)]
+            waiting += [(f"{place}.{number}", depth + 1, item) for number, item in enumerate(value)]
         elif not isinstance(value, PLAIN):
             raise ConfigError(
                 f"{where}: a value of type {type(value).__name__} is not possible; put it in quotes"

@@ -1,7 +1,7 @@
 """Heat maps: the scores of positions as colours over the image.
 
-The colours are those of ``cividis``, which people with and without colour-vision deficiency see
-alike, from blue (low) to yellow (high); they cover the image more, the higher the score is. Only
+The colours are those of ``plasma``, from blue (low) over purple and orange to yellow (high), whose
+lightness rises evenly, so that people with colour-vision deficiency can order them too; they cover the image more, the higher the score is. Only
 integers are computed after the scores have become 256 levels, so the bytes do not depend on the
 processor.
 """
@@ -21,11 +21,11 @@ from osad.errors import ConfigError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-COLOURS = "cividis"
+COLOURS = "plasma"
 LOW, HIGH = 0.5, 0.999
 """The quantiles of the position scores that become the lowest and the highest colour."""
-OPACITY = 166
-"""Of the highest colour, of 255: 65 %. The lowest is transparent."""
+OPACITY = 191
+"""Of the highest colour, of 255: 75 %. The lowest is transparent."""
 SIDES = (224, 512)
 """Smallest and largest length of a heat map's longer side, pixels."""
 

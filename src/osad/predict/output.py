@@ -43,18 +43,18 @@ def filling(output: Path) -> Iterator[Path]:
 
 
 def map_names(images: Sequence[Found]) -> list[str]:
-    """Return the path of each heat map below ``maps``: the image's, with ``_`` for ``..``.
+    """Return the path of each heat map below ``maps``: the image's, without ``..``.
 
     Raises:
         ConfigError: two images would have the same.
 
     Example:
         >>> map_names([Found("../new/a.jpg", "11")])
-        ['_/new/a.jpg.png']
+        ['new/a.jpg.png']
     """
     names: dict[str, str] = {}
     for image in images:
-        parts = ["_" if part == ".." else part for part in image.path.split("/")]
+        parts = [part for part in image.path.split("/") if part != ".."]
         name = "/".join(parts) + ".png"
         if name in names:
             raise ConfigError(
