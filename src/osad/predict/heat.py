@@ -1,9 +1,9 @@
 """Heat maps: the scores of positions as colours over the image.
 
 The colours are those of ``plasma``, from blue (low) over purple and orange to yellow (high), whose
-lightness rises evenly, so that people with colour-vision deficiency can order them too; they cover the image more, the higher the score is. Only
-integers are computed after the scores have become 256 levels, so the bytes do not depend on the
-processor.
+lightness rises evenly, so that people with colour-vision deficiency can order them too; they
+cover the image more, the higher the score is. Only integers are computed after the scores have
+become 256 levels, so the bytes do not depend on the processor.
 """
 
 from __future__ import annotations
