@@ -15,6 +15,7 @@ from osad.data.manifest import Record
 from osad.features.extract import extract
 from osad.features.packs import write_pack
 from osad.files import read_metadata, read_tensors, sha256_file, write_csv, write_json
+from osad.learn.images import Scores
 from osad.learn.loading import of_role, open_packs
 from osad.methods import registry
 from osad.predict.heat import COLOURS, Scale, scale_of
@@ -122,55 +123,67 @@ def main(argv: Sequence[str]) -> list[Path]:
     check_checkpoint(
         read_metadata(options.checkpoint), Cell.parse(options.trained), hyper, options.checkpoint
     )
+    test = of_role(read_split(options.split), "test") if options.split else []
     with filling(options.output) as folder:
         images = read(find(options.images, output=options.output), workers=options.cores)
         if spec.maps:
-            map_names(images)
-        test = of_role(read_split(options.split), "test") if options.split else []
-        from osad.runtime.device import make_deterministic, select_device
-
-        device = select_device(options.gpu)
-        if device.type != "cpu":
-            make_deterministic()
-        paths = make_packs(images, spec, options, folder=folder, device=device)
-        # Before the fork of the workers nothing may be computed.
-        make_deterministic()
-        packs = open_packs(paths, spec, training=False)
-        state = {name: value.to(device) for name, value in read_tensors(options.checkpoint).items()}
-        method = spec.build(hyper)
-        scores = score_all(images, test, scorer(method, state, packs, device))
+            map_names(images)  # Before anything is computed.
+        scores, image_size = compute(images, test, options, folder=folder)
         rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
         columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
-        lines = table(rows, scores, spec.heads)
-        write_csv(
-            folder / "scores.csv", columns, [{key: line[key] for key in columns} for line in lines]
-        )
+        lines = [{key: line[key] for key in columns} for line in table(rows, scores, spec.heads)]
+        write_csv(folder / "scores.csv", columns, lines)
         scale = None
-        if spec.maps:
-            assert scores.maps is not None
+        if scores.maps is not None:
             maps = scores.maps.numpy()
-            scale = (
-                scale_of(anomaly_maps.read(options.maps).maps, "the run's test set")
-                if options.maps
-                else scale_of(maps, "the images scored")
-            )
+            scale = scale_of(maps, "the images scored")
+            if options.maps:
+                scale = scale_of(anomaly_maps.read(options.maps).maps, "the run's test set")
             write_maps(
-                folder / "maps",
-                images,
-                maps,
-                image_size=packs["plain"].info.image_size,
-                scale=scale,
-                workers=options.cores,
-            )
-        write_json(
-            folder / "prediction.json",
-            description(options, hyper, scale=scale, images=len(images)),
-        )
-        for path in paths:
-            path.unlink()
+                folder / "maps", images, maps,
+                image_size=image_size, scale=scale, workers=options.cores,
+            )  # fmt: skip
+        written = description(options, hyper, scale=scale, images=len(images))
+        write_json(folder / "prediction.json", written)
     print(summary(options, len(images), len(places(images, test)), scale=scale))
-    written = sorted(path for path in options.output.rglob("*") if path.is_file())
-    return written
+    return sorted(path for path in options.output.rglob("*") if path.is_file())
+
+
+def compute(
+    images: Sequence[Found],
+    test: Sequence[SplitRow],
+    options: argparse.Namespace,
+    *,
+    folder: Path,
+) -> tuple[Scores, int]:
+    """Compute features and scores of images.
+
+    Args:
+        images: n images.
+        test: the run's test set in its order; empty when it is not known.
+        options: of this step.
+        folder: where the packs are while they are needed.
+
+    Returns:
+        the scores, and the side of the square to which the images were resized, pixels (0 for
+        methods without a backbone).
+    """
+    from osad.runtime.device import make_deterministic, select_device
+
+    spec = registry.get(Cell.parse(options.cell).method)
+    device = select_device(options.gpu)
+    if device.type != "cpu":
+        make_deterministic()
+    paths = make_packs(images, spec, options, folder=folder, device=device)
+    make_deterministic()  # Not before the workers are forked: nothing may be computed until then.
+    packs = open_packs(paths, spec, training=False)
+    tensors = read_tensors(options.checkpoint)
+    state = {name: value.to(device) for name, value in tensors.items()}
+    method = spec.build(parse_hyper(options.hyper, spec))
+    scores = score_all(images, test, scorer(method, state, packs, device))
+    for path in paths:
+        path.unlink()
+    return scores, max((pack.info.image_size for pack in packs.values()), default=0)
 
 
 def summary(options: argparse.Namespace, images: int, known: int, *, scale: Scale | None) -> str:
