@@ -206,6 +206,12 @@ def test_kinds_without_a_known_range_are_refused(here, image):
         run_step("in")
 
 
+def test_too_large_an_image_is_refused_with_one_message(here):
+    put("large.png", Image.new("1", (9500, 9500)))
+    with pytest.raises(DataError, match=r"^large\.png: has 9500 x 9500 pixels, more than [^\n]*$"):
+        read(["large.png"], workers=1)
+
+
 def test_a_checkpoint_of_something_else_is_refused(here):
     put("in/a.png")
     checkpoint("mine/all/normal-m0/mean_intensity/s1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -143,10 +144,10 @@ def read_image(path: Path, *, mask_of: Path | None = None) -> bytes:
         other = mask_of.read_bytes() if mask_of else None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
-    size = decode(content, str(path)).size
+    size = _size(content, path)
     if other is None:
         return content
-    wanted = decode(other, str(mask_of)).size
+    wanted = _size(other, mask_of)
     if size != wanted:
         raise DataError(
             f"{path}: the mask has {size[0]} x {size[1]} pixels and its image "
@@ -159,6 +160,14 @@ def read_image(path: Path, *, mask_of: Path | None = None) -> bytes:
             "the mask lies over the image is unclear; save both upright, without orientation"
         )
     return content
+
+
+def _size(content: bytes, path: Path | None) -> tuple[int, int]:
+    """Return width and height of an image that can be decoded, upright."""
+    with warnings.catch_warnings():
+        # Too large an image is refused; Pillow's warning would stand beside the message.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return decode(content, str(path)).size
 
 
 def orientation(content: bytes) -> int:

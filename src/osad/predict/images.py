@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from osad.data.images import decode, is_image_name
 from osad.data.manifest import byte_order
@@ -111,7 +114,9 @@ def read(paths: Sequence[str], *, workers: int) -> list[Found]:
     Raises:
         DataError: some cannot be read or decoded; the message has a line for each, up to 10.
     """
-    with ThreadPoolExecutor(workers) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        # Too large an image is refused; Pillow's warning would stand beside the message.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         results = list(pool.map(_read, paths))
     problems = [result for result in results if isinstance(result, str)]
     if problems:
