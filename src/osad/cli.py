@@ -76,10 +76,18 @@ def audit(options: argparse.Namespace) -> None:
     options.run(options)
 
 
+def predict(options: argparse.Namespace) -> None:
+    """Score your own images with a trained cell; write scores and heat maps."""
+    from osad.predict.commands import run
+
+    run(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "audit": audit,
     "datasets": datasets,
     "methods": methods,
+    "predict": predict,
     "tables": tables,
 }
 
@@ -112,6 +120,10 @@ def parser() -> argparse.ArgumentParser:
             from osad.audit.commands import add_parsers
 
             add_parsers(command)
+        if name == "predict":
+            from osad.predict.commands import add_options
+
+            add_options(command)
         if name == "tables":
             command.add_argument(
                 "path",

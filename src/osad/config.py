@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from osad.cells import Protocol
+from osad.config_files import check_plain, merge, read_yaml, shortened
 from osad.data import registry as data_registry
 from osad.errors import ConfigError
 from osad.figures.request import FigureSpec, parse_figures
@@ -96,7 +97,7 @@ def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"params.yaml, {place}: unknown key {unknown!r}" + suggestion(str(unknown), known)
         )
-    raise ConfigError(f"params.yaml, {place}: {error.message}")
+    raise ConfigError(f"params.yaml, {place}: {shortened(error.message)}")
 
 
 def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
@@ -109,6 +110,7 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
     Raises:
         ConfigError: an unknown key or name, or a value out of range.
     """
+    check_plain(config)
     check_schema(config, schema)
     grid, features = config["grid"], config["features"]
     for name in grid["datasets"]:
@@ -298,40 +300,18 @@ def load(root: Path, *overrides: Path) -> Params:
     Raises:
         ConfigError: a file is missing, not YAML, or wrong.
     """
-    config = _read_yaml(root / "params.yaml")
+    config = read_yaml(root / "params.yaml")
+    check_plain(config)
     for path in overrides:
-        _merge(config, _read_yaml(path))
+        extra = read_yaml(path)
+        check_plain(extra)
+        merge(config, extra)
     return parse(config, read_schema(root))
 
 
 def read_schema(root: Path) -> dict[str, Any]:
     """Read the JSON schema of the parameters."""
-    return _read_yaml(root / SCHEMA)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path.name}: cannot be read ({error.strerror}); run from the project's root"
-        ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name}: is not valid YAML ({error})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path.name}: is not a mapping of keys to values")
-    return content
-
-
-def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
-    """Put ``extra`` over ``base`` as Snakemake does: mappings are merged, the rest replaced."""
-    for key, value in extra.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
-        else:
-            base[key] = value
+    return read_yaml(root / SCHEMA)
 
 
 def protocols(params: Params, dataset: str, category: str) -> list[Protocol]:

@@ -327,3 +327,67 @@ def test_one_defect_class_leaves_the_hard_setting_out():
     params = config.parse(changed(datasets={"mine": one}, grid__datasets=["mine"]), SCHEMA)
     assert names(params, "mine") == ["general-m10", "general-m1", "normal-m0"]
     assert config.protocols(params, "mine", "all")[-1] == Protocol("normal", 0)
+
+
+# --- files from anywhere -----------------------------------------------------------------------
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "extra.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+BOMB = "".join(
+    f"x{number}: &x{number} [{', '.join([f'*x{number - 1}'] * 9) if number else 'lol'}]\n"
+    for number in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("!!python/object/apply:os.system ['touch hacked']", "could not determine a constructor"),
+        ("results: !!python/name:os.system", "could not determine a constructor"),
+        ("grid: [", "extra.yaml: is not valid YAML"),
+        ("grid: !unknown {}", "is not valid YAML"),
+        ("a: &a [*a, *a]", "is nested more than 50 deep"),
+        ("grid: &g {grid: *g}", "is nested more than 50 deep"),
+        (BOMB, "more than 100000 values"),
+        ("[" * 5000 + "]" * 5000, "is nested too deeply"),
+        ("x" * 1_000_001, "has more than 1000000 bytes"),
+        (b"results: \xe4", "is not UTF-8"),
+        (b"results: \x00", "is not valid YAML"),
+        ("grid: {seeds: [" + "9" * 5000 + "]}", "is not valid YAML"),
+        ("- a\n- b", "is not a mapping"),
+        ("", "is not a mapping"),
+        ("1: {}", "params.yaml, top level: key 1 is no text"),
+        ("variants: {1: {epochs: 1}}", "params.yaml, variants: key 1 is no text"),
+        ("datasets: {mine: {true: 1}}", "params.yaml, datasets.mine: key True is no text"),
+        ("features: {rotation: .nan}", "params.yaml, features.rotation: nan is no number"),
+        ("features: {rotation: -.inf}", "params.yaml, features.rotation: -inf is no number"),
+        ("datasets: {mine: {title: 2026-01-01}}", "datasets.mine.title: a value of type date"),
+        ("grid: {methods: !!set {dpdl}}", "grid.methods: a value of type set"),
+        ("results: !!binary aGVsbG8=", "results: a value of type bytes"),
+        ("features: {image_size: 100000}", "features.image_size: 100000 is greater than"),
+        ("features: {views: 1000000}", "features.views: 1000000 is greater than"),
+        ("grid: {seeds: [-1]}", r"grid.seeds.0: -1 is less than"),
+        ("results: ../elsewhere", "'../elsewhere' does not match"),
+        ("results: /tmp/x", "'/tmp/x' does not match"),
+        ("results: [" + "x, " * 2_000 + "x]", "params.yaml, results: "),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_hostile_files_are_refused(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        config.load(ROOT, written(tmp_path, text))
+    assert message in str(refused.value)
+    assert len(str(refused.value)) < 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["extra.yaml"]
+
+
+def test_references_are_fine_in_moderation(tmp_path):
+    path = written(tmp_path, "methods: {devnet: {epochs: &n 3}, flos: {epochs: *n}}")
+    params = config.load(ROOT, path)
+    assert params.hyper["devnet"]["epochs"] == params.hyper["flos"]["epochs"] == 3

@@ -61,6 +61,21 @@ def test_parameters_that_are_not_yaml_are_refused(fresh: Project) -> None:
     fresh.snakemake("--dry-run").refused("Config file is not valid JSON or YAML")
 
 
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("a: &a [*a, *a]", "is nested more than 50 deep; does it contain itself"),
+        ("results: !!python/object/apply:os.system ['touch hacked']", "is not valid JSON or YAML"),
+        ("results: !!python/tuple [a, b]", "params.yaml, results: a value of type tuple"),
+        ("1: {}", "params.yaml, top level: key 1 is no text"),
+    ],
+)
+def test_hostile_parameters_are_refused(fresh: Project, text: str, fragment: str) -> None:
+    (fresh.root / "hostile.yaml").write_text(text)
+    fresh.snakemake("--dry-run", "--configfile", "hostile.yaml").refused(fragment)
+    assert not (fresh.root / "hacked").exists()
+
+
 def test_a_folder_without_images_is_refused(fresh: Project) -> None:
     changed = params(**SMALL, methods=["constant"])
     changed["datasets"]["tiny"]["raw_path"] = "fotos"

@@ -19,21 +19,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from osad.data.images import decode, is_image_name
-from osad.data.manifest import (
-    CLASS_PATTERN,
-    NORMAL_CLASS,
-    Record,
-    byte_order,
-    path_problem,
-    three_to_one,
-)
+from osad.data import layouts
+from osad.data.images import is_image_name
+from osad.data.layouts import check_place, class_name, divided, read_image
+from osad.data.manifest import NORMAL_CLASS, Record, byte_order, path_problem
 from osad.data.registry import DatasetSpec, Settings
 from osad.data.source import Source, fill
-from osad.errors import ConfigError, DataError
+from osad.errors import DataError
 
-TEXTS = ("title", "homepage", "licence", "licence_note", "citation")
-KEYS = ("layout", "raw_path", "defect_classes", *TEXTS)
 LAYOUT = (
     "expected are images (png, jpg, bmp, tif or webp) in train/good, test/good (optional) and "
     "test/CLASS, and optional masks ground_truth/CLASS/STEM_mask.png"
@@ -55,18 +48,14 @@ class Arrangement:
     skipped: list[str]
 
 
-def class_name(folder: str) -> str:
-    """Return the class of a folder: its name in lower case with ``_`` for blanks.
+def folder_class(folder: str) -> str:
+    """Return the class of a folder (see `osad.data.layouts.class_name`).
 
     Raises:
-        DataError: that is not a name.
-
-    Example:
-        >>> class_name("Broken pick")
-        'broken_pick'
+        DataError: its name is not that of a class.
     """
-    name = folder.lower().replace(" ", "_")
-    if not CLASS_PATTERN.fullmatch(name):
+    name = class_name(folder)
+    if name is None:
         raise DataError(f"test/{folder}: rename the folder; use letters a-z, digits, '_' and '-'")
     return name
 
@@ -96,7 +85,7 @@ def arrange(paths: Iterable[str]) -> Arrangement:
         elif len(parts) != 3 or (parts[0] == "train" and parts[1] != NORMAL_CLASS):
             raise DataError(f"{path}: an image in an unexpected place; {LAYOUT}")
         else:
-            name = class_name(parts[1])
+            name = folder_class(parts[1])
             if folders.setdefault(name, parts[1]) != parts[1]:
                 raise DataError(
                     f"test/{parts[1]} and test/{folders[name]} are both the class {name!r}; "
@@ -163,39 +152,7 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
     Raises:
         ConfigError: a setting is unknown, missing or not valid.
     """
-    unknown = sorted(set(settings) - set(KEYS))
-    if unknown:
-        raise ConfigError(
-            f"data set {name!r}: unknown setting {unknown[0]!r}; possible are {', '.join(KEYS)}"
-        )
-    for key in ("raw_path", *(key for key in TEXTS if key in settings)):
-        if not isinstance(settings.get(key), str) or not settings[key]:
-            raise ConfigError(
-                f"data set {name!r}: setting {key!r} must be a text that is not empty"
-            )
-    classes = settings.get("defect_classes", [])
-    if not isinstance(classes, list) or not all(
-        isinstance(item, str) and CLASS_PATTERN.fullmatch(item) and item != NORMAL_CLASS
-        for item in classes
-    ):
-        raise ConfigError(
-            f"data set {name!r}: defect_classes must be a list of folder names below test, in "
-            "lower case with '_' for blanks and without good"
-        )
-    if len(set(classes)) != len(classes):
-        raise ConfigError(f"data set {name!r}: defect_classes names a class twice")
-    return DatasetSpec(
-        name=name,
-        title=settings.get("title", name),
-        homepage=settings.get("homepage", ""),
-        licence=settings.get("licence", "not stated"),
-        licence_note=settings.get("licence_note", ""),
-        citation=settings.get("citation", ""),
-        fetch=partial(fetch, name=name),
-        records=partial(records, classes=tuple(classes)),
-        defect_classes={"all": tuple(classes)},
-        settings=KEYS,
-    )
+    return layouts.make_spec(name, settings, required=("raw_path",), fetch=fetch, records=records)
 
 
 def fetch(raw_dir: Path, settings: Settings, *, name: str) -> None:
@@ -208,11 +165,7 @@ def fetch(raw_dir: Path, settings: Settings, *, name: str) -> None:
         ConfigError: the folder and the project's copy of it overlap.
     """
     raw_path = Path(settings["raw_path"])
-    if not raw_path.is_dir():
-        raise DataError(f"{raw_path}: raw_path of {name!r} is not a folder; {LAYOUT}")
-    here, there = raw_dir.resolve(), raw_path.resolve()
-    if here.is_relative_to(there) or there.is_relative_to(here):
-        raise ConfigError(f"{raw_path}: raw_path of {name!r} must not overlap {raw_dir}; move it")
+    check_place(raw_path, raw_dir, name=name, layout=LAYOUT)
     try:
         arrangement = arrange(list_files(raw_path))
     except DataError as error:
@@ -226,58 +179,30 @@ def fetch(raw_dir: Path, settings: Settings, *, name: str) -> None:
             file=sys.stderr,
         )
     files: dict[str, Callable[[], bytes]] = {
-        path: partial(_read, raw_path / path) for path in arrangement.images
+        path: partial(read_image, raw_path / path) for path in arrangement.images
     }
     for path, mask in arrangement.masks.items():
-        files[mask] = partial(_read, raw_path / mask, same_size_as=raw_path / path)
+        files[mask] = partial(read_image, raw_path / mask, mask_of=raw_path / path)
     fill(raw_dir, name, source="folder", files=files)
 
 
-def _read(path: Path, *, same_size_as: Path | None = None) -> bytes:
-    """Return the content of an image after decoding it once."""
-    try:
-        content = path.read_bytes()
-        other = same_size_as.read_bytes() if same_size_as else None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
-    size = decode(content, str(path)).size
-    if other is not None:
-        wanted = decode(other, str(same_size_as)).size
-        if size != wanted:
-            raise DataError(
-                f"{path}: the mask has {size[0]} x {size[1]} pixels and its image "
-                f"{wanted[0]} x {wanted[1]}; make them equal or remove the mask"
-            )
-    return content
-
-
-def records(source: Source, category: str, *, classes: tuple[str, ...] = ()) -> list[Record]:
+def records(source: Source, category: str) -> list[Record]:
     """List the images of a copied folder.
 
     Args:
         source: the files.
         category: not used, the layout has the category ``all`` only.
-        classes: classes that have to be there.
 
     Raises:
         DataError: the files are not of the layout.
-        ConfigError: a class is missing.
     """
     try:
         arrangement = arrange(source.files)
     except DataError as error:
         raise DataError(f"{source.root}: {error}") from error
-    found = {name for _, name in arrangement.images.values()}
-    missing = [name for name in classes if name not in found]
-    if missing:
-        raise ConfigError(
-            f"data set {source.dataset!r}: defect_classes names {missing[0]!r}, but the folder has "
-            f"{', '.join(sorted(found - {NORMAL_CLASS}))}; correct params.yaml"
-        )
     split = {path: part for path, (part, _) in arrangement.images.items()}
     if ("test", NORMAL_CLASS) not in arrangement.images.values():
-        train, _ = three_to_one(path for path, part in split.items() if part == "train")
-        split = {path: "train" if path in train else "test" for path in split}
+        split = divided(split, [path for path, part in split.items() if part == "train"])
     return [
         Record(
             path=f"{source.root}/{path}",

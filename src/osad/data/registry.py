@@ -3,7 +3,7 @@
 To add a data set, add one module ``osad/data/{name}.py`` that calls `register` with a
 `DatasetSpec` of the same name, and a page ``docs/datasets/{name}.md``. Nothing else has to change.
 A user's own data set needs no module: in ``params.yaml`` its settings name a layout, see
-`osad.data.folder`.
+`osad.data.folder` and `osad.data.csv`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ LAYOUTS = ("csv", "folder")
 HELPERS = frozenset(
     {
         *LAYOUTS,
-        *("archives", "crops", "download", "images", "manifest", "masks", "mvtec_layout"),
-        *("original", "registry", "source"),
+        *("archives", "crops", "download", "images", "layouts", "manifest", "masks"),
+        *("mvtec_layout", "original", "registry", "source"),
     }
 )
 """Modules of this package that are not data sets."""

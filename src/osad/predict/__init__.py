@@ -1,0 +1,1 @@
+"""Scoring a user's own images with a trained cell: the command ``osad predict``."""

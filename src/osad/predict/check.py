@@ -1,0 +1,208 @@
+"""What a prediction is made with, and whether it is what the ledger says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from osad.audit import ledger
+from osad.cells import Cell
+from osad.errors import CheckError, ConfigError, DataError
+from osad.files import read_metadata, sha256_file
+from osad.fingerprint import code_digests
+from osad.methods import registry
+from osad.workflow import Workflow, compact_json
+
+
+@dataclass(frozen=True)
+class Tools:
+    """All that a cell's images are scored with.
+
+    Attributes:
+        cell: the run.
+        trained: the run that was fitted for it; for most methods the cell itself.
+        hyper: its hyper-parameters.
+        checkpoint: path of its fitted tensors.
+        weights: path of the backbone's weights; None for methods without a backbone.
+        features: options of the features step.
+        split: path of the run's split; None if it is not there.
+        maps: path of the run's anomaly maps; None if it has none.
+        notes: what could not be checked or may make scores differ, one sentence each.
+        verified: the ledger has the digests of checkpoint, weights, split and maps.
+    """
+
+    cell: Cell
+    trained: Cell
+    hyper: Mapping[str, Any]
+    checkpoint: Path
+    weights: Path | None
+    features: str
+    split: Path | None
+    maps: Path | None
+    notes: tuple[str, ...] = field(default=())
+    verified: bool = False
+
+    def files(self) -> list[Path]:
+        """Return the files that the scores or the maps depend on."""
+        paths = (self.checkpoint, self.weights, self.split, self.maps)
+        return [path for path in paths if path is not None]
+
+    def arguments(self) -> list[str]:
+        """Return the options of the step ``predict`` that name the tools."""
+        named = {"split": self.split, "maps": self.maps, "weights": self.weights}
+        return [
+            *("--cell", str(self.cell), "--trained", str(self.trained)),
+            *("--hyper", compact_json(self.hyper)),
+            *("--checkpoint", str(self.checkpoint)),
+            *("--features", self.features),
+            *("--verified", "yes" if self.verified else "no"),
+            *(text for name, path in named.items() if path for text in (f"--{name}", str(path))),
+        ]
+
+
+def parse_cell(text: str, workflow: Workflow) -> Cell:
+    """Return the run that an id names.
+
+    Raises:
+        ConfigError: it is not the id of one run, or its method needs labels.
+    """
+    if not re.search(r"/s[0-9]+$", text):
+        Cell.parse(f"{text}/s0")
+        seeds = ", ".join(f"s{seed}" for seed in workflow.params.seeds)
+        raise ConfigError(
+            f"cell {text}: is a mean over runs, whose scores have no common scale; choose one run, "
+            f"for example {text}/s{workflow.params.seeds[0]} (seeds: {seeds})"
+        )
+    cell = Cell.parse(text)
+    if registry.get(cell.method).sees_test_labels:
+        raise ConfigError(
+            f"cell {text}: the control {cell.method} scores an image by its label, which new "
+            "images do not have; choose another method"
+        )
+    return cell
+
+
+def find_tools(workflow: Workflow, cell: Cell) -> Tools:
+    """Find what a run's images are scored with and compare it with the ledger.
+
+    Args:
+        workflow: the grid.
+        cell: the run; it need not be in the grid, but its checkpoint must be there.
+
+    Raises:
+        DataError: the checkpoint or the weights are missing.
+        CheckError: a file differs from the ledger, or the run was made with other parameters.
+    """
+    spec = registry.get(cell.method)
+    checkpoint = Path(workflow.artefact("checkpoints", cell))
+    if not checkpoint.is_file():
+        raise DataError(
+            f"{checkpoint}: is missing, so cell {cell} is not trained here; run snakemake "
+            f"{checkpoint} (with the --configfile of its grid) or dvc pull"
+        )
+    weights = Path(workflow.weights) if spec.uses_backbone else None
+    if weights is not None and not weights.is_file():
+        raise DataError(f"{weights}: is missing; make it with: snakemake --cores 1 {weights}")
+    split = Path(workflow.split(workflow.source_cell(cell)))
+    maps = [Path(path) for path in workflow.maps(cell) if Path(path).is_file()]
+    tools = Tools(
+        cell=cell,
+        trained=workflow.source_cell(cell),
+        hyper=workflow.params.hyper.get(cell.method) or _hyper(checkpoint),
+        checkpoint=checkpoint,
+        weights=weights,
+        features=workflow.feature_options("plain"),
+        split=split if split.is_file() else None,
+        maps=maps[0] if maps else None,
+    )
+    _check_packs(workflow, tools)
+    return _checked(workflow, tools)
+
+
+def _hyper(checkpoint: Path) -> dict[str, Any]:
+    """Return the hyper-parameters that a checkpoint was fitted with."""
+    hyper = read_metadata(checkpoint).get("hyper")
+    if not isinstance(hyper, dict):
+        raise DataError(f"{checkpoint}: names no hyper-parameters; delete it and train again")
+    return hyper
+
+
+def _check_packs(workflow: Workflow, tools: Tools) -> None:
+    """Compare the features that the run was scored on, where they are, with the parameters.
+
+    Raises:
+        CheckError: they are of other strides or weights.
+    """
+    cell = tools.cell
+    path = Path(workflow.pack(cell.dataset, cell.category, "plain"))
+    if tools.weights is None or not path.is_file():
+        return
+    info = read_metadata(path)
+    wanted = {
+        "strides": list(workflow.params.features.strides),
+        "weights_sha256": sha256_file(tools.weights),
+    }
+    for name, value in wanted.items():
+        if info.get(name) != value:
+            raise CheckError(
+                f"{path}: the run's features have {name} {info.get(name)}, now it is {value}; "
+                "restore the old value, or run snakemake again"
+            )
+
+
+def _checked(workflow: Workflow, tools: Tools) -> Tools:
+    """Compare the files with the ledger and say what could not be compared.
+
+    Raises:
+        CheckError: the ledger is damaged or a file differs.
+    """
+    where = ledger.folder(workflow.params.results)
+    known = ledger.read(where).entries
+    entry = known.get(str(tools.checkpoint))
+    if entry is None:
+        note = f"{where} has no line for {tools.checkpoint}, so it cannot be checked"
+        return _with(tools, [note], verified=False)
+    problems = ledger.check_sums(where)
+    if problems:
+        raise CheckError(problems[0])
+    notes = []
+    for path in tools.files():
+        line = known.get(str(path))
+        if line is None:
+            notes.append(f"{where} has no line for {path}, so it cannot be checked")
+        elif sha256_file(path) != line.sha256:
+            raise CheckError(
+                f"{path}: differs from the ledger (sha256 {sha256_file(path)[:12]}..., {where} "
+                f"says {line.sha256[:12]}...); restore it with dvc checkout or run snakemake, "
+                "then osad audit record"
+            )
+    verified = not notes
+    source = known.get(workflow.artefact("scores", tools.trained))
+    if source is not None:
+        roots = workflow.method_roots("score", tools.cell.method)
+        now, then = code_digests(roots, workflow.root / "src"), source.modules()
+        changed = sorted(
+            name for name in now.keys() | then.keys() if now.get(name) != then.get(name)
+        )
+        if changed:
+            notes.append(
+                f"the code has changed since the run ({changed[0]}; {len(changed)} modules), so "
+                "scores can differ from the run's"
+            )
+        if source.env.get("lock") != workflow.environment():
+            notes.append("the lock file has changed since the run, so scores can differ")
+    return _with(tools, notes, verified=verified)
+
+
+def _with(tools: Tools, notes: list[str], *, verified: bool) -> Tools:
+    """Return tools with the outcome of their check."""
+    if tools.split is None:
+        notes = [
+            *notes,
+            "the run's split is not there, so scores of its test images can differ from the run's "
+            "in the last bits",
+        ]
+    return Tools(**{**tools.__dict__, "notes": tuple(notes), "verified": verified})

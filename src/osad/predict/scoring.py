@@ -1,0 +1,125 @@
+"""Scores of single images that equal those of the run they would have been part of.
+
+The last bits of a matrix product depend on the number of its rows and on the place of a row among
+them. So an image of the run's own test set is put where it stood in that set, with copies of
+another image in the places of those that are not asked for: its score then has the bits of the
+run's. An image that the run has not seen is scored by itself: its score depends on nothing but
+the image and the cell, whatever else is scored beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from osad.lazy import lazy
+from osad.learn.images import ImageSet, Scores, State
+from osad.learn.loading import image_set
+from osad.methods.registry import Method
+from osad.predict.images import Found
+from osad.splits import SplitRow
+
+if TYPE_CHECKING:
+    import torch
+
+    from osad.features.packs import Pack
+else:
+    torch = lazy("torch")
+
+Score = Callable[[Sequence[Found], Sequence[str]], Scores]
+"""Scores images; the second argument has the path that each stands for."""
+
+
+def places(images: Sequence[Found], test: Sequence[SplitRow]) -> dict[int, int]:
+    """Find images in a run's test set by their digests.
+
+    An image that is there twice is taken for the one with the same path, else the first.
+
+    Args:
+        images: n images.
+        test: the test set, in its order.
+
+    Returns:
+        by number of the image, its place in the test set; images not in it are left out.
+
+    Example:
+        >>> row = SplitRow("data/a.png", "11", "test", 0, "good")
+        >>> places([Found("b.png", "22"), Found("mine/a.png", "11")], [row])
+        {1: 0}
+    """
+    exact = {(row.path, row.sha256): place for place, row in enumerate(test)}
+    digest: dict[str, int] = {}
+    for place, row in enumerate(test):
+        digest.setdefault(row.sha256, place)
+    return {
+        number: exact.get((image.path, image.sha256), digest[image.sha256])
+        for number, image in enumerate(images)
+        if image.sha256 in digest
+    }
+
+
+def scorer(method: Method, state: State, packs: dict[str, Pack], device: torch.device) -> Score:
+    """Return a function that scores images whose features are in packs.
+
+    Args:
+        method: the method with its hyper-parameters.
+        state: the checkpoint, on the device.
+        packs: open packs by kind; none for methods that look at no image.
+        device: where to compute.
+    """
+
+    def score(images: Sequence[Found], paths: Sequence[str]) -> Scores:
+        rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
+        found: ImageSet = image_set(rows, packs, device, training=False)
+        return method.score(state, replace(found, paths=tuple(paths)))
+
+    return score
+
+
+def score_all(images: Sequence[Found], test: Sequence[SplitRow], score: Score) -> Scores:
+    """Score images, those of the test set in their places and each other one by itself.
+
+    Args:
+        images: n images, at least one.
+        test: the run's test set in its order; empty when it is not known.
+        score: see `scorer`.
+
+    Returns:
+        total and heads (n,) and, where the method gives them, maps (n, h, w), on the CPU.
+    """
+    known = places(images, test)
+    parts: list[Scores | None] = [None] * len(images)
+    if known:
+        # Two images of equal bytes can share a place.
+        at = {place: images[number] for number, place in known.items()}
+        filler = next(iter(at.values()))
+        whole = score(
+            [at.get(place, filler) for place in range(len(test))], [row.path for row in test]
+        )
+        for number, place in known.items():
+            parts[number] = _one(whole, place)
+    for number, image in enumerate(images):
+        if number not in known:
+            parts[number] = _one(score([image], [image.path]), 0)
+    return _joined([part for part in parts if part is not None])
+
+
+def _one(scores: Scores, row: int) -> Scores:
+    """Return the scores of one image as a set of one."""
+    rows = slice(row, row + 1)
+    return Scores(
+        scores.total[rows].cpu(),
+        {name: value[rows].cpu() for name, value in scores.heads.items()},
+        None if scores.maps is None else scores.maps[rows].detach().cpu(),
+    )
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    """Put the scores of images behind each other."""
+    maps = [part.maps for part in parts if part.maps is not None]
+    return Scores(
+        torch.cat([part.total for part in parts]),
+        {name: torch.cat([part.heads[name] for part in parts]) for name in parts[0].heads},
+        torch.cat(maps) if maps else None,
+    )
