@@ -136,6 +136,18 @@ def locate(root: Path, *names: str) -> Path:
     )
 
 
+def locate_named(root: Path, name: str) -> Path:
+    """Find the folder of this name that is nearest, or the one of the same name right inside it.
+
+    An archive ``x.zip`` among several may or may not wrap its content in a folder ``x``.
+
+    Raises:
+        DataError: there is none, or there are several as near.
+    """
+    folder = locate(root, name) / name
+    return folder / name if (folder / name).is_dir() else folder
+
+
 def how_to_get(dataset: str, archives: Sequence[Archive], *, downloads: Path = DOWNLOADS) -> str:
     """Return how a person gets the archives of a data set, and where to put them.
 
@@ -169,14 +181,14 @@ def _given(
     if path.is_file():
         if not is_archive(path):
             raise DataError(f"{path}: {where} is neither a folder nor an archive; correct it")
-        known = [archive for archive in archives if archive.file == path.name]
         if len(archives) > 1:
             raise DataError(
                 f"{path}: {where} is one archive, but {dataset!r} has {len(archives)}: "
                 f"{', '.join(archive.file for archive in archives)}; name the folder of them"
             )
-        for archive in known or archives:
-            _check(path, archive.digest)
+        for archive in archives:
+            if archive.file == path.name:  # Another name is another archive, a person's own.
+                _check(path, archive.digest)
         return [path]
     if not path.is_dir():
         raise MissingData(

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,19 @@ class Counts:
         train_normal: number of normal training images.
         test_normal: number of normal test images.
         anomalies: number of anomalous images by defect class.
+        total: number of all anomalous images; only for data sets whose authors and papers do not
+            say how many images each class has, then ``anomalies`` has the classes that are known.
     """
 
     train_normal: int
     test_normal: int
     anomalies: Mapping[str, int]
+    total: int | None = None
+
+    @property
+    def anomalous(self) -> int:
+        """Return the number of all anomalous images."""
+        return sum(self.anomalies.values()) if self.total is None else self.total
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,6 +87,8 @@ class DatasetSpec:
         protocols: settings of the evaluation protocol in which papers use it.
         notes: differences from the published counts that are accepted knowingly and faults of the
             data, one sentence each, for the footers of the tables.
+        adapt: ``adapt(spec, settings)`` returns the specification that holds with the settings,
+            where they change it; None where they do not.
     """
 
     name: str
@@ -96,6 +106,16 @@ class DatasetSpec:
     archives: tuple[Archive, ...] = ()
     protocols: tuple[str, ...] = PROTOCOLS
     notes: tuple[str, ...] = ()
+    adapt: Callable[[DatasetSpec, Settings], DatasetSpec] | None = None
+
+    def texts(self) -> dict[str, Any]:
+        """Return what the footers of tables say about the data set."""
+        return {
+            "title": self.title,
+            "licence": self.licence,
+            "citation": self.citation,
+            "notes": self.notes,
+        }
 
     def check_category(self, category: str) -> None:
         """Check that the data set has this category.
@@ -171,7 +191,20 @@ def get(name: str, settings: Settings | None = None) -> DatasetSpec:
             f"data set {name!r}: unknown setting {unknown[0]!r}; "
             f"possible are: {', '.join(spec.settings) or 'none'}"
         )
-    return spec
+    return _as_sample(spec if spec.adapt is None else spec.adapt(spec, given), given)
+
+
+def _as_sample(spec: DatasetSpec, settings: Settings) -> DatasetSpec:
+    """Return the specification for a part of the data set if the setting ``sample`` says so."""
+    sample = settings.get("sample", False)
+    if not isinstance(sample, bool):
+        raise ConfigError(
+            f"data set {spec.name!r}: setting 'sample' must be true or false, not {sample!r}"
+        )
+    if not sample:
+        return spec
+    note = "Only a part of the data set (setting sample): its numbers compare with no others."
+    return replace(spec, expected=None, notes=(*spec.notes, note))
 
 
 def _own(name: str, settings: Settings) -> DatasetSpec:
@@ -212,7 +245,10 @@ def check_counts(records: list[Record], expected: Counts, *, where: str) -> None
         "normal training images": (expected.train_normal, normal.count("train")),
         "normal test images": (expected.test_normal, normal.count("test")),
     }
-    for name in sorted(set(anomalous) | set(expected.anomalies)):
+    if expected.total is not None:
+        pairs["anomalous images"] = (expected.total, len(anomalous))
+    classes = set() if expected.total is not None else set(anomalous)
+    for name in sorted(classes | set(expected.anomalies)):
         pairs[f"images of class {name!r}"] = (
             expected.anomalies.get(name, 0),
             anomalous.count(name),
