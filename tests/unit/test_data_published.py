@@ -31,11 +31,11 @@ def needs(name: str) -> Path:
     return SAMPLES / name
 
 
-def image(value: int, size: tuple[int, int] = (8, 8), form: str = "PNG") -> bytes:
+def image(value: int, size: tuple[int, int] = (8, 8)) -> bytes:
     stream = io.BytesIO()
     values = np.full((size[1], size[0]), value % 256, np.uint8)
     values[0, 0] = value // 256
-    Image.fromarray(values).save(stream, form)
+    Image.fromarray(values).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -168,7 +168,9 @@ def sdd_files() -> dict[str, bytes]:
     """Four images of 9 x 4 pixels; Part3 has a mark in its last third."""
     files = {}
     for part in range(4):
-        files[f"kos01/Part{part}.jpg"] = image(part * 40, (4, 9), "PNG")
+        stream = io.BytesIO()
+        Image.fromarray(np.arange(36, dtype=np.uint8).reshape(9, 4) + 40 * part).save(stream, "PNG")
+        files[f"kos01/Part{part}.jpg"] = stream.getvalue()
         marks = np.zeros((9, 4), np.uint8)
         marks[8, 0] = part == 3
         stream = io.BytesIO()
