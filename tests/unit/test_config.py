@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 
 from osad import config
 from osad.cells import Protocol
+from osad.data import registry as data_registry
 from osad.errors import ConfigError
 from osad.methods import registry
 
@@ -327,3 +328,12 @@ def test_one_defect_class_leaves_the_hard_setting_out():
     params = config.parse(changed(datasets={"mine": one}, grid__datasets=["mine"]), SCHEMA)
     assert names(params, "mine") == ["general-m10", "general-m1", "normal-m0"]
     assert config.protocols(params, "mine", "all")[-1] == Protocol("normal", 0)
+
+
+def test_a_data_set_has_the_settings_that_it_is_used_in(monkeypatch):
+    params = config.parse(changed(), SCHEMA)
+    settings = {protocol.setting for protocol in config.protocols(params, "elpv", "all")}
+    assert settings == {"general", "hard", "normal"}
+    spec = dataclasses.replace(data_registry.get("elpv"), protocols=("normal",))
+    monkeypatch.setitem(data_registry._registered, "elpv", spec)
+    assert config.protocols(params, "elpv", "all") == [Protocol("normal", 0)]

@@ -534,7 +534,7 @@ def test_expected_counts_are_the_published_ones(name):
     assert (counts.train_normal, counts.test_normal, counts.anomalous) == PUBLISHED[name]
     part = registry.get(name, {"sample": True})
     assert part.expected is None
-    assert "Only a part" in part.notes[-1]
+    assert f"{part.title}: only a part" in part.notes[-1]
     with pytest.raises(ConfigError, match="'sample' must be true or false"):
         registry.get(name, {"sample": "yes"})
 

@@ -203,7 +203,7 @@ def _as_sample(spec: DatasetSpec, settings: Settings) -> DatasetSpec:
         )
     if not sample:
         return spec
-    note = "Only a part of the data set (setting sample): its numbers compare with no others."
+    note = f"{spec.title}: only a part of the data (setting sample); compare it with no others."
     return replace(spec, expected=None, notes=(*spec.notes, note))
 
 

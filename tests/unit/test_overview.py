@@ -1,0 +1,73 @@
+"""The table of data sets: counts, and how to get what is not on disk."""
+
+from __future__ import annotations
+
+import pytest
+
+from osad import overview
+from osad.data import registry
+from osad.data.original import MissingData, originals
+
+
+def table(root, settings=None) -> dict[str, dict[str, str]]:
+    rows = overview.rows(root, settings or {})
+    assert {len(row) for row in rows} == {len(overview.COLUMNS)}
+    return {row[0]: dict(zip(overview.COLUMNS, row, strict=True)) for row in rows}
+
+
+def test_every_data_set_has_a_row(tmp_path):
+    found = table(tmp_path)
+    assert sorted(found) == registry.names()
+    row = found["aitex"]
+    assert row["train/test normal/anomalous"] == "1692/564/183"
+    assert row["licence"] == "not stated"
+    assert row["known classes"].startswith("broken_end, broken_pick")
+    assert "Silvestre-Blanes" in row["paper"]
+    assert found["optical"]["known classes"] == "-"
+
+
+def test_how_to_get_a_data_set_changes_with_what_is_there(tmp_path):
+    say = lambda name, settings=None: table(tmp_path, settings)[name]["on disk"]  # noqa: E731
+    run = "snakemake data/raw/brainmri/SOURCE.json"
+    page = "https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection"
+    assert say("brainmri") == (
+        f"no; get archive.zip from {page} (needs a Kaggle account) and put it into "
+        f"data/downloads/brainmri, then {run}"
+    )
+    assert say("brainmri", {"brainmri": {"raw_path": "mine"}}) == f"no; {run} reads mine"
+    (tmp_path / "data/downloads/brainmri").mkdir(parents=True)
+    (tmp_path / "data/downloads/brainmri/archive.zip").touch()
+    assert say("brainmri") == f"no; {run}"
+    (tmp_path / "data/raw/brainmri").mkdir(parents=True)
+    (tmp_path / "data/raw/brainmri/SOURCE.json").touch()
+    assert say("brainmri") == "yes"
+    assert say("sdd") == (
+        "no; snakemake data/raw/sdd/SOURCE.json downloads KolektorSDD.zip "
+        "(https://www.vicos.si/resources/kolektorsdd/)"
+    )
+    assert say("elpv") == "no; snakemake data/raw/elpv/SOURCE.json"
+
+
+def test_the_table_names_the_files_that_the_fetch_asks_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = registry.get("headct")
+    with pytest.raises(MissingData) as caught, originals("headct", spec.archives, {}):
+        pytest.fail("nothing is there")
+    told = str(caught.value).split(": get ")[1].split(", or")[0]
+    assert told.startswith("archive.zip from")
+    assert told in overview.presence(spec, tmp_path)
+
+
+def test_counts_of_categories_are_summed():
+    spec = registry.DatasetSpec(
+        name="x",
+        title="X",
+        homepage="",
+        licence="",
+        licence_note="",
+        citation="",
+        fetch=lambda raw, settings: None,
+        records=lambda source, category: [],
+        expected={"a": registry.Counts(3, 2, {"c": 1}), "b": registry.Counts(4, 1, {}, total=7)},
+    )
+    assert overview.counts(spec) == "7/3/8 in 2 categories"
