@@ -16,7 +16,11 @@ def datasets(options: argparse.Namespace) -> None:
     """Print the data sets: id, paper, licence, counts, and where they are or how to get them."""
     from osad import config, overview
 
-    _print_table(overview.COLUMNS, overview.rows(Path(), config.load(Path()).dataset_settings))
+    settings = config.load(Path()).dataset_settings
+    _print_table(overview.COLUMNS, overview.rows(Path(), settings))
+    lines = overview.remedies(Path(), settings)
+    if lines:
+        print("", "Not on disk; see docs/datasets/originals.md:", *lines, sep="\n")
 
 
 def methods(options: argparse.Namespace) -> None:

@@ -21,27 +21,42 @@ def rows(root: Path, settings: Mapping[str, Mapping[str, Any]]) -> list[list[str
 
     Args:
         root: the project's folder.
-        settings: settings by data set.
+        settings: settings by data set of the grid.
 
     Raises:
         ConfigError: the settings are not those of a data set.
     """
-    found = []
-    for name in dict.fromkeys([*registry.names(), *settings]):
-        spec = registry.get(name, settings.get(name))
-        raw_path = settings.get(name, {}).get("raw_path")
-        found.append(
-            [
-                name,
-                spec.title,
-                spec.citation or "-",
-                spec.licence,
-                counts(spec),
-                ", ".join(classes(spec)) or "-",
-                presence(spec, root, raw_path=raw_path),
-            ]
-        )
-    return found
+    return [
+        [
+            spec.name,
+            spec.title,
+            spec.citation or "-",
+            spec.licence,
+            counts(spec),
+            ", ".join(classes(spec)) or "-",
+            "yes" if is_here(spec, root) else "no",
+        ]
+        for spec in _specs(settings)
+    ]
+
+
+def remedies(root: Path, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return one line for each data set that is not on disk: how to get it.
+
+    Arguments and errors are those of `rows`.
+    """
+    lines = []
+    for spec in _specs(settings):
+        if not is_here(spec, root):
+            text = how(spec, root, raw_path=settings.get(spec.name, {}).get("raw_path"))
+            add = "" if spec.name in settings else "add it to grid.datasets in params.yaml; "
+            lines.append(f"{spec.name}: {add}{text}")
+    return lines
+
+
+def _specs(settings: Mapping[str, Mapping[str, Any]]) -> list[DatasetSpec]:
+    names = dict.fromkeys([*registry.names(), *settings])
+    return [registry.get(name, settings.get(name)) for name in names]
 
 
 def counts(spec: DatasetSpec) -> str:
@@ -65,26 +80,28 @@ def classes(spec: DatasetSpec) -> Iterable[str]:
     return sorted({name for group in spec.defect_classes.values() for name in group})
 
 
-def presence(spec: DatasetSpec, root: Path, *, raw_path: object = None) -> str:
-    """Say that a data set is on disk, or how to get it.
+def is_here(spec: DatasetSpec, root: Path) -> bool:
+    """Tell whether a data set was fetched into the project at ``root``."""
+    return (root / "data/raw" / spec.name / "SOURCE.json").is_file()
+
+
+def how(spec: DatasetSpec, root: Path, *, raw_path: object = None) -> str:
+    """Say how to get a data set: what a person has to do, and the command.
 
     Args:
         spec: the data set.
         root: the project's folder.
         raw_path: its setting of that name, if it has one.
     """
-    target = f"data/raw/{spec.name}/SOURCE.json"
-    if (root / target).is_file():
-        return "yes"
+    run = f"snakemake data/raw/{spec.name}/SOURCE.json"
     place = root / DOWNLOADS / spec.name
     absent = [archive for archive in spec.archives if not (place / archive.file).is_file()]
     by_hand = [archive for archive in absent if not archive.url]
-    run = f"snakemake {target}"
     if raw_path is not None:
-        return f"no; {run} reads {raw_path}"
+        return f"{run} reads {raw_path}"
     if by_hand:
-        return f"no; {how_to_get(spec.name, by_hand)}, then {run}"
+        return f"{how_to_get(spec.name, by_hand)}; then {run}"
     if absent:
         pages = ", ".join(dict.fromkeys(archive.page for archive in absent))
-        return f"no; {run} downloads {', '.join(a.file for a in absent)} ({pages})"
-    return f"no; {run}"
+        return f"{run} downloads {', '.join(archive.file for archive in absent)} ({pages})"
+    return run

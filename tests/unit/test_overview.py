@@ -27,25 +27,32 @@ def test_every_data_set_has_a_row(tmp_path):
 
 
 def test_how_to_get_a_data_set_changes_with_what_is_there(tmp_path):
-    say = lambda name, settings=None: table(tmp_path, settings)[name]["on disk"]  # noqa: E731
+    def say(name: str, **settings: str) -> str:
+        lines = overview.remedies(tmp_path, {name: settings})
+        return "".join(line for line in lines if line.startswith(f"{name}: "))
+
     run = "snakemake data/raw/brainmri/SOURCE.json"
     page = "https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection"
     assert say("brainmri") == (
-        f"no; get archive.zip from {page} (needs a Kaggle account) and put it into "
-        f"data/downloads/brainmri, then {run}"
+        f"brainmri: get archive.zip from {page} (needs a Kaggle account) and put it into "
+        f"data/downloads/brainmri; then {run}"
     )
-    assert say("brainmri", {"brainmri": {"raw_path": "mine"}}) == f"no; {run} reads mine"
+    assert say("brainmri", raw_path="mine") == f"brainmri: {run} reads mine"
     (tmp_path / "data/downloads/brainmri").mkdir(parents=True)
     (tmp_path / "data/downloads/brainmri/archive.zip").touch()
-    assert say("brainmri") == f"no; {run}"
+    assert say("brainmri") == f"brainmri: {run}"
     (tmp_path / "data/raw/brainmri").mkdir(parents=True)
     (tmp_path / "data/raw/brainmri/SOURCE.json").touch()
-    assert say("brainmri") == "yes"
-    assert say("sdd") == (
-        "no; snakemake data/raw/sdd/SOURCE.json downloads KolektorSDD.zip "
+    assert say("brainmri") == ""
+    assert table(tmp_path)["brainmri"]["on disk"] == "yes"
+    assert table(tmp_path)["elpv"]["on disk"] == "no"
+    download = (
+        "snakemake data/raw/sdd/SOURCE.json downloads KolektorSDD.zip "
         "(https://www.vicos.si/resources/kolektorsdd/)"
     )
-    assert say("elpv") == "no; snakemake data/raw/elpv/SOURCE.json"
+    assert say("sdd") == f"sdd: {download}"
+    outside = f"sdd: add it to grid.datasets in params.yaml; {download}"
+    assert outside in overview.remedies(tmp_path, {})
 
 
 def test_the_table_names_the_files_that_the_fetch_asks_for(tmp_path, monkeypatch):
@@ -55,7 +62,7 @@ def test_the_table_names_the_files_that_the_fetch_asks_for(tmp_path, monkeypatch
         pytest.fail("nothing is there")
     told = str(caught.value).split(": get ")[1].split(", or")[0]
     assert told.startswith("archive.zip from")
-    assert told in overview.presence(spec, tmp_path)
+    assert told in overview.how(spec, tmp_path)
 
 
 def test_counts_of_categories_are_summed():
