@@ -256,7 +256,8 @@ def aitex_files(mark: int) -> dict[str, bytes]:
     ):
         stream = io.BytesIO()
         Image.fromarray(values).save(stream, "PNG")
-        files[f"AITEX/{name}.png"] = stream.getvalue()
+        folder, _, file = name.partition("/")
+        files[f"AITEX/{folder}/{folder}/{file}.png"] = stream.getvalue()  # wrapped twice
     for number in range(2):
         files[f"AITEX/NODefect_images/f{number}/0001_000_0{number}.png"] = image(number, (8, 4))
     return files
@@ -280,7 +281,7 @@ def test_aitex_a_mark_in_the_overlap_counts_once(project):
 
 def test_aitex_with_faults(project):
     files = aitex_files(9)
-    files["AITEX/Defect_images/0002_099_00.png"] = image(3, (8, 4))
+    files["AITEX/Defect_images/Defect_images/0002_099_00.png"] = image(3, (8, 4))
     zipped(project / "data/downloads/aitex/archive.zip", files)
     with pytest.raises(DataError, match=r"0002_099_00\.png: its second field is not the code"):
         build("aitex")

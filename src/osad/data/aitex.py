@@ -19,7 +19,7 @@ from osad.data.crops import (
     read_pixels,
     tell,
 )
-from osad.data.original import Archive, locate, originals
+from osad.data.original import Archive, locate_named, originals
 from osad.data.registry import Counts, DatasetSpec, Settings, register
 from osad.data.source import fill
 from osad.errors import DataError
@@ -75,16 +75,16 @@ class Crop:
     mask: Path | None = None
 
 
-def normal_crops(root: Path) -> list[Crop]:
+def normal_crops(strips_in: Path) -> list[Crop]:
     """List all crops of the strips without a defect, which lie in one folder for each fabric.
 
     Raises:
         DataError: there are none, or a strip cannot be cut.
     """
-    fabrics = list_folders(root / NORMAL)
+    fabrics = list_folders(strips_in)
     strips = [(f"{fabric.name}_", strip) for fabric in fabrics for strip in list_images(fabric)]
     if not fabrics:
-        strips = [("", strip) for strip in list_images(root / NORMAL)]
+        strips = [("", strip) for strip in list_images(strips_in)]
     crops = []
     for prefix, strip in strips:
         height, width = _size(strip)
@@ -95,7 +95,7 @@ def normal_crops(root: Path) -> list[Crop]:
     return crops
 
 
-def defect_crops(root: Path) -> list[Crop]:
+def defect_crops(strips_in: Path, masks_in: Path) -> list[Crop]:
     """List the crops of strips with a defect whose own column has a marked pixel.
 
     Only a mask named ``{strip}_mask.png`` counts. Strips without such a mask, or with an empty
@@ -105,14 +105,14 @@ def defect_crops(root: Path) -> list[Crop]:
         DataError: a strip's code is unknown, or its mask has another size.
     """
     crops = []
-    for strip in list_images(root / DEFECTS):
+    for strip in list_images(strips_in):
         code = strip.stem.split("_")[1] if strip.stem.count("_") else ""
         if code not in CLASSES:
             raise DataError(
                 f"{strip}: its second field is not the code of a defect "
                 f"({', '.join(CLASSES)}); remove the file or get the data set again"
             )
-        mask = root / MASKS / f"{strip.stem}_mask.png"
+        mask = masks_in / f"{strip.stem}_mask.png"
         if not mask.is_file():
             tell("aitex", f"{strip.name}: has no mask {mask.name} and gives no crops")
             continue
@@ -149,8 +149,8 @@ def fetch(raw_dir: Path, settings: Settings) -> None:
         DataError: the data set is not here or not as published.
     """
     with originals("aitex", ARCHIVES, settings) as unpacked:
-        root = _root(unpacked)
-        normal, defective = normal_crops(root), defect_crops(root)
+        parts = [locate_named(unpacked, name) for name in (NORMAL, DEFECTS, MASKS)]
+        normal, defective = normal_crops(parts[0]), defect_crops(*parts[1:])
         folders = divided(crop.name for crop in normal)
         files: dict[str, Callable[[], bytes]] = {}
         for crop in normal:
@@ -159,11 +159,6 @@ def fetch(raw_dir: Path, settings: Settings) -> None:
             files[f"test/{crop.class_name}/{crop.name}.png"] = partial(_image, crop)
             files[f"ground_truth/{crop.class_name}/{crop.name}_mask.png"] = partial(_mask, crop)
         fill(raw_dir, "aitex", source="AITEX Fabric Image Database", files=files)
-
-
-def _root(unpacked: Path) -> Path:
-    """Return the folder of the three parts."""
-    return locate(unpacked, NORMAL, DEFECTS, MASKS)
 
 
 def _image(crop: Crop) -> bytes:
