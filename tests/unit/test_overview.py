@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from osad import overview
@@ -78,3 +81,15 @@ def test_counts_of_categories_are_summed():
         expected={"a": registry.Counts(3, 2, {"c": 1}), "b": registry.Counts(4, 1, {}, total=7)},
     )
     assert overview.counts(spec) == "7/3/8 in 2 categories"
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_data_set_has_a_page_with_its_counts(name):
+    page = Path(__file__).parents[2] / "docs/datasets" / f"{name}.md"
+    text = page.read_text(encoding="utf-8")
+    spec = registry.get(name)
+    assert f"| id | `{name}` |" in text
+    if spec.expected is not None and len(spec.expected) == 1:
+        (counts,) = spec.expected.values()
+        numbers = (counts.train_normal, counts.test_normal, counts.anomalous)
+        assert re.search(r"\| {} \| {} \| {}\b".format(*numbers), text)
