@@ -150,8 +150,26 @@ def test_archives_put_there_by_hand_are_known_again(project, capsys):
     with originals("x", [archive()], {}):
         assert "not published" not in capsys.readouterr().err
     put(place / "one.zip", TWO)
-    with pytest.raises(CheckError, match=r"one\.zip: its sha256"), originals("x", [archive()], {}):
+    message = r"one\.zip: its sha256 is .* or, if its authors .* delete .*digests\.json"
+    with pytest.raises(CheckError, match=message), originals("x", [archive()], {}):
         pytest.fail("the block must not run")
+
+
+def test_the_digest_of_a_wrong_archive_is_not_kept(project):
+    """Its content is found to be wrong while it is read, so that the right one can follow."""
+    place = project / "data/downloads/x"
+    put(place / "one.zip", TWO)
+    with pytest.raises(DataError, match="no folder in it holds top"):
+        _read_top()
+    assert not (place / "digests.json").exists()
+    put(place / "one.zip", ONE)
+    assert _read_top() == b"one"
+    assert json.loads((place / "digests.json").read_text()) == {"one.zip": digest(ONE)}
+
+
+def _read_top() -> bytes:
+    with originals("x", [archive()], {}) as root:
+        return (locate(root, "top") / "top/a.txt").read_bytes()
 
 
 def test_several_archives_have_a_folder_each_and_nothing_stays(project):
