@@ -13,35 +13,14 @@ from osad.errors import OsadError
 
 
 def datasets(options: argparse.Namespace) -> None:
-    """Print the data sets: id, classes, licence, and whether they are on disk."""
-    from osad import config
-    from osad.data import registry
+    """Print the data sets: id, paper, licence, counts, and where they are or how to get them."""
+    from osad import config, overview
 
-    params = config.load(Path())
-    names = dict.fromkeys([*registry.names(), *params.dataset_settings])
-    rows = []
-    for dataset in names:
-        spec = registry.get(dataset, params.dataset_settings.get(dataset))
-        present = Path("data/raw", dataset, "SOURCE.json").is_file()
-        classes = sorted({name for group in spec.defect_classes.values() for name in group})
-        expected = spec.expected or {}
-        counts = [
-            f"{count.train_normal}/{count.test_normal}/{count.n_anomalies}"
-            for count in expected.values()
-        ]
-        rows.append(
-            [
-                dataset,
-                spec.title,
-                ", ".join(counts) or "-",
-                ", ".join(classes) or "-",
-                spec.licence,
-                "yes" if present else f"no; snakemake data/raw/{dataset}/SOURCE.json",
-            ]
-        )
-    _print_table(
-        ["id", "title", "train/test normal/anomalous", "known classes", "licence", "on disk"], rows
-    )
+    settings = config.load(Path()).dataset_settings
+    _print_table(overview.COLUMNS, overview.rows(Path(), settings))
+    lines = overview.remedies(Path(), settings)
+    if lines:
+        print("", "Not on disk; see docs/datasets/originals.md:", *lines, sep="\n")
 
 
 def methods(options: argparse.Namespace) -> None:

@@ -317,19 +317,21 @@ def read_schema(root: Path) -> dict[str, Any]:
 def protocols(params: Params, dataset: str, category: str) -> list[Protocol]:
     """Return the protocols of the grid for one category, general first, more shots first.
 
-    Data sets with fewer than two defect classes have no hard setting.
+    Data sets with fewer than two defect classes have no hard setting, and some data sets are not
+    used in every setting.
     """
     spec = data_registry.get(dataset, params.dataset_settings.get(dataset))
+    settings = [setting for setting in params.settings if setting in spec.protocols]
     shots = sorted(params.shots, reverse=True)
     found = []
-    if "general" in params.settings:
+    if "general" in settings:
         found += [Protocol("general", count) for count in shots]
-    if "hard" in params.settings and not spec.single_class(category):
+    if "hard" in settings and not spec.single_class(category):
         found += [
             Protocol("hard", count, known)
             for known in spec.known_classes(category)
             for count in shots
         ]
-    if "normal" in params.settings:
+    if "normal" in settings:
         found.append(Protocol("normal", 0))
     return found

@@ -277,14 +277,7 @@ class Workflow:
                     for name, spec in specs.items()
                 ],
                 "notes": self.notes(),
-                "datasets": {
-                    name: {
-                        "title": spec.title,
-                        "licence": spec.licence,
-                        "citation": spec.citation,
-                    }
-                    for name, spec in datasets.items()
-                },
+                "datasets": {name: spec.texts() for name, spec in datasets.items()},
             }
         )
 

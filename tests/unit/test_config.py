@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 
 from osad import config
 from osad.cells import Protocol
+from osad.data import registry as data_registry
 from osad.errors import ConfigError
 from osad.methods import registry
 
@@ -391,3 +392,12 @@ def test_references_are_fine_in_moderation(tmp_path):
     path = written(tmp_path, "methods: {devnet: {epochs: &n 3}, flos: {epochs: *n}}")
     params = config.load(ROOT, path)
     assert params.hyper["devnet"]["epochs"] == params.hyper["flos"]["epochs"] == 3
+
+
+def test_a_data_set_has_the_settings_that_it_is_used_in(monkeypatch):
+    params = config.parse(changed(), SCHEMA)
+    settings = {protocol.setting for protocol in config.protocols(params, "elpv", "all")}
+    assert settings == {"general", "hard", "normal"}
+    spec = dataclasses.replace(data_registry.get("elpv"), protocols=("normal",))
+    monkeypatch.setitem(data_registry._registered, "elpv", spec)
+    assert config.protocols(params, "elpv", "all") == [Protocol("normal", 0)]

@@ -145,7 +145,10 @@ def test_a_wrong_count_stops(project, monkeypatch):
     true = registry.get(dataset).expected[category]
     for counts, message in [
         (replace(true, train_normal=4), "expected 4 normal training images, found 3"),
-        (replace(true, anomalies=9), rf"expected 9 anomalous images, found {true.n_anomalies}"),
+        (
+            replace(true, anomalies={}, total=9),
+            rf"expected 9 anomalous images, found {true.anomalous}",
+        ),
     ]:
         spec = replace(registry.get(dataset), expected={category: counts})
         monkeypatch.setitem(registry._registered, dataset, spec)
@@ -239,7 +242,7 @@ def test_counts_add_up_to_the_printed_totals(dataset):
     found = (
         sum(count.train_normal for count in counts),
         sum(count.test_normal for count in counts),
-        sum(count.n_anomalies for count in counts),
+        sum(count.anomalous for count in counts),
     )
     assert found == TOTALS[dataset]
 
@@ -254,7 +257,7 @@ def test_mvtec_has_the_counts_of_the_papers_tables():
         "metal_nut": (220, 22, 93, 4), "screw": (320, 41, 119, 5), "toothbrush": (60, 12, 30, 1),
     }  # fmt: skip
     found = {
-        name: (count.train_normal, count.test_normal, count.n_anomalies, len(count.anomalies))
+        name: (count.train_normal, count.test_normal, count.anomalous, len(count.anomalies))
         for name, count in expected.items()
     }
     assert found == printed

@@ -11,6 +11,7 @@ from table_cases import FOLDER, layouts, metrics, request_value, rows_of, summar
 from osad.errors import ConfigError
 from osad.published import Key, Published, index, load
 from osad.tables.cells import Outcome, cell_rows, ok
+from osad.tables.footers import footers
 from osad.tables.latex import latex
 from osad.tables.layout import Table, build_tables
 from osad.tables.markdown import markdown
@@ -320,3 +321,23 @@ def test_a_grid_passes_on_how_its_methods_differ() -> None:
     grid["methods"] = [method | {"changes": {"prototypes": 8}}]
     with pytest.raises(ConfigError, match=r"changes\.dpdl\.c8: expected pairs of values"):
         parse_grid(grid, where="grid")
+
+
+def test_faults_of_the_data_are_told_below_the_tables() -> None:
+    name = "elpv/all/general-m10/dra/s0"
+    info = {"title": "ELPV", "licence": "x", "citation": "y"}
+
+    def below(notes: object) -> list[str]:
+        value = request_value([name], datasets={"elpv": {**info, "notes": notes}})
+        request = parse_request(value, where="request.json")
+        cells = rows_of({name: 0.9})[1]
+        rows = [*summary_of(cells).values()]
+        return [*footers("general", rows, cells=cells, request=request)]
+
+    assert below(["ELPV: one fault.", "ELPV: another."]) == [
+        *below([]),
+        "ELPV: one fault.",
+        "ELPV: another.",
+    ]
+    with pytest.raises(ConfigError, match=r"datasets\.elpv\.notes: expected a list of texts"):
+        below("text")

@@ -189,6 +189,14 @@ def test_grid_tells_the_tables_exactly_the_cells():
         assert backbone == ("tf_efficientnet_lite0" if reads else "")
 
 
+def test_grid_tells_the_tables_the_faults_of_the_data():
+    settings = {"sdd": {"sample": True}}
+    grid = changed(datasets=("sdd",), dataset_settings=settings, settings=("general",)).grid()
+    notes = parse_grid(json.loads(grid), where="grid").datasets["sdd"].notes
+    assert any("857 training normals where the papers print 594" in note for note in notes)
+    assert any("only a part of the data" in note for note in notes)
+
+
 def test_grid_and_hyper_parameters_are_one_line_of_json():
     assert "\n" not in WF.grid()
     hyper = json.loads(WF.hyper("patchcore"))

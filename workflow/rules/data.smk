@@ -21,6 +21,7 @@ rule fetch:
     shell:
         "python -m osad.job fetch --dataset {wildcards.dataset} --settings {params.settings:q}"
         " --output {output} --record .osad/runs/{output}.json"
+        f" --failure {WF.params.results}/failures/fetch/{{wildcards.dataset}}.json"
         " 2>&1 | tee -i {log}"
 
 

@@ -15,12 +15,12 @@ ARCHIVE = Archive(
 )
 
 EXPECTED = {
-    "bracket_black": Counts(289, 32, 47),
-    "bracket_brown": Counts(185, 26, 51),
-    "bracket_white": Counts(110, 30, 30),
-    "connector": Counts(128, 30, 14),
-    "metal_plate": Counts(54, 26, 71),
-    "tubes": Counts(122, 32, 69),
+    "bracket_black": Counts(289, 32, {}, total=47),
+    "bracket_brown": Counts(185, 26, {}, total=51),
+    "bracket_white": Counts(110, 30, {}, total=30),
+    "connector": Counts(128, 30, {}, total=14),
+    "metal_plate": Counts(54, 26, {}, total=71),
+    "tubes": Counts(122, 32, {}, total=69),
 }
 """Counts of the paper's table; it has no sizes of the defect classes."""
 

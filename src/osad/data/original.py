@@ -87,8 +87,10 @@ def originals(
     """
     place = downloads / dataset
     raw_path = settings.get("raw_path")
+    fresh: dict[str, str] = {}
     if raw_path is None:
         found = _downloaded(dataset, archives, place)
+        fresh = _check_kept(place, archives)
     else:
         found = _given(dataset, archives, raw_path, downloads)
         if not found:
@@ -103,6 +105,7 @@ def originals(
             print(f"{dataset}: unpacking {path.name}", file=sys.stderr, flush=True)
             unpack(path, root if len(found) == 1 else root / stem(path.name))
         yield root
+    _keep(place, fresh)
 
 
 def locate(root: Path, *names: str) -> Path:
@@ -134,6 +137,18 @@ def locate(root: Path, *names: str) -> Path:
         f"{root}: no folder in it holds {', '.join(names)}; it is not the data set as its authors "
         "publish it, get it again"
     )
+
+
+def locate_named(root: Path, name: str) -> Path:
+    """Find the folder of this name that is nearest, or the one of the same name right inside it.
+
+    An archive ``x.zip`` among several may or may not wrap its content in a folder ``x``.
+
+    Raises:
+        DataError: there is none, or there are several as near.
+    """
+    folder = locate(root, name) / name
+    return folder / name if (folder / name).is_dir() else folder
 
 
 def how_to_get(dataset: str, archives: Sequence[Archive], *, downloads: Path = DOWNLOADS) -> str:
@@ -169,14 +184,14 @@ def _given(
     if path.is_file():
         if not is_archive(path):
             raise DataError(f"{path}: {where} is neither a folder nor an archive; correct it")
-        known = [archive for archive in archives if archive.file == path.name]
         if len(archives) > 1:
             raise DataError(
                 f"{path}: {where} is one archive, but {dataset!r} has {len(archives)}: "
                 f"{', '.join(archive.file for archive in archives)}; name the folder of them"
             )
-        for archive in known or archives:
-            _check(path, archive.digest)
+        for archive in archives:
+            if archive.file == path.name:  # Another name is another archive, a person's own.
+                _check(path, archive.digest)
         return [path]
     if not path.is_dir():
         raise MissingData(
@@ -191,7 +206,7 @@ def _given(
 
 
 def _downloaded(dataset: str, archives: Sequence[Archive], place: Path) -> list[Path]:
-    """Return the checked archives in ``place`` after downloading those that are not there."""
+    """Return the archives in ``place`` after downloading those that are not there."""
     if not archives:
         raise MissingData(
             f"data set {dataset!r}: nothing can be downloaded; name the folder of its files as "
@@ -205,8 +220,6 @@ def _downloaded(dataset: str, archives: Sequence[Archive], place: Path) -> list[
             f"{_remedy(dataset, by_hand, place.parent)}"
         )
     _download_all(dataset, wanted, place)
-    for archive in archives:
-        _check_kept(place / archive.file, archive.digest)
     return [place / archive.file for archive in archives]
 
 
@@ -270,22 +283,43 @@ def _check(path: Path, digest: str) -> str:
     return f"{kind}:{found}"
 
 
-def _check_kept(path: Path, digest: str) -> None:
-    """Check an archive in the folder of downloads.
+def _check_kept(place: Path, archives: Sequence[Archive]) -> dict[str, str]:
+    """Check the archives in the folder of downloads.
 
-    Where no digest is known, the one found is kept and must be found again from then on.
+    Returns:
+        the digests found of archives that have no known one and none that was kept.
+
+    Raises:
+        CheckError: a digest is another one than the known or the kept one.
     """
-    if digest:
-        _check(path, digest)
-        return
-    store = path.with_name(DIGESTS)
+    store = place / DIGESTS
     kept: dict[str, str] = read_json(store) if store.is_file() else {}
-    found = _check(path, kept.get(path.name, ""))
-    if path.name not in kept:
-        write_json(store, kept | {path.name: found})
+    fresh = {}
+    for archive in archives:
+        path = place / archive.file
+        try:
+            found = _check(path, archive.digest or kept.get(archive.file, ""))
+        except CheckError as error:
+            if archive.digest:
+                raise
+            raise CheckError(
+                f"{error}, or, if its authors have published another one, delete {store}"
+            ) from error
+        if not archive.digest and archive.file not in kept:
+            fresh[archive.file] = found
+    return fresh
+
+
+def _keep(place: Path, fresh: Mapping[str, str]) -> None:
+    """Keep digests of archives that turned out to be good, and say so."""
+    if not fresh:
+        return
+    store = place / DIGESTS
+    write_json(store, (read_json(store) if store.is_file() else {}) | dict(fresh))
+    for name, digest in fresh.items():
         print(
-            f"{path.name}: its digest is not published; {found} is kept in {store} and compared "
-            "from now on",
+            f"{name}: its digest is not published; {digest} is kept in {store} and compared from "
+            "now on",
             file=sys.stderr,
             flush=True,
         )

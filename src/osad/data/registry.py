@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +50,20 @@ class Counts:
     Attributes:
         train_normal: number of normal training images.
         test_normal: number of normal test images.
-        anomalies: number of anomalous images by defect class, or of all classes together where
-            the sizes of the classes are not known.
+        anomalies: number of anomalous images by defect class.
+        total: number of all anomalous images; only for data sets whose authors and papers do not
+            say how many images each class has, then ``anomalies`` has the classes that are known.
     """
 
     train_normal: int
     test_normal: int
-    anomalies: Mapping[str, int] | int
+    anomalies: Mapping[str, int]
+    total: int | None = None
 
     @property
-    def n_anomalies(self) -> int:
-        """Return the number of anomalous images of all classes."""
-        return self.anomalies if isinstance(self.anomalies, int) else sum(self.anomalies.values())
+    def anomalous(self) -> int:
+        """Return the number of all anomalous images."""
+        return sum(self.anomalies.values()) if self.total is None else self.total
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,6 +87,8 @@ class DatasetSpec:
         protocols: settings of the evaluation protocol in which papers use it.
         notes: differences from the published counts that are accepted knowingly and faults of the
             data, one sentence each, for the footers of the tables.
+        adapt: ``adapt(spec, settings)`` returns the specification that holds with the settings,
+            where they change it; None where they do not.
     """
 
     name: str
@@ -102,6 +106,16 @@ class DatasetSpec:
     archives: tuple[Archive, ...] = ()
     protocols: tuple[str, ...] = PROTOCOLS
     notes: tuple[str, ...] = ()
+    adapt: Callable[[DatasetSpec, Settings], DatasetSpec] | None = None
+
+    def texts(self) -> dict[str, Any]:
+        """Return what the footers of tables say about the data set."""
+        return {
+            "title": self.title,
+            "licence": self.licence,
+            "citation": self.citation,
+            "notes": self.notes,
+        }
 
     def check_category(self, category: str) -> None:
         """Check that the data set has this category.
@@ -177,7 +191,20 @@ def get(name: str, settings: Settings | None = None) -> DatasetSpec:
             f"data set {name!r}: unknown setting {unknown[0]!r}; "
             f"possible are: {', '.join(spec.settings) or 'none'}"
         )
-    return spec
+    return _as_sample(spec if spec.adapt is None else spec.adapt(spec, given), given)
+
+
+def _as_sample(spec: DatasetSpec, settings: Settings) -> DatasetSpec:
+    """Return the specification for a part of the data set if the setting ``sample`` says so."""
+    sample = settings.get("sample", False)
+    if not isinstance(sample, bool):
+        raise ConfigError(
+            f"data set {spec.name!r}: setting 'sample' must be true or false, not {sample!r}"
+        )
+    if not sample:
+        return spec
+    note = f"{spec.title}: only a part of the data (setting sample); compare it with no others."
+    return replace(spec, expected=None, notes=(*spec.notes, note))
 
 
 def _own(name: str, settings: Settings) -> DatasetSpec:
@@ -218,14 +245,14 @@ def check_counts(records: list[Record], expected: Counts, *, where: str) -> None
         "normal training images": (expected.train_normal, normal.count("train")),
         "normal test images": (expected.test_normal, normal.count("test")),
     }
-    if isinstance(expected.anomalies, int):
-        pairs["anomalous images"] = (expected.anomalies, len(anomalous))
-    else:
-        for name in sorted(set(anomalous) | set(expected.anomalies)):
-            pairs[f"images of class {name!r}"] = (
-                expected.anomalies.get(name, 0),
-                anomalous.count(name),
-            )
+    if expected.total is not None:
+        pairs["anomalous images"] = (expected.total, len(anomalous))
+    classes = set() if expected.total is not None else set(anomalous)
+    for name in sorted(classes | set(expected.anomalies)):
+        pairs[f"images of class {name!r}"] = (
+            expected.anomalies.get(name, 0),
+            anomalous.count(name),
+        )
     for what, (wanted, found) in pairs.items():
         if wanted != found:
             raise CheckError(

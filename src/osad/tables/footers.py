@@ -106,10 +106,10 @@ def footers(
             "Controls prove splits, labels and scoring: true labels must give 1, constant scores "
             "exactly 0.5, random scores about 0.5."
         )
-    for dataset in dict.fromkeys(row.dataset for row in rows):
-        info = request.datasets.get(dataset)
-        if info:
-            lines.append(f"Data: {info.title}: {info.licence}; {info.citation}")
+    used = dict.fromkeys(row.dataset for row in rows)
+    known = [request.datasets[dataset] for dataset in used if dataset in request.datasets]
+    lines += [f"Data: {info.title}: {info.licence}; {info.citation}" for info in known]
+    lines += dict.fromkeys(note for info in known for note in info.notes)
     return tuple(lines)
 
 

@@ -24,11 +24,13 @@ class DatasetInfo:
         title: name as printed in tables.
         licence: licence or terms of the data.
         citation: how its authors ask to be cited.
+        notes: faults of the data and differences from the papers' counts, one sentence each.
     """
 
     title: str
     licence: str
     citation: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,15 @@ def _cell(value: object, what: str) -> tuple[Cell, str]:
     return cell, fields["backbone"]
 
 
+def _dataset(value: object, what: str) -> DatasetInfo:
+    names = ("title", "licence", "citation")
+    fields = _fields(value, names, what, optional=("notes",))
+    if not all(isinstance(fields[name], str) for name in names):
+        raise ConfigError(f"{what}: title, licence, citation must be texts")
+    notes = _texts(fields.get("notes", []), f"{what}.notes")
+    return DatasetInfo(**{name: fields[name] for name in names}, notes=notes)
+
+
 def _differences(value: object, what: str) -> dict[str, tuple[Any, Any]]:
     if not isinstance(value, dict) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in value.values()
@@ -103,8 +114,9 @@ def parse_request(value: object, *, where: str) -> Request:
     Args:
         value: object with ``cells`` (list of objects with ``cell`` and ``backbone``),
             ``methods``, ``controls``, ``results``, ``notes`` and ``datasets`` (objects with
-            ``title``, ``licence``, ``citation`` by id); optional are ``changes`` and ``cuts``
-            (by method, pairs of values by hyper-parameter) and ``upstream`` (see `Request`).
+            ``title``, ``licence``, ``citation`` and, if need be, ``notes`` by id); optional are
+            ``changes`` and ``cuts`` (by method, pairs of values by hyper-parameter) and
+            ``upstream`` (see `Request`).
         where: name of the file, for messages.
 
     Raises:
@@ -135,10 +147,7 @@ def parse_request(value: object, *, where: str) -> Request:
         seen.add(cell)
     datasets = {}
     for name, item in fields["datasets"].items():
-        texts = _fields(item, ("title", "licence", "citation"), f"{where}, datasets.{name}")
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise ConfigError(f"{where}, datasets.{name}: title, licence, citation must be texts")
-        datasets[name] = DatasetInfo(**texts)
+        datasets[name] = _dataset(item, f"{where}, datasets.{name}")
     differences = {
         kind: {
             method: _differences(pairs, f"{where}, {kind}.{method}")
