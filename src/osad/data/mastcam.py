@@ -11,7 +11,6 @@ import numpy as np
 
 from osad.data import folder
 from osad.data.crops import Pixels, encode_png, list_folders, list_images, read, tell
-from osad.data.layouts import class_name
 from osad.data.original import Archive, locate_named, originals
 from osad.data.registry import Counts, DatasetSpec, Settings, register
 from osad.data.source import fill
@@ -81,7 +80,7 @@ def fetch(raw_dir: Path, settings: Settings) -> None:
             for path in list_images(source, ending=".npy"):
                 files[f"{place}/{path.stem}.png"] = partial(_png, path)
         arrays = [
-            (class_name(group.name), path)
+            (folder.folder_class(group.name), path)
             for group in list_folders(novel)
             if group.name.lower() != LEFT_OUT
             for path in list_images(group, ending=".npy")
