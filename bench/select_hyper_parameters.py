@@ -3,6 +3,7 @@
 A fifth of the training normals is held out. A method is fitted on the rest and on the seen
 anomalies of a split, then it must tell the held-out normals from pseudo anomalies made of them:
 thin scars and smooth-noise blobs, two generators that no training uses. No test image is read.
+What is not named has the value of params.yaml.
 
     python bench/select_hyper_parameters.py dpdl lr=2e-4,1e-3 adapter=0,64
 
@@ -39,6 +40,7 @@ def evaluate(task: tuple[str, dict[str, Any], str, int, str, str]) -> dict[str, 
     from dataclasses import replace
 
     import torch
+    import yaml
 
     from osad.features.packs import Pack, level_name
     from osad.learn.images import ImageSet, Rows, TrainingData
@@ -52,7 +54,13 @@ def evaluate(task: tuple[str, dict[str, Any], str, int, str, str]) -> dict[str, 
     make_deterministic()
     cpu = torch.device("cpu")
     spec = registry.get(method)
-    model = spec.build(spec.resolve(values))
+    present = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["methods"]
+    chosen = {
+        key: value
+        for key, value in present.get(method.partition(".")[0], {}).items()
+        if key not in spec.overrides
+    }
+    model = spec.build(spec.resolve(chosen | values))
     rows = read_split(Path("results/splits/elpv/all") / protocol / f"s{seed}.csv")
     normal = of_role(rows, "train_normal")
     shuffled = numpy_generator("selection", seed).permutation(len(normal))
@@ -68,7 +76,7 @@ def evaluate(task: tuple[str, dict[str, Any], str, int, str, str]) -> dict[str, 
     )
     if spec.base:
         base = registry.get(spec.base)
-        data = replace(data, base=base.build(base.resolve()).fit(data))
+        data = replace(data, base=base.build(base.resolve(present.get(spec.base))).fit(data))
     start = time.perf_counter()
     state = model.fit(data)
     seconds = time.perf_counter() - start
