@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from osad.audit import actions
 from osad.errors import OsadError
 from osad.files import read_json
 from osad.plan import RUNS
+from osad.report.targets import Report
 from osad.runtime.control import Server, start_server
 from osad.workflow import Workflow
 
@@ -55,17 +57,18 @@ class Handlers:
         print(f"osad: {actions.describe(outcome, changed=changed)}", file=sys.stderr)
 
     def error(self) -> None:
-        """Stop the server, write the tables with what there is, and list what failed."""
+        """Stop the server, write tables and page with what there is, and list what failed."""
         self._stop()
         failures = self.failures()
         if not failures:
             return
         self._drop_stale()
-        self._partial_tables()
+        if self._partial_tables():
+            self._partial_page()
         for name, reason in failures.items():
             print(f"osad: failed: {name}: {reason}", file=sys.stderr)
         print(
-            f"osad: {len(failures)} failed; the tables show them as failed. "
+            f"osad: {len(failures)} failed; tables and page show them as failed. "
             "Run the same command again to retry only these.",
             file=sys.stderr,
         )
@@ -86,17 +89,46 @@ class Handlers:
                 found[name] = _reason(path)
         return found
 
-    def _partial_tables(self) -> None:
-        """Write the tables with what there is; no record of a job vouches for them."""
+    def _partial_tables(self) -> bool:
+        """Write the tables with what there is; no record of a job vouches for them.
+
+        Returns:
+            whether they are written.
+        """
         grid, folder = self.workflow.grid(), f"{self.workflow.params.results}/tables"
         cells = ["cells", "--partial", "--output", f"{folder}/cells.csv"]
         tables = ["tables", "--cells", f"{folder}/cells.csv", "--published", "data/published"]
         for record in ("cells.csv.json", "tables.json"):
             Path(RUNS, folder, record).unlink(missing_ok=True)
         for step in (cells, [*tables, "--output", folder]):
-            command = [sys.executable, "-m", "osad.job", *step, "--grid", grid]
-            if subprocess.run(command, check=False).returncode:
-                return
+            if not _run([*step, "--grid", grid]):
+                return False
+        return True
+
+    def _partial_page(self) -> None:
+        """Write the page with what there is; no record of a job vouches for it."""
+        workflow, report = self.workflow, Report(self.workflow)
+        for mean in report.means():
+            done = [Path(workflow.artefact("metrics", cell)).exists() for cell in report.runs(mean)]
+            if all(done):
+                continue  # Its own job has made its files, or will.
+            outputs = report.cell_outputs(mean)
+            for path in (*outputs, f"{RUNS}/{outputs[0]}.json"):
+                Path(path).unlink(missing_ok=True)
+            if any(done):
+                options = shlex.split(report.cell_options(mean))
+                files = ["--output", outputs[0], "--images", outputs[1]]
+                _run(["report_cell", "--partial", "--cell", mean, *options, *files])
+        for name in ("assets", "page"):
+            Path(RUNS, report.folder, f"{name}.json").unlink(missing_ok=True)
+        figures = [path for path in report.figures() if Path(path).exists()]
+        assets = ["--assets", *report.assets(), "--figures", *figures]
+        _run(["report_assets", *assets, "--output", report.folder])
+        inputs = report.page_inputs()
+        page = ["--cells", *inputs["cells"], "--published", "data/published"]
+        page += ["--shared", *inputs["shared"], "--bench", *inputs["bench"]]
+        page += ["--lock", workflow.environment(), "--grid", report.page()]
+        _run(["report_page", "--partial", *page, "--output", report.folder])
 
     def _drop_stale(self) -> None:
         """Delete the metrics of cells that lack an earlier file: they are of an earlier run.
@@ -119,6 +151,12 @@ class Handlers:
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+
+def _run(step: list[str]) -> bool:
+    """Run a step; return whether it was done."""
+    command = [sys.executable, "-m", "osad.job", *step]
+    return not subprocess.run(command, check=False).returncode
 
 
 def _reason(path: Path) -> str:
