@@ -8,7 +8,7 @@ from typing import Any
 
 from osad.files import format_value
 from osad.report.curves import curve, histogram
-from osad.report.wrong import Ranked, Tested
+from osad.report.wrong import Ranked, Scored
 from osad.tables.cells import COUNTS, RATES
 
 
@@ -28,7 +28,7 @@ class Run:
 
     seed: int
     metrics: Mapping[str, Any]
-    tested: Sequence[Tested]
+    tested: Sequence[Scored]
     digests: Mapping[str, str]
     environment: Mapping[str, str] = field(default_factory=dict)
 

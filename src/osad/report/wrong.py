@@ -30,7 +30,7 @@ LIMITS = (0.01, 0.999)
 
 
 @dataclass(frozen=True)
-class Tested:
+class Scored:
     """One test image of one run."""
 
     path: str
@@ -50,7 +50,7 @@ class Ranked:
         scores: by seed.
     """
 
-    image: Tested
+    image: Scored
     standing: float
     scores: Mapping[int, float]
 
@@ -71,7 +71,7 @@ def standings(scores: Sequence[float]) -> NDArray[np.float64]:
 
 
 def most_wrong(
-    runs: Mapping[int, Sequence[Tested]], *, count: int = COUNT
+    runs: Mapping[int, Sequence[Scored]], *, count: int = COUNT
 ) -> tuple[list[Ranked], list[Ranked]]:
     """Return the normal images that stand highest and the anomalous ones that stand lowest.
 
@@ -82,7 +82,7 @@ def most_wrong(
     Returns:
         False alarms and missed anomalies, the worst first; equal ones by path.
     """
-    images: dict[str, Tested] = {}
+    images: dict[str, Scored] = {}
     found: dict[str, dict[int, float]] = defaultdict(dict)
     scores: dict[str, dict[int, float]] = defaultdict(dict)
     for seed, tested in runs.items():

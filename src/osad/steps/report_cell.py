@@ -18,14 +18,14 @@ from osad.errors import DataError, OsadError
 from osad.files import read_csv, read_json, sha256_file, write_text
 from osad.report.cell import Run, numbers, pictures
 from osad.report.scripts import script
-from osad.report.wrong import Ranked, Tested, heat, heat_limits, most_wrong, thumbnail
+from osad.report.wrong import Ranked, Scored, heat, heat_limits, most_wrong, thumbnail
 from osad.tables.cells import ok
 
 COLUMNS = ("path", "sha256", "label", "class", "score")
 FACTS = ("python", "torch", "device")
 
 
-def read_tested(path: Path) -> list[Tested]:
+def read_scored(path: Path) -> list[Scored]:
     """Read the test images of a run with their scores.
 
     Raises:
@@ -33,7 +33,7 @@ def read_tested(path: Path) -> list[Tested]:
     """
     try:
         return [
-            Tested(row["path"], row["sha256"], int(row["label"]), row["class"], float(row["score"]))
+            Scored(row["path"], row["sha256"], int(row["label"]), row["class"], float(row["score"]))
             for row in read_csv(path, COLUMNS)
         ]
     except ValueError as error:
@@ -82,7 +82,7 @@ def read_run(results: Path, cell: Cell, *, maps: bool, upstream: str, runs: Path
     return Run(
         cell.seed,
         outcome.metrics,
-        read_tested(paths["scores"]),
+        read_scored(paths["scores"]),
         {kind: sha256_file(path) for kind, path in paths.items()},
         # A run that shares another's has one record; it names the versions all the same.
         read_environment(runs, [paths["checkpoints"], paths["scores"]]),
