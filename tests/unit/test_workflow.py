@@ -294,7 +294,7 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
     assert found.failures() == reasons
     found.start()
     found.error()
-    stopped, cells, tables = calls
+    stopped, cells, tables, assets, page = calls
     assert stopped == "stopped"
     for command, step in ((cells, ["cells", "--partial"]), (tables, ["tables"])):
         start = [sys.executable, "-m", "osad.job", *step]
@@ -302,9 +302,13 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
         options = dict(zip(command[len(start) :: 2], command[len(start) + 1 :: 2], strict=True))
         assert options["--output"].startswith("results/tables")
         assert parse_grid(json.loads(options["--grid"]), where="grid").cells
+    # No run has metrics, so no table cell has files of its own.
+    assert assets[3:5] == ["report_assets", "--assets"]
+    assert page[3:5] == ["report_page", "--partial"]
+    assert page[-2:] == ["--output", "results/report"]
     text = capsys.readouterr().err
     assert f"failed: {CELL}: loss is nan at step 3" in text
-    assert "3 failed; the tables show them" in text
+    assert "3 failed; tables and page show them" in text
 
 
 def test_old_metrics_of_a_cell_that_failed_are_dropped(calls, tmp_path):

@@ -78,15 +78,15 @@ def expand_figures(
     for value in values:
         if isinstance(value, dict):
             value = dict(value)
-            if value.get("methods") == "all":
+            everyone = value.get("methods") == "all"
+            if everyone:
                 value["methods"] = list(competing)
-            setting = value.get("protocols")
-            if setting in SETTINGS:
-                start = SETTINGS[setting]
+            start = SETTINGS.get(str(value.get("protocols")))
+            if start:
                 of_setting = [name for name in protocols if name.startswith(start)]
                 of_setting.sort(key=lambda name: -int(name.rpartition("-m")[2]))
                 value["protocols"] = of_setting
-            if value.get("methods") == [] or (setting in SETTINGS and not value["protocols"]):
+            if (everyone and not competing) or (start and not value["protocols"]):
                 continue
         found.append(value)
     return found

@@ -20,7 +20,7 @@
     return osad.make("figure", { class: "chart" }, osad.make("figcaption", {}, label.split(":")[0]), picture, ...more);
   };
 
-  const size = { width: 340, height: 270, marginLeft: 44, marginBottom: 38 };
+  const size = { width: 330, height: 270, marginLeft: 44, marginBottom: 38 };
   const rate = (label) => ({ domain: [0, 1], label, ticks: 5, tickFormat: ".1f" });
 
   const curves = (Plot, runs, title, [x, y], [xLabel, yLabel], diagonal) => {
@@ -61,7 +61,7 @@
     const style = { normal: [COLOURS[0], 0.55], anomalous: [COLOURS[1], 0.55] };
     return Plot.plot({
       ...size,
-      width: 460,
+      width: 440,
       x: { label: "score (the outermost bars hold all beyond)", domain: [low, high] },
       y: { label: "share of the class", grid: true },
       marks: [

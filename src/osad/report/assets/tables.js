@@ -122,9 +122,9 @@
       .filter(Boolean);
 
   // What a screen reader hears of a number.
-  const spoken = (row) => {
+  const spoken = (row, few) => {
     const parts = [`${osad.title(row)}, ${row.label}, ${osad.shots(osad.field(row, "shots"))}`];
-    parts.push(row.ours === "n/a" ? "no result" : `ours ${row.ours}`);
+    parts.push(`ours ${row.ours}${few}`);
     if (row.rank) parts.push(`rank ${row.rank} of ${row.of}`);
     return parts.join(": ");
   };
@@ -159,7 +159,7 @@
       { class: rank ? `rank r${rank}` : "rank" },
       osad.make(
         "a",
-        { class: "ours", href: `#${osad.field(row, "cell")}`, "aria-label": spoken(row) },
+        { class: "ours", href: `#${osad.field(row, "cell")}`, "aria-label": spoken(row, few) },
         row.rank === 1 ? osad.make("strong", {}, row.ours) : row.ours,
         few,
       ),
@@ -173,6 +173,8 @@
       published,
     );
   };
+
+  const heading = (setting) => osad.data.settings[setting].split(":")[0];
 
   const letterOf = (number) => String.fromCharCode(97 + (number % 26));
 
@@ -226,7 +228,7 @@
         line.cells.map((row) => entry(row, letters)),
       ),
     );
-    const title = `${osad.data.settings[table.setting]}. ${table.title}`;
+    const title = `${heading(table.setting)}, ${table.title}`;
     return osad.make(
       "div",
       { class: "block" },
@@ -236,7 +238,7 @@
         osad.make(
           "table",
           { class: "numbers", "data-name": key },
-          osad.make("caption", {}, osad.make("span", {}, title)),
+          osad.make("caption", {}, osad.make("span", {}, table.title)),
           osad.make("thead", {}, osad.make("tr", {}, [table.head, ...table.columns].map(header))),
           osad.make("tbody", {}, body),
         ),
@@ -256,9 +258,14 @@
     const rows = osad.shown();
     const competing = rows.filter((row) => !osad.isControl(row));
     const fill = (id, of) => {
-      const tables = osad.arrange(of).map(draw);
+      const parts = [...group(osad.arrange(of), (table) => table.setting)].flatMap(
+        ([setting, tables]) => [
+          osad.make("h3", {}, osad.data.settings[setting]),
+          osad.make("div", { class: "blocks" }, tables.map(draw)),
+        ],
+      );
       const none = osad.make("p", {}, "Nothing is left by the filters.");
-      document.getElementById(id).replaceChildren(...(tables.length ? tables : [none]));
+      document.getElementById(id).replaceChildren(...(parts.length ? parts : [none]));
     };
     fill("competing", competing);
     fill("control-tables", rows.filter(osad.isControl));
