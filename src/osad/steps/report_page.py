@@ -74,7 +74,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name}", nargs="*", default=[], type=Path, help=text)
     parser.add_argument("--output", required=True, type=Path, help="folder to write to")
     parser.add_argument(
-        "--partial", action="store_true", help="table cells may lack their own files"
+        "--partial",
+        action="store_true",
+        help="runs have failed: table cells may lack their own files, and no figure is shown",
     )
     return parser.parse_args(argv)
 
@@ -112,7 +114,14 @@ def main(argv: Sequence[str]) -> list[Path]:
         lock=options.lock,
         absent=lacking if options.partial else [],
     )
-    filled = texts(request, rows, summary, methods=methods, figures=report["figures"], bench=bench)
+    filled = texts(
+        request,
+        rows,
+        summary,
+        methods=methods,
+        figures=[] if options.partial else report["figures"],
+        bench=bench,
+    )
     write_text(output / "data.js", script("page", value))
     written = [output / "index.html", output / "data.js"]
     # Last, so that a page that is there is whole.
