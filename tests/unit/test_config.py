@@ -327,3 +327,32 @@ def test_one_defect_class_leaves_the_hard_setting_out():
     params = config.parse(changed(datasets={"mine": one}, grid__datasets=["mine"]), SCHEMA)
     assert names(params, "mine") == ["general-m10", "general-m1", "normal-m0"]
     assert config.protocols(params, "mine", "all")[-1] == Protocol("normal", 0)
+
+
+def test_a_figure_of_all_methods_follows_the_grid():
+    """Methods that compete, protocols of a setting, means for the hard one; nothing, no figure."""
+    every = {"name": "a", "title": "A", "kind": "bar", "methods": "all"}
+    figures = [{**every, "protocols": "general"}, {**every, "name": "b", "protocols": "hard"}]
+    params = config.parse({**config._read_yaml(ROOT / "params.yaml"), "figures": figures}, SCHEMA)
+    competing = [m for m in params.methods if m not in ("true_labels", "random", "constant")]
+    assert [figure.methods for figure in params.figures] == [tuple(competing)] * 2
+    assert [figure.protocols for figure in params.figures] == [
+        ("general-m10", "general-m1"), ("hard-mean-m10", "hard-mean-m1"),
+    ]  # fmt: skip
+    smaller = config._read_yaml(ROOT / "params.yaml") | {"figures": figures}
+    smaller["grid"] = smaller["grid"] | {"settings": ["hard"], "shots": [1]}
+    (figure,) = config.parse(smaller, SCHEMA).figures
+    assert (figure.name, figure.protocols) == ("b", ("hard-mean-m1",))
+    smaller["grid"] = smaller["grid"] | {"methods": ["constant"]}
+    assert config.parse(smaller, SCHEMA).figures == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"methods": "some"}, "'all' was expected"), ({"protocols": "easy"}, "'easy' is not one of")],
+)
+def test_no_other_word_stands_for_methods_or_protocols(values, message):
+    figure = {"name": "a", "title": "A", "kind": "bar", "methods": "all", "protocols": "general"}
+    content = config._read_yaml(ROOT / "params.yaml") | {"figures": [figure | values]}
+    with pytest.raises(ConfigError, match=message):
+        config.parse(content, SCHEMA)

@@ -15,9 +15,10 @@ import pytest
 from osad import config, handlers, workflow
 from osad.cells import Cell
 from osad.config import Params
-from osad.files import sha256_file, write_json
+from osad.files import sha256_file, write_json, write_text
 from osad.handlers import Handlers
 from osad.methods import registry
+from osad.report.targets import Report
 from osad.tables.request import parse_grid
 from osad.workflow import Workflow
 
@@ -309,6 +310,28 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
     text = capsys.readouterr().err
     assert f"failed: {CELL}: loss is nan at step 3" in text
     assert "3 failed; tables and page show them" in text
+
+
+def test_a_cell_with_some_runs_is_shown_with_these(calls, tmp_path):
+    """Its old files go, also those of a cell without any run; whole cells keep theirs."""
+    report = Report(WF)
+    whole, some, none = (f"elpv/all/general-m10/{name}" for name in ("random", "constant", "dra"))
+    for mean, seeds in ((whole, WF.params.seeds), (some, (0, 2)), (none, ())):
+        for seed in seeds:
+            write_json(tmp_path / f"results/metrics/{mean}/s{seed}.json", {})
+        for path in report.cell_outputs(mean):
+            write_text(tmp_path / path, "old")
+    Handlers(WF)._partial_page()
+    cell, assets, page = calls
+    assert cell[3:] == [
+        "report_cell", "--partial", "--cell", some, "--results", "results",
+        "--seeds", "0", "1", "2", "3", "4",
+        "--output", f"results/report/cells/{some}.js",
+        "--images", f"results/report/images/{some}.js",
+    ]  # fmt: skip
+    assert (assets[3], page[3]) == ("report_assets", "report_page")
+    left = [mean for mean in (whole, some, none) if Path(report.cell_outputs(mean)[0]).exists()]
+    assert left == [whole]
 
 
 def test_old_metrics_of_a_cell_that_failed_are_dropped(calls, tmp_path):

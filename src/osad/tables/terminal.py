@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def summary_table(rows: Sequence[SummaryRow]) -> Table:
-    """Return one line a table cell: seeds, ours, published, difference, source.
+    """Return one line a table cell: seeds, ours, published, ours minus published.
 
     Better than published is green, worse is yellow; a cell without a result is red.
 
@@ -26,9 +26,8 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("cell", overflow="fold")
-    for name in ("n", "ours", "published", "ours - published"):
+    for name in ("n", "ours", "published", "difference"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("source", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in rows:
         difference = Text()
         if row.auroc_mean is not None and row.published_mean is not None:
@@ -41,6 +40,5 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
             Text(ours, style="bold") if ours else Text("n/a", style="red"),
             Text(number_text(row.published_mean, row.published_std)),
             difference,
-            Text(row.published_source, style="dim"),
         )
     return table
