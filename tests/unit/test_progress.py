@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import sys
 
 import pytest
@@ -102,9 +103,9 @@ def test_the_summary_fits_a_narrow_terminal_and_marks_differences():
         summary_table([ROW, worse, none])
     )
     text = stream.getvalue()
-    assert "\x1b[32m+0.055" in text
-    assert "\x1b[33m-0.045" in text
-    assert "\x1b[31mn/a" in text
+    assert "\x1b[32m    +0.055" in text
+    assert "\x1b[33m    -0.045" in text
+    assert re.search(r"\x1b\[31m +n/a", text)
     assert "0.845 ± 0.013" in text
 
 

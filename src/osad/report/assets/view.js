@@ -63,7 +63,7 @@
       const state = problem ? problem.join(": ") : "ok";
       return [`s${seed}`, ...used.map(([name]) => (run && !problem ? run.metrics[name] || "n/a" : "n/a")), state];
     });
-    return table("Runs", ["seed", ...used.map(([, title]) => title), "status"], lines);
+    return table("Runs", ["seed", ...used.map(([, title]) => title), "status"], lines, "numbers runs");
   };
 
   const heads = (cell) => {
@@ -86,7 +86,7 @@
     const bytes = Uint8Array.from(atob(heat.bytes), (letter) => letter.charCodeAt(0));
     const image = new ImageData(heat.width, heat.height);
     bytes.forEach((value, number) => {
-      image.data.set([...heatColour(value), Math.round(40 + 0.65 * value)], 4 * number);
+      image.data.set([...heatColour(value), Math.round(0.75 * value)], 4 * number);
     });
     canvas.getContext("2d").putImageData(image, 0, 0);
     return canvas;
