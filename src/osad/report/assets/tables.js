@@ -300,7 +300,16 @@
       ),
     );
     const narrow = matchMedia("(max-width: 60rem)").matches;
-    const inRows = data.methodsInRows || narrow;
+    // Many methods beside few data would be one line that is wider than any window.
+    const competing = data.rows.filter((row) => !osad.isControl(row));
+    const lines = Math.max(
+      ...SETTINGS.map((setting) => {
+        const of = competing.filter((row) => osad.field(row, "setting") === setting);
+        return new Set(of.map((row) => row.label)).size;
+      }),
+    );
+    const methods = byMethod(competing).length;
+    const inRows = data.methodsInRows || narrow || (methods > 8 && methods > lines);
     form.elements.layout.querySelector(`[value=${inRows ? "methods" : "papers"}]`).defaultSelected = true;
     const tick = (value) => () => {
       for (const box of form.querySelectorAll("#method-boxes input")) box.checked = value;
