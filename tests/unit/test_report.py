@@ -17,6 +17,7 @@ from report_cases import FAILED, MACHINE, REASON, ROOT, SKIPPED, Site, make_page
 from table_cases import rows_of, summary_of
 
 from osad import config, plan
+from osad.audit import ledger
 from osad.errors import ConfigError, DataError
 from osad.files import read_csv, sha256_file
 from osad.methods import registry
@@ -249,6 +250,21 @@ def test_the_plan_has_a_job_for_every_file_of_the_page():
     }
     assert "src/osad/report/templates/index.html.j2" in jobs["report_page"].inputs
     assert "src/osad/report/assets/style.css" in jobs["report_assets"].inputs
+
+
+@pytest.mark.parametrize(
+    ("path", "shard"),
+    [
+        ("results/report/cells/elpv/all/general-m10/dpdl.no_dfl.js", "elpv"),
+        ("results/smoke/report/images/elpv/all/general-m10/dpdl.js", "elpv"),
+        ("results/report/manifests/mvtec/carpet.js", "mvtec"),
+        ("results/report/assets/style.css", "_shared"),
+        ("results/report/index.html", "_shared"),
+        ("results/scores/report/cells/general-m10/dra/s0.csv", "report"),
+    ],
+)
+def test_the_ledger_keeps_the_lines_of_a_data_set_together(path, shard):
+    assert ledger.shard(path) == shard
 
 
 def test_vendored_files_are_as_published():

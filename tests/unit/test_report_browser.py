@@ -15,6 +15,7 @@ import pytest
 from report_cases import FAILED, REASON, SKIPPED, Site
 
 from osad.files import read_csv
+from osad.report.scripts import script, value_of
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -339,3 +340,29 @@ def test_the_page_prints_light_and_without_controls(watch: Watch) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("#filters").is_visible()
     assert page.locator(LINK).is_visible()
+
+
+def test_a_page_of_3000_runs_opens_at_once(browser: Any, site: Site, tmp_path: Path) -> None:
+    """600 table cells of 5 seeds; 2 s on an idle machine, with a margin for a busy one."""
+    folder = tmp_path / "report"
+    ignored = shutil.ignore_patterns("cells", "images", "manifests", "figures")
+    shutil.copytree(site.page.parent, folder, ignore=ignored)
+    value = value_of((folder / "data.js").read_text(encoding="utf-8"), where="data.js")
+    rows = []
+    for number in range(13):
+        for row in value["rows"]:
+            dataset = f"set{number}_{row['fields'][0]}"
+            fields = [dataset, *row["fields"][1:-1], f"{dataset}/{row['fields'][-1]}"]
+            rows.append({**row, "fields": fields, "label": dataset})
+    datasets = list(dict.fromkeys(row["fields"][0] for row in rows))
+    text = script("page", {**value, "rows": rows, "datasets": datasets})
+    (folder / "data.js").write_text(text, encoding="utf-8")
+    assert len(rows) > 600
+    page = browser.new_context(viewport=WIDE).new_page()
+    page.goto((folder / "index.html").as_uri())
+    page.wait_for_selector("#competing table")
+    assert page.locator("a.ours").count() == len(rows)
+    seconds = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000
+    print(f"opened in {seconds:.2f} s, {len(text) / 1e6:.2f} MB of data")
+    assert 0 < seconds < 8
+    page.context.close()

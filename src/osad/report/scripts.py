@@ -38,6 +38,8 @@ def value_of(text: str, *, where: str) -> Any:
     """
     match = CALL.fullmatch(text)
     try:
-        return json.loads(match.group(2)) if match else json.loads("")
-    except ValueError as error:
-        raise DataError(f"{where}: is not a script with data; delete it and rerun") from error
+        if match:
+            return json.loads(match.group(2))
+    except ValueError:
+        pass
+    raise DataError(f"{where}: is not a script with data; delete it and rerun")

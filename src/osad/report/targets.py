@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from osad.cells import Cell
 from osad.methods import registry
-
-if TYPE_CHECKING:
-    from osad.workflow import Workflow
+from osad.workflow import Workflow, compact_json
 
 ASSETS = Path("src/osad/report/assets")
 TEMPLATES = Path("src/osad/report/templates")
@@ -150,8 +148,6 @@ class Report:
 
     def page(self) -> str:
         """Return what the page needs to know of the grid, as JSON."""
-        from osad.workflow import compact_json
-
         workflow = self.workflow
         methods: dict[str, Any] = {
             name: {
