@@ -106,7 +106,7 @@ class Handlers:
         return True
 
     def _partial_page(self) -> None:
-        """Write the page with what there is; no record of a job vouches for it."""
+        """Write figures and page with what there is; no record of a job vouches for them."""
         workflow, report = self.workflow, Report(self.workflow)
         for mean in report.means():
             done = [Path(workflow.artefact("metrics", cell)).exists() for cell in report.runs(mean)]
@@ -119,12 +119,19 @@ class Handlers:
                 options = shlex.split(report.cell_options(mean))
                 files = ["--output", outputs[0], "--images", outputs[1]]
                 _run(["report_cell", "--partial", "--cell", mean, *options, *files])
-        # Figures are of an earlier run, so the page shows none; the other assets do not change.
-        _run(["report_assets", "--assets", *report.assets(), "--output", report.folder])
+        results = workflow.params.results
+        common = ["--cells", f"{results}/tables/cells.csv", "--published", "data/published"]
+        assets = ["report_assets", "--assets", *report.assets(), "--output", report.folder]
+        if report.figures():
+            for record in (f"{results}/figures/figures", f"{report.folder}/assets"):
+                Path(RUNS, f"{record}.json").unlink(missing_ok=True)
+            figures = ["figures", *common, "--grid", workflow.figures()]
+            _run([*figures, "--output", f"{results}/figures"])
+            assets += ["--figures", *report.figures()]
+        _run(assets)
         Path(RUNS, f"{report.record}.json").unlink(missing_ok=True)
         inputs = report.page_inputs()
-        page = ["--cells", *inputs["cells"], "--published", "data/published"]
-        page += ["--shared", *inputs["shared"], "--bench", *inputs["bench"]]
+        page = [*common, "--shared", *inputs["shared"], "--bench", *inputs["bench"]]
         page += ["--lock", workflow.environment(), "--grid", report.page()]
         _run(["report_page", "--partial", *page, "--output", report.folder])
 

@@ -295,7 +295,7 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
     assert found.failures() == reasons
     found.start()
     found.error()
-    stopped, cells, tables, assets, page = calls
+    stopped, cells, tables, figures, assets, page = calls
     assert stopped == "stopped"
     for command, step in ((cells, ["cells", "--partial"]), (tables, ["tables"])):
         start = [sys.executable, "-m", "osad.job", *step]
@@ -304,6 +304,7 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
         assert options["--output"].startswith("results/tables")
         assert parse_grid(json.loads(options["--grid"]), where="grid").cells
     # No run has metrics, so no table cell has files of its own.
+    assert figures[3:5] == ["figures", "--cells"]
     assert assets[3:5] == ["report_assets", "--assets"]
     assert page[3:5] == ["report_page", "--partial"]
     assert page[-2:] == ["--output", "results/report"]
@@ -322,14 +323,18 @@ def test_a_cell_with_some_runs_is_shown_with_these(calls, tmp_path):
         for path in report.cell_outputs(mean):
             write_text(tmp_path / path, "old")
     Handlers(WF)._partial_page()
-    cell, assets, page = calls
+    cell, figures, assets, page = calls
     assert cell[3:] == [
         "report_cell", "--partial", "--cell", some, "--results", "results",
         "--seeds", "0", "1", "2", "3", "4",
         "--output", f"results/report/cells/{some}.js",
         "--images", f"results/report/images/{some}.js",
     ]  # fmt: skip
-    assert (assets[3], page[3]) == ("report_assets", "report_page")
+    assert [one[3] for one in (figures, assets, page)] == [
+        "figures",
+        "report_assets",
+        "report_page",
+    ]
     left = [mean for mean in (whole, some, none) if Path(report.cell_outputs(mean)[0]).exists()]
     assert left == [whole]
 

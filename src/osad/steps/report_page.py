@@ -76,7 +76,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--partial",
         action="store_true",
-        help="runs have failed: table cells may lack their own files, and no figure is shown",
+        help="table cells may lack their own files",
     )
     return parser.parse_args(argv)
 
@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> list[Path]:
         rows,
         summary,
         methods=methods,
-        figures=[] if options.partial else report["figures"],
+        figures=report["figures"],
         bench=bench,
     )
     write_text(output / "data.js", script("page", value))
