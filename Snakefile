@@ -1,4 +1,4 @@
-# The whole benchmark: data -> splits -> features -> train -> score -> tables.
+# The whole benchmark: data -> splits -> features -> train -> score -> tables, figures, page.
 # Everything the rules need to know comes from osad.workflow; see docs/architecture.md.
 from snakemake.utils import min_version
 
@@ -20,6 +20,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/share.smk"
 include: "workflow/rules/table.smk"
 include: "workflow/rules/figure.smk"
+include: "workflow/rules/report.smk"
 
 
 # Every artefact is listed: Snakemake does not rebuild a missing file whose consumers look complete.
@@ -33,5 +34,6 @@ rule all:
         rules.score_all.input,
         rules.tables.input,
         rules.figures.input,
+        rules.report_all.input,
     message:
         "everything is there"

@@ -4,6 +4,7 @@
     python bench/bench.py --grid         # also the whole default grid, from nothing
     python bench/bench.py --only cells --configfile configs/ablation.yaml
     python bench/bench.py --only cells --methods dpdl mpfm
+    python bench/bench.py --only cells --json data/bench/NAME.json   # for the page of the results
 
 Run it on an idle machine, from the project's root, after the data and features are there
 (``snakemake --cores 2 splits features``). Every figure is wall-clock time of this machine.
@@ -25,8 +26,11 @@ from pathlib import Path
 
 from osad import config
 from osad.cells import Cell
+from osad.files import write_json
 from osad.methods import registry
+from osad.report.bench import NUMBERS
 from osad.runtime.environment import computing_environment
+from osad.runtime.facts import machine_facts
 from osad.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,8 +100,8 @@ def extraction(workflow: Workflow, images: int) -> None:
     )
 
 
-def cells(workflow: Workflow, methods: list[str]) -> None:
-    """Print seconds and peak memory of training and scoring one cell of each method.
+def cells(workflow: Workflow, methods: list[str]) -> dict[str, dict[str, float | str]]:
+    """Print and return seconds and peak memory of training and scoring one cell of each method.
 
     The seconds of a method that learns from normals alone count once a seed, not in every
     protocol; those of a method that starts from another's checkpoint leave that one's out.
@@ -105,15 +109,25 @@ def cells(workflow: Workflow, methods: list[str]) -> None:
     print("\nCells (one process each, imports included, on an otherwise idle machine)")
     columns = ("train s", "score s", "cell s", "cpu s", "peak MB")
     width = max(map(len, methods))
+    found: dict[str, dict[str, float | str]] = {}
     print(f"  {'method':<{width}}" + "".join(f"{column:>9}" for column in columns) + "  per")
     for method in methods:
         with tempfile.TemporaryDirectory() as folder:
             numbers = cell_numbers(workflow, method, Path(folder))
-        once = registry.get(method).normal_only
-        print(
-            f"  {method:<{width}}" + "".join(f"{number:9.1f}" for number in numbers),
-            " seed" if once else " protocol and seed",
-        )
+        per = "seed" if registry.get(method).normal_only else "protocol and seed"
+        print(f"  {method:<{width}}" + "".join(f"{number:9.1f}" for number in numbers) + f"  {per}")
+        values = {name: round(number, 2) for name, number in zip(NUMBERS, numbers, strict=True)}
+        found[method] = {**values, "per": per}
+    return found
+
+
+def machine() -> str:
+    """Return the machine in words, without its name."""
+    facts = machine_facts()
+    return (
+        f"{os.cpu_count()} processors ({facts['processor']}), {facts['system']}, "
+        f"Python {facts['python']}, CPU only"
+    )
 
 
 def cell_numbers(workflow: Workflow, method: str, folder: Path) -> tuple[float, ...]:
@@ -231,6 +245,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--configfile", nargs="*", default=[], type=Path)
     parser.add_argument("--methods", nargs="*", help="methods of the grid; all without it")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the cells' numbers, for the page"
+    )
     options = parser.parse_args()
     overrides = [path.resolve() for path in options.configfile]
     os.chdir(ROOT)
@@ -245,7 +262,9 @@ def main() -> None:
     if "features" in chosen:
         extraction(workflow, options.images)
     if "cells" in chosen:
-        cells(workflow, methods)
+        numbers = cells(workflow, methods)
+        if options.json:
+            write_json(options.json, {"machine": machine(), "cells": numbers})
     if "overhead" in chosen:
         overhead(options.cores)
     if "grid" in chosen:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -46,8 +48,42 @@ def tables(options: argparse.Namespace) -> None:
     """Print the summary: ours beside the published numbers."""
     from osad.tables.plain import render_summary
     from osad.tables.summary import read_summary
+    from osad.tables.terminal import summary_table
 
-    print(render_summary(read_summary(options.path)), end="")
+    rows = read_summary(options.path)
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(summary_table(rows))
+    else:  # A program may read it: no colours, nothing cut off.
+        print(render_summary(rows), end="")
+
+
+def progress(options: argparse.Namespace) -> None:
+    """Print how far the grid is: jobs and cells done, failed, left, and about how long it takes."""
+    from osad import config
+    from osad.progress import measure
+    from osad.workflow import Workflow
+
+    workflow = Workflow(config.load(Path(), *options.configfile), Path().resolve())
+    if not options.watch:
+        found = measure(workflow)
+        lines = [
+            [rule, str(done), str(total - done)] for rule, (done, total) in found.rules.items()
+        ]
+        _print_table(["rule", "done", "left"], lines)
+        print(found.line())
+        return
+    last = ""
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            found = measure(workflow)
+            if found.line() != last:
+                last = found.line()
+                print(last, flush=True)
+            if found.complete:
+                return
+            time.sleep(options.every)
 
 
 def audit(options: argparse.Namespace) -> None:
@@ -67,6 +103,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "datasets": datasets,
     "methods": methods,
     "predict": predict,
+    "progress": progress,
     "tables": tables,
 }
 
@@ -103,6 +140,17 @@ def parser() -> argparse.ArgumentParser:
             from osad.predict.commands import add_options
 
             add_options(command)
+        if name == "progress":
+            command.add_argument(
+                "--configfile", type=Path, action="append", default=[], metavar="FILE",
+                help="of another grid than that of params.yaml, as for snakemake",
+            )  # fmt: skip
+            command.add_argument(
+                "--watch", action="store_true", help="print a line at each change until it is done"
+            )
+            command.add_argument(
+                "--every", type=float, default=10.0, metavar="SECONDS", help="between two looks"
+            )
         if name == "tables":
             command.add_argument(
                 "path",

@@ -12,7 +12,7 @@ from osad.cells import Protocol
 from osad.config_files import check_plain, merge, read_yaml, shortened
 from osad.data import registry as data_registry
 from osad.errors import ConfigError
-from osad.figures.request import FigureSpec, parse_figures
+from osad.figures.request import FigureSpec, expand_figures, parse_figures
 from osad.methods import registry as method_registry
 from osad.methods.registry import MethodSpec, coerce, suggestion
 
@@ -170,11 +170,13 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
         cuts={name: _cuts(hyper[name], _spec(name, declared)) for name in grid["methods"]},
         figures=(),
     )
+    names = _protocol_names(params)
+    competing = [name for name in params.methods if not _spec(name, declared).control]
     figures = parse_figures(
-        config.get("figures", []),
+        expand_figures(config.get("figures", []), competing=competing, protocols=names),
         where="params.yaml, figures",
         methods=params.methods,
-        protocols=_protocol_names(params),
+        protocols=names,
     )
     for figure in figures:
         _check_points(figure, params)

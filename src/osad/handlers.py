@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from osad.audit import actions
 from osad.errors import OsadError
 from osad.plan import RUNS
+from osad.report.targets import Report
 from osad.runtime.control import Server, start_server
 from osad.steps.cells import read_failure
 from osad.tables.cells import Outcome
@@ -55,7 +57,7 @@ class Handlers:
         self._record()
 
     def error(self) -> None:
-        """Stop the server, write the tables with what there is, and list what failed.
+        """Stop the server, write tables and page with what there is, and list what failed.
 
         Where only data are missing that a person has to get, all else is done, so the ledger is
         written as at the end of a successful run.
@@ -65,20 +67,21 @@ class Handlers:
         if not failures:
             return
         self._drop_stale()
-        self._partial_tables()
+        if self._partial_tables():
+            self._partial_page()
         for name, outcome in failures.items():
             print(f"osad: {outcome.status}: {name}: {outcome.reason}", file=sys.stderr)
         skipped = [name for name, outcome in failures.items() if outcome.status == "skipped"]
         failed = len(failures) - len(skipped)
         if skipped:
             print(
-                f"osad: {len(skipped)} data sets are missing; the tables show their cells as "
+                f"osad: {len(skipped)} data sets are missing; tables and page show their cells as "
                 "skipped. `osad datasets` says how to get them.",
                 file=sys.stderr,
             )
         if failed:
             print(
-                f"osad: {failed} failed; the tables show them as failed. "
+                f"osad: {failed} failed; tables and page show them as failed. "
                 "Run the same command again to retry only these.",
                 file=sys.stderr,
             )
@@ -106,17 +109,51 @@ class Handlers:
         outcome, changed = actions.record(self.workflow)
         print(f"osad: {actions.describe(outcome, changed=changed)}", file=sys.stderr)
 
-    def _partial_tables(self) -> None:
-        """Write the tables with what there is; no record of a job vouches for them."""
+    def _partial_tables(self) -> bool:
+        """Write the tables with what there is; no record of a job vouches for them.
+
+        Returns:
+            whether they are written.
+        """
         grid, folder = self.workflow.grid(), f"{self.workflow.params.results}/tables"
         cells = ["cells", "--partial", "--output", f"{folder}/cells.csv"]
         tables = ["tables", "--cells", f"{folder}/cells.csv", "--published", "data/published"]
         for record in ("cells.csv.json", "tables.json"):
             Path(RUNS, folder, record).unlink(missing_ok=True)
         for step in (cells, [*tables, "--output", folder]):
-            command = [sys.executable, "-m", "osad.job", *step, "--grid", grid]
-            if subprocess.run(command, check=False).returncode:
-                return
+            if not _run([*step, "--grid", grid]):
+                return False
+        return True
+
+    def _partial_page(self) -> None:
+        """Write figures and page with what there is; no record of a job vouches for them."""
+        workflow, report = self.workflow, Report(self.workflow)
+        for mean in report.means():
+            done = [Path(workflow.artefact("metrics", cell)).exists() for cell in report.runs(mean)]
+            if all(done):
+                continue  # Its own job has made its files, or will.
+            outputs = report.cell_outputs(mean)
+            for path in (*outputs, f"{RUNS}/{outputs[0]}.json"):
+                Path(path).unlink(missing_ok=True)
+            if any(done):
+                options = shlex.split(report.cell_options(mean))
+                files = ["--output", outputs[0], "--images", outputs[1]]
+                _run(["report_cell", "--partial", "--cell", mean, *options, *files])
+        results = workflow.params.results
+        common = ["--cells", f"{results}/tables/cells.csv", "--published", "data/published"]
+        assets = ["report_assets", "--assets", *report.assets(), "--output", report.folder]
+        if report.figures():
+            for record in (f"{results}/figures/figures", f"{report.folder}/assets"):
+                Path(RUNS, f"{record}.json").unlink(missing_ok=True)
+            figures = ["figures", *common, "--grid", workflow.figures()]
+            _run([*figures, "--output", f"{results}/figures"])
+            assets += ["--figures", *report.figures()]
+        _run(assets)
+        Path(RUNS, f"{report.record}.json").unlink(missing_ok=True)
+        inputs = report.page_inputs()
+        page = [*common, "--shared", *inputs["shared"], "--bench", *inputs["bench"]]
+        page += ["--lock", workflow.environment(), "--grid", report.page()]
+        _run(["report_page", "--partial", *page, "--output", report.folder])
 
     def _drop_stale(self) -> None:
         """Delete the metrics of cells that lack an earlier file: they are of an earlier run.
@@ -139,6 +176,12 @@ class Handlers:
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+
+def _run(step: list[str]) -> bool:
+    """Run a step; return whether it was done."""
+    command = [sys.executable, "-m", "osad.job", *step]
+    return not subprocess.run(command, check=False).returncode
 
 
 def _outcome(path: Path) -> Outcome:

@@ -14,6 +14,7 @@ from typing import Any
 
 from osad.cells import Cell, manifest_path
 from osad.features.packs import PACKS
+from osad.report.targets import Report
 from osad.workflow import Workflow
 
 RUNS = ".osad/runs"
@@ -46,7 +47,7 @@ class Job:
 def jobs(workflow: Workflow) -> list[Job]:
     """Return all jobs of a grid; each after those whose outputs it reads."""
     return [*_data(workflow), *_splits(workflow), *_features(workflow), *_cells(workflow),
-            *_tables(workflow)]  # fmt: skip
+            *_tables(workflow), *_report(workflow)]  # fmt: skip
 
 
 def _job(
@@ -226,3 +227,42 @@ def _tables(workflow: Workflow) -> Iterator[Job]:
             ("osad.steps.figures",),
             f"{RUNS}/{workflow.params.results}/figures/figures.json",
         )
+
+
+def _report(workflow: Workflow) -> Iterator[Job]:
+    report = Report(workflow)
+    for dataset, category in workflow.categories():
+        yield _job(
+            "report_images",
+            report.manifest_output(dataset, category),
+            [workflow.manifest(dataset, category), *report.splits(dataset, category)],
+            {"category": f"{dataset}/{category}"},
+            ("osad.steps.report_images",),
+        )
+    for mean in report.means():
+        outputs = report.cell_outputs(mean)
+        yield Job(
+            "report_cell",
+            tuple(outputs),
+            tuple(report.cell_inputs(mean)),
+            {"cell": mean, "options": report.cell_options(mean)},
+            ("osad.steps.report_cell",),
+            f"{RUNS}/{outputs[0]}.json",
+        )
+    assets = report.asset_outputs()
+    yield Job(
+        "report_assets",
+        tuple(assets),
+        (*report.assets(), *report.figures()),
+        {},
+        ("osad.steps.report_assets",),
+        f"{RUNS}/{report.folder}/assets.json",
+    )
+    yield Job(
+        "report_page",
+        tuple(report.page_outputs()),
+        tuple(path for paths in report.page_inputs().values() for path in paths),
+        {"grid": report.page()},
+        ("osad.steps.report_page",),
+        f"{RUNS}/{report.record}.json",
+    )

@@ -401,3 +401,32 @@ def test_a_data_set_has_the_settings_that_it_is_used_in(monkeypatch):
     spec = dataclasses.replace(data_registry.get("elpv"), protocols=("normal",))
     monkeypatch.setitem(data_registry._registered, "elpv", spec)
     assert config.protocols(params, "elpv", "all") == [Protocol("normal", 0)]
+
+
+def test_a_figure_of_all_methods_follows_the_grid():
+    """Methods that compete, protocols of a setting, means for the hard one; nothing, no figure."""
+    every = {"name": "a", "title": "A", "kind": "bar", "methods": "all"}
+    figures = [{**every, "protocols": "general"}, {**every, "name": "b", "protocols": "hard"}]
+    params = config.parse({**shipped(), "figures": figures}, SCHEMA)
+    competing = [m for m in params.methods if m not in ("true_labels", "random", "constant")]
+    assert [figure.methods for figure in params.figures] == [tuple(competing)] * 2
+    assert [figure.protocols for figure in params.figures] == [
+        ("general-m10", "general-m1"), ("hard-mean-m10", "hard-mean-m1"),
+    ]  # fmt: skip
+    smaller = shipped() | {"figures": figures}
+    smaller["grid"] = smaller["grid"] | {"settings": ["hard"], "shots": [1]}
+    (figure,) = config.parse(smaller, SCHEMA).figures
+    assert (figure.name, figure.protocols) == ("b", ("hard-mean-m1",))
+    smaller["grid"] = smaller["grid"] | {"methods": ["constant"]}
+    assert config.parse(smaller, SCHEMA).figures == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"methods": "some"}, "'all' was expected"), ({"protocols": "easy"}, "'easy' is not one of")],
+)
+def test_no_other_word_stands_for_methods_or_protocols(values, message):
+    figure = {"name": "a", "title": "A", "kind": "bar", "methods": "all", "protocols": "general"}
+    content = shipped() | {"figures": [figure | values]}
+    with pytest.raises(ConfigError, match=message):
+        config.parse(content, SCHEMA)

@@ -15,9 +15,10 @@ import pytest
 from osad import config, handlers, workflow
 from osad.cells import Cell
 from osad.config import Params
-from osad.files import sha256_file, write_json
+from osad.files import sha256_file, write_json, write_text
 from osad.handlers import Handlers
 from osad.methods import registry
+from osad.report.targets import Report
 from osad.tables.cells import Outcome
 from osad.tables.request import parse_grid
 from osad.workflow import Workflow
@@ -305,7 +306,7 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
     }
     found.start()
     found.error()
-    stopped, cells, tables = calls
+    stopped, cells, tables, figures, assets, page = calls
     assert stopped == "stopped"
     for command, step in ((cells, ["cells", "--partial"]), (tables, ["tables"])):
         start = [sys.executable, "-m", "osad.job", *step]
@@ -313,9 +314,14 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
         options = dict(zip(command[len(start) :: 2], command[len(start) + 1 :: 2], strict=True))
         assert options["--output"].startswith("results/tables")
         assert parse_grid(json.loads(options["--grid"]), where="grid").cells
+    # No run has metrics, so no table cell has files of its own.
+    assert figures[3:5] == ["figures", "--cells"]
+    assert assets[3:5] == ["report_assets", "--assets"]
+    assert page[3:5] == ["report_page", "--partial"]
+    assert page[-2:] == ["--output", "results/report"]
     text = capsys.readouterr().err
     assert f"failed: {CELL}: x: loss is nan at step 3" in text
-    assert "3 failed; the tables show them" in text
+    assert "3 failed; tables and page show them" in text
     assert "ledger" not in text
 
 
@@ -327,9 +333,35 @@ def test_missing_data_are_told_apart_and_the_rest_is_recorded(calls, tmp_path, c
     text = capsys.readouterr().err
     assert "skipped: fetch/elpv: fetch: see page" in text
     assert "visa" not in text
-    assert "1 data sets are missing; the tables show their cells as skipped" in text
+    assert "1 data sets are missing; tables and page show their cells as skipped" in text
     assert "osad: ledger: 0 outputs recorded" in text
     assert "failed" not in text
+
+
+def test_a_cell_with_some_runs_is_shown_with_these(calls, tmp_path):
+    """Its old files go, also those of a cell without any run; whole cells keep theirs."""
+    report = Report(WF)
+    whole, some, none = (f"elpv/all/general-m10/{name}" for name in ("random", "constant", "dra"))
+    for mean, seeds in ((whole, WF.params.seeds), (some, (0, 2)), (none, ())):
+        for seed in seeds:
+            write_json(tmp_path / f"results/metrics/{mean}/s{seed}.json", {})
+        for path in report.cell_outputs(mean):
+            write_text(tmp_path / path, "old")
+    Handlers(WF)._partial_page()
+    cell, figures, assets, page = calls
+    assert cell[3:] == [
+        "report_cell", "--partial", "--cell", some, "--results", "results",
+        "--seeds", "0", "1", "2", "3", "4",
+        "--output", f"results/report/cells/{some}.js",
+        "--images", f"results/report/images/{some}.js",
+    ]  # fmt: skip
+    assert [one[3] for one in (figures, assets, page)] == [
+        "figures",
+        "report_assets",
+        "report_page",
+    ]
+    left = [mean for mean in (whole, some, none) if Path(report.cell_outputs(mean)[0]).exists()]
+    assert left == [whole]
 
 
 def test_old_metrics_of_a_cell_that_failed_are_dropped(calls, tmp_path):

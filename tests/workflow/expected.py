@@ -37,25 +37,37 @@ FEATURE_JOBS = {"pixel statistics tiny/all", "masks tiny/all"} | NETWORK_JOBS
 SPLITS = {f"tiny/all/{protocol}/s{seed}" for protocol in PROTOCOLS for seed in SEEDS}
 
 
-TABLES = {"cells", "tables"}
+TABLES = {"cells", "tables", "figures", "report assets", "report page"}
+"""Jobs that read all cells."""
+TEXTS = TABLES - {"cells"}
+"""Jobs that a change of how tables are written leads to."""
+REPORT_IMAGES = {"report images tiny/all"}
+"""The job that reads the manifest and all splits."""
 
 
 def plan(jobs: set[str]) -> Plan:
     """Return what a dry run says of some jobs."""
-    names = {"pixel": "pixels", "features": "pack", "tables": "table"}
+    names = {"pixel": "pixels", "features": "pack", "tables": "table", "figures": "figure"}
     rules: dict[str, int] = {}
     for job in jobs:
         word = job.split()[0]
         rule = names.get(word, word)
         if rule in ("score", "share") and method_of(job.split()[1]) in WITH_MAPS:
             rule += "_maps"
+        if rule == "report":
+            rule += f"_{job.split()[1]}"
         rules[rule] = rules.get(rule, 0) + 1
     return rules, jobs
 
 
 def of_cells(names: set[str], *, first: str = "train") -> set[str]:
-    """Return the jobs of cells from a step on, and those of the tables."""
-    return jobs_of(*STEPS[STEPS.index(first) :], of=names) | TABLES
+    """Return the jobs of cells from a step on, and those of tables, figures and page."""
+    return jobs_of(*STEPS[STEPS.index(first) :], of=names) | report_cells(names) | TABLES
+
+
+def report_cells(names: set[str]) -> set[str]:
+    """Return the jobs that show cells on the page, one for all seeds."""
+    return {f"report cell {name.rpartition('/')[0]}" for name in names}
 
 
 def read_by(pack: str) -> set[str]:

@@ -80,6 +80,15 @@ PARAMS: dict[str, Any] = {
         "wt_flow": {"epochs": 1, "batch": 8, "width": 16, "blocks": 1},
         "dpdl": {"epochs": 1, "iterations": 3, "batch": 9, "codebook_samples": 50, "prototypes": 4},
     },
+    "figures": [
+        {
+            "name": "methods",
+            "title": "Methods",
+            "kind": "bar",
+            "methods": "all",
+            "protocols": "general",
+        },
+    ],
 }
 """Every method, protocol and step, as little as possible of each."""
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from projects import PARAMS, Outcome, Project, cells
+from projects import PARAMS, ROOT, SEEDS, Outcome, Project, cells
 
 from osad.cli import main
 from osad.files import sha256_file
@@ -311,8 +311,16 @@ def test_record_leaves_out_what_a_change_has_made_stale(project: Project) -> Non
     known = lines(project)
     assert not [path for path in known if "/devnet/" in path or "/tables/" in path]
     assert f"results/metrics/{CELL}.json" in known
-    # Checkpoint, scores, maps and metrics of each cell, and nine tables.
-    assert f"{4 * len(cells(methods=['devnet'])) + 9} are out of date" in output
+    # Checkpoint, scores, maps and metrics of each cell, nine tables, a figure in three formats,
+    # and of the page: two files a table cell, itself, and what is copied (the figure among it).
+    of_cells = cells(methods=["devnet"])
+    shown = (
+        2 * len(of_cells) // len(SEEDS)
+        + 2
+        + len([*(ROOT / "src/osad/report/assets").iterdir()])
+        + 1
+    )
+    assert f"{4 * len(of_cells) + 9 + 3 + shown} are out of date" in output
     outcome = audit(project, "save")
     assert outcome.code == 1
     outcome.refused("made with other parameters or code; run snakemake")

@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from expected import FEATURE_JOBS, SPLITS, Plan, append, edit_manifest, of_cells, plan
+from expected import (
+    FEATURE_JOBS,
+    REPORT_IMAGES,
+    SPLITS,
+    Plan,
+    append,
+    edit_manifest,
+    of_cells,
+    plan,
+    report_cells,
+)
 from projects import METHODS, PARAMS, PROTOCOLS, SEEDS, Project, cells, jobs_of, params
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -95,14 +105,16 @@ def source(project: Project) -> Plan:
 def manifest(project: Project) -> Plan:
     """Change one line of the manifest."""
     edit_manifest(project)
-    return plan(FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells()))
+    jobs = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of_cells(cells())
+    return plan(jobs)
 
 
 def seed(project: Project) -> Plan:
     """Add a seed."""
     project.write_params(params(seeds=[*SEEDS, 2]))
     new = {f"tiny/all/{protocol}/s2" for protocol in PROTOCOLS}
-    return plan(jobs_of("split", of=new) | of_cells(cells(seeds=[2])))
+    shown = report_cells(cells()) | REPORT_IMAGES
+    return plan(jobs_of("split", of=new) | of_cells(cells(seeds=[2])) | shown)
 
 
 def method(project: Project) -> Plan:
@@ -135,7 +147,7 @@ CHANGES = [
     deleted(f"results/checkpoints/{ONE}.safetensors", of_cells({ONE})),
     deleted(
         f"results/splits/{SPLIT}.csv",
-        {f"split {SPLIT}"} | of_cells(cells(protocols=["hard-dent-m1"], seeds=[1])),
+        {f"split {SPLIT}"} | REPORT_IMAGES | of_cells(cells(protocols=["hard-dent-m1"], seeds=[1])),
     ),
     deleted(
         "results/features/tiny/all/pixels.safetensors",

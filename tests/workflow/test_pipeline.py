@@ -6,9 +6,9 @@ import re
 import socket
 import sys
 
+import expected
 import pytest
 import yaml
-from expected import NETWORK_JOBS
 from projects import (
     HOST,
     IMAGES,
@@ -41,6 +41,7 @@ SUMMARY_COLUMNS = (
     "dataset,category,setting,shots,known_class,method,n_seeds,auroc_mean,auroc_std,"
     "published_mean,published_std,published_source,cell"
 )
+ASSETS = "src/osad/report/assets"
 LEDGER = ["tiny.jsonl", "_shared.jsonl", "templates.json", "SHA256SUMS"]
 TABLES = ["general.md", "general.tex", "hard.md", "hard.tex", "normal.md", "normal.tex"]
 ORDER = [
@@ -75,6 +76,17 @@ def test_a_run_makes_exactly_the_files_of_the_grid(finished: Project) -> None:
         *(f"results/metrics/{cell}.json" for cell in cells()),
         *(f"results/tables/{name}" for name in (*TABLES, "cells.csv", "summary.csv")),
         "results/tables/metrics.json",
+        *(f"results/figures/methods.{kind}" for kind in ("svg", "png", "pdf")),
+        "results/report/index.html",
+        "results/report/data.js",
+        "results/report/figures/methods.svg",
+        "results/report/manifests/tiny/all.js",
+        *(f"results/report/assets/{path.name}" for path in (ROOT / ASSETS).iterdir()),
+        *(
+            f"results/report/{kind}/{cell.rpartition('/')[0]}.js"
+            for kind in ("cells", "images")
+            for cell in cells()
+        ),
         *(f"provenance/{name}" for name in LEDGER),
         *(
             f"data/raw/tiny/{name}/{number:03}.png"
@@ -187,11 +199,13 @@ def test_bytes_depend_neither_on_cores_nor_on_the_server_nor_on_other_cells(
     """Compare 1 core and plain processes with 4 cores, the fork server and a larger grid."""
     plain = plain_run[0].outputs()
     whole = project.outputs()
-    common = {path for path in plain if not path.startswith(("results/tables/", "provenance/"))}
+    of_grid = ("results/tables/", "results/figures/", "results/report/", "provenance/")
+    common = {path for path in plain if not path.startswith(of_grid)}
     assert {path: whole.get(path) for path in common} == {path: plain[path] for path in common}
-    # Of the larger grid, only the tables are made anew for the smaller one.
+    # Of the larger grid, only what shows all seeds or cells is made anew for the smaller one.
     project.write_params(params(**SMALL, methods=PLAIN_METHODS))
-    assert project.dry_run() == ({"cells": 1, "table": 1}, {"cells", "tables"})
+    shown = expected.report_cells(cells(methods=PLAIN_METHODS, protocols=["general-m10"]))
+    assert project.dry_run() == expected.plan(expected.TABLES | expected.REPORT_IMAGES | shown)
     project.snakemake(cores=4).check()
     small = project.outputs()
     assert {path: small.get(path) for path in plain} == plain
@@ -213,10 +227,13 @@ def test_outputs_tell_nothing_of_the_machine(finished: Project) -> None:
         path = finished.root / name
         if path.suffix == ".safetensors":
             texts[name] = repr(read_metadata(path))
-        elif path.suffix not in (".png", ".pth"):
+        elif name.startswith("results/report/assets/"):
+            # Copied from the sources; minified scripts have names as short as a host's.
+            assert path.read_bytes() == (finished.root / ASSETS / path.name).read_bytes()
+        elif path.suffix not in (".png", ".pdf", ".pth"):
             texts[name] = path.read_text(encoding="utf-8")
     mapped = cells(methods=sorted(WITH_MAPS))
-    packs = len(NETWORK_JOBS) + 2  # pixel statistics and masks
+    packs = len(expected.NETWORK_JOBS) + 2  # pixel statistics and masks
     assert sum(n.endswith(".safetensors") for n in texts) == len(cells()) + len(mapped) + packs
     for name, text in texts.items():
         assert not [word for word in forbidden if word in text], name

@@ -11,12 +11,15 @@ from expected import (
     FEATURE_JOBS,
     NETWORK_JOBS,
     NOTHING,
+    REPORT_IMAGES,
     SPLITS,
+    TEXTS,
     append,
     edit_manifest,
     of_cells,
     plan,
     read_by,
+    report_cells,
 )
 from projects import METHODS, PARAMS, PROTOCOLS, SEEDS, Project, cells, jobs_of, params
 
@@ -59,7 +62,7 @@ def test_a_source_file_reruns_its_method(project: Project) -> None:
 @pytest.mark.parametrize(
     ("path", "jobs"),
     [
-        ("src/osad/tables/latex.py", {"tables"}),
+        ("src/osad/tables/latex.py", TEXTS),
         ("src/osad/cli.py", set()),
         ("src/osad/__init__.py", set()),
         ("src/osad/learn/lightsb.py", of_cells(cells(methods=["dpdl"]))),
@@ -67,7 +70,11 @@ def test_a_source_file_reruns_its_method(project: Project) -> None:
         ("requirements/workflow.lock", set()),
         (
             "requirements/numeric.lock",
-            {"manifest tiny"} | FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells()),
+            {"manifest tiny"}
+            | FEATURE_JOBS
+            | REPORT_IMAGES
+            | jobs_of("split", of=SPLITS)
+            | of_cells(cells()),
         ),
     ],
 )
@@ -79,7 +86,10 @@ def test_a_file_reruns_what_depends_on_it(project: Project, path: str, jobs: set
 def test_a_new_seed_adds_its_splits_and_cells(project: Project) -> None:
     project.write_params(params(seeds=[*SEEDS, 2]))
     new = {f"tiny/all/{protocol}/s2" for protocol in PROTOCOLS}
-    assert project.dry_run() == plan(jobs_of("split", of=new) | of_cells(cells(seeds=[2])))
+    # Whatever is shown of all seeds together is made anew.
+    shown = report_cells(cells()) | REPORT_IMAGES
+    jobs = jobs_of("split", of=new) | of_cells(cells(seeds=[2])) | shown
+    assert project.dry_run() == plan(jobs)
 
 
 def test_a_new_method_adds_its_cells(project: Project) -> None:
@@ -89,14 +99,14 @@ def test_a_new_method_adds_its_cells(project: Project) -> None:
 
 def test_another_folder_of_results_shares_the_data(project: Project) -> None:
     project.write_params({**PARAMS, "results": "results/other"})
-    jobs = FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells())
+    jobs = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of_cells(cells())
     assert project.dry_run() == plan(jobs)
 
 
 def test_an_edited_manifest_reruns_all_that_reads_images(project: Project) -> None:
     """The packs are made again, so all their readers are: inside one call times count."""
     edit_manifest(project)
-    jobs = FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells())
+    jobs = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of_cells(cells())
     assert project.dry_run() == plan(jobs)
 
 
@@ -113,6 +123,7 @@ ONE = "tiny/all/general-m1/dpdl/s1"
         (
             "results/splits/tiny/all/hard-dent-m1/s1.csv",
             {"split tiny/all/hard-dent-m1/s1"}
+            | REPORT_IMAGES
             | of_cells(cells(protocols=["hard-dent-m1"], seeds=[1])),
         ),
         (
@@ -131,12 +142,17 @@ ONE = "tiny/all/general-m1/dpdl/s1"
         ),
         (
             "data/manifests/tiny.csv",
-            {"manifest tiny"} | FEATURE_JOBS | jobs_of("split", of=SPLITS) | of_cells(cells()),
+            {"manifest tiny"}
+            | FEATURE_JOBS
+            | REPORT_IMAGES
+            | jobs_of("split", of=SPLITS)
+            | of_cells(cells()),
         ),
         (
             "data/raw/tiny/SOURCE.json",
             {"fetch tiny", "manifest tiny"}
             | FEATURE_JOBS
+            | REPORT_IMAGES
             | jobs_of("split", of=SPLITS)
             | of_cells(cells()),
         ),

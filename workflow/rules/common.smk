@@ -8,6 +8,7 @@ from snakemake.settings.types import ExecMode
 from osad import config as parameters
 from osad.errors import OsadError
 from osad.handlers import Handlers
+from osad.report.targets import Report
 from osad.runtime.checksums import remember_checksums
 from osad.workflow import SHARED, Workflow
 
@@ -28,6 +29,8 @@ except OsadError as error:
     raise WorkflowError(str(error)) from None
 
 CELL = WF.cell
+REPORT = Report(WF)
+MEAN = REPORT.mean
 KINDS = WF.kinds()
 PUBLISHED = WF.published()
 

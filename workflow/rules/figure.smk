@@ -13,7 +13,11 @@ if WF.targets("figures"):
             cells=rules.cells.output,
             published=expand("data/published/{name}.csv", name=PUBLISHED),
         output:
-            report(WF.targets("figures"), category="Figures"),
+            report(
+                WF.targets("figures"),
+                caption="../report/figures.rst",
+                category="Figures",
+            ),
         log:
             f"{WF.params.results}/logs/figures.log",
         conda:

@@ -12,7 +12,8 @@ from osad.errors import ConfigError
 from osad.workflow import SUFFIXES
 
 ORDER = ("fetch", "weights", "manifest", "split", "pixels", "pack", "masks", "train", "score",
-         "score_maps", "share", "share_maps", "metrics", "cells", "table", "figure")  # fmt: skip
+         "score_maps", "share", "share_maps", "metrics", "cells", "table", "figure",
+         "report_images", "report_cell", "report_assets", "report_page")  # fmt: skip
 """Rules in the order of the pipeline."""
 
 

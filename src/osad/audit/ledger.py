@@ -84,6 +84,10 @@ def shard(path: str) -> str:
         return parts[2]
     kinds = ("splits", "features", "checkpoints", "scores", "maps", "metrics")
     after = [part for kind, part in itertools.pairwise(parts) if kind in kinds]
+    # The page has its own files of data sets.
+    of_page = ("cells", "images", "manifests")
+    triples = zip(parts, parts[1:], parts[2:], strict=False)
+    after += [part for page, kind, part in triples if page == "report" and kind in of_page]
     return after[0] if after else SHARED
 
 

@@ -14,6 +14,8 @@ from osad.methods.registry import suggestion
 KINDS = ("line", "bar")
 KEYS = ("name", "title", "kind", "parameter", "points", "methods", "protocols")
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+SETTINGS = {"general": "general-m", "hard": "hard-mean-m", "normal": "normal-m"}
+"""How the protocols begin that a setting stands for in a figure."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,39 @@ class FigureSpec:
         else:
             value["methods"] = list(self.methods)
         return value | {"protocols": list(self.protocols)}
+
+
+def expand_figures(
+    values: object, *, competing: Sequence[str], protocols: Collection[str]
+) -> object:
+    """Put in the grid's methods for ``methods: all`` and its protocols for ``protocols: SETTING``.
+
+    ``hard`` means the means over known classes; protocols with more shots come first. A figure
+    that nothing is left of is left out, so that a smaller grid needs no other list of figures.
+
+    Args:
+        values: the list of figures as configured; what is no such list is returned as it is.
+        competing: methods of the grid, controls left out.
+        protocols: protocols of the grid, and the means over known classes.
+    """
+    if not isinstance(values, list):
+        return values
+    found = []
+    for value in values:
+        if isinstance(value, dict):
+            value = dict(value)
+            everyone = value.get("methods") == "all"
+            if everyone:
+                value["methods"] = list(competing)
+            start = SETTINGS.get(str(value.get("protocols")))
+            if start:
+                of_setting = [name for name in protocols if name.startswith(start)]
+                of_setting.sort(key=lambda name: -int(name.rpartition("-m")[2]))
+                value["protocols"] = of_setting
+            if (everyone and not competing) or (start and not value["protocols"]):
+                continue
+        found.append(value)
+    return found
 
 
 def parse_figures(

@@ -1,0 +1,328 @@
+// The tables: filters, layouts, order of rows.
+"use strict";
+{
+  const form = document.getElementById("filters");
+  const SETTINGS = ["general", "hard", "normal"];
+  const sorted = new Map(); // by title of a table: column and direction
+  const collator = new Intl.Collator("en");
+
+  const chosenMethods = () =>
+    new Set([...form.querySelectorAll("#method-boxes input:checked")].map((box) => box.value));
+
+  // The rows that the filters leave, in the order of summary.csv.
+  osad.shown = () => {
+    const wanted = ["dataset", "setting", "shots"].map((name) => [name, form.elements[name].value]);
+    const methods = chosenMethods();
+    return osad.data.rows.filter(
+      (row) =>
+        methods.has(osad.field(row, "method")) &&
+        wanted.every(([name, value]) => value === "" || osad.field(row, name) === value),
+    );
+  };
+
+  const group = (items, key) => {
+    const groups = new Map();
+    for (const item of items) {
+      const name = key(item);
+      if (!groups.has(name)) groups.set(name, []);
+      groups.get(name).push(item);
+    }
+    return groups;
+  };
+
+  const byMethod = (rows) => {
+    const present = new Set(rows.map((row) => osad.field(row, "method")));
+    return osad.data.order.filter((name) => present.has(name));
+  };
+
+  // Tables as in the papers: one a number of labelled anomalies, methods in columns.
+  const papers = (rows) =>
+    [...group(rows, (row) => osad.field(row, "shots"))]
+      .sort(([a], [b]) => Number(b) - Number(a))
+      .map(([shots, ofShots]) => {
+        const methods = byMethod(ofShots);
+        const lines = [...group(ofShots, osad.place)].map(([, ofPlace]) => ({
+          label: ofPlace[0].label,
+          average: osad.isAverage(ofPlace[0]),
+          cells: methods.map((name) => ofPlace.find((row) => osad.field(row, "method") === name)),
+        }));
+        const columns = methods.map((name) => osad.data.methods[name].title);
+        return { title: osad.shots(shots), head: "Data", columns, lines };
+      });
+
+  // One table a data set and category, methods in rows, protocols in columns.
+  const methodsInRows = (rows) =>
+    [...group(rows, (row) => `${osad.field(row, "dataset")}/${osad.field(row, "category")}`)].map(
+      ([, ofData]) => {
+        const known = (row) => osad.field(row, "known_class");
+        const places = [...group(ofData, osad.place).values()].map((of) => of[0]);
+        const cells = group(ofData, (row) => osad.field(row, "method"));
+        const label = known(places[0]) ? places[0].label.split(": ")[0] : places[0].label;
+        return {
+          title: label,
+          head: "Method",
+          columns: places.map((row) => {
+            const shots = osad.shots(osad.field(row, "shots"));
+            return known(row) ? `${known(row)}, ${shots}` : shots;
+          }),
+          lines: byMethod(ofData).map((name) => {
+            const { title, changes } = osad.data.methods[name];
+            return {
+              label: osad.data.methodsInRows && changes ? `${title}: ${changes}` : title,
+              average: false,
+              cells: places.map((at) =>
+                cells.get(name).find((row) => osad.place(row) === osad.place(at)),
+              ),
+            };
+          }),
+        };
+      },
+    );
+
+  // The tables of some rows: title, columns and lines of cells.
+  osad.arrange = (rows) => {
+    const places = osad.data.datasets;
+    const ordered = [...rows].sort(
+      (a, b) =>
+        places.indexOf(osad.field(a, "dataset")) - places.indexOf(osad.field(b, "dataset")),
+    );
+    const layout = form.elements.layout.value === "methods" ? methodsInRows : papers;
+    return SETTINGS.flatMap((setting) => {
+      const ofSetting = ordered.filter((row) => osad.field(row, "setting") === setting);
+      return ofSetting.length
+        ? layout(ofSetting).map((table) => ({ ...table, setting, lines: inOrder(table, setting) }))
+        : [];
+    });
+  };
+
+  const name = (table, setting) => `${setting}, ${table.title}`;
+
+  const inOrder = (table, setting) => {
+    const order = sorted.get(name(table, setting));
+    if (!order) return table.lines;
+    const column = table.columns.indexOf(order.column);
+    const lines = [...table.lines];
+    if (order.column === table.head) {
+      lines.sort((a, b) => order.sign * collator.compare(a.label, b.label));
+    } else if (column >= 0) {
+      const value = (line) => (line.cells[column] ? osad.number(line.cells[column]) : null);
+      // Lines without a number come last in both directions.
+      lines.sort((a, b) => {
+        const [x, y] = [value(a), value(b)];
+        if (x === null || y === null) return (x === null) - (y === null);
+        return order.sign * (x - y);
+      });
+    }
+    return lines;
+  };
+
+  const problemsOf = (row) =>
+    osad.data.seeds
+      .map((seed) => osad.data.problems[`${osad.field(row, "cell")}/s${seed}`])
+      .filter(Boolean);
+
+  // What a screen reader hears of a number.
+  const spoken = (row, few) => {
+    const parts = [`${osad.title(row)}, ${row.label}, ${osad.shots(osad.field(row, "shots"))}`];
+    parts.push(`ours ${row.ours}${few}`);
+    if (row.rank) parts.push(`rank ${row.rank} of ${row.of}`);
+    return parts.join(": ");
+  };
+
+  const entry = (row, letters) => {
+    if (!row) return osad.make("td", { class: "absent" }, "-");
+    const runs = Number(osad.field(row, "n_seeds"));
+    const few = runs > 0 && runs < osad.data.seeds.length ? ` (n=${runs})` : "";
+    const problems = osad.isAverage(row) ? [] : problemsOf(row);
+    const kind = problems.length ? problems[0][0] : "";
+    const rank = row.rank > 3 && row.rank * 2 <= row.of ? 4 : row.rank <= 3 ? row.rank : 0;
+    const published = row.published
+      ? osad.make(
+          "span",
+          { class: "published" },
+          osad.make("span", { class: "hidden" }, ". Published "),
+          row.published,
+          osad.make("sup", {}, letters.get(osad.field(row, "published_source"))),
+          " ",
+          row.difference
+            ? osad.make(
+                "span",
+                { class: row.difference.startsWith("-") ? "lower" : "higher" },
+                osad.make("span", { class: "hidden" }, "difference "),
+                row.difference.replace("-", "\u2212"),
+              )
+            : "",
+        )
+      : "";
+    return osad.make(
+      "td",
+      { class: rank ? `rank r${rank}` : "rank" },
+      osad.make(
+        "a",
+        { class: "ours", href: `#${osad.field(row, "cell")}`, "aria-label": spoken(row, few) },
+        row.rank === 1 ? osad.make("strong", {}, row.ours) : row.ours,
+        few,
+      ),
+      kind
+        ? osad.make(
+            "span",
+            { class: "problem", title: problems.map((p) => p.join(": ")).join("\n") },
+            `${problems.length} ${kind}`,
+          )
+        : "",
+      published,
+    );
+  };
+
+  const heading = (setting) => osad.data.settings[setting].split(":")[0];
+
+  const letterOf = (number) => String.fromCharCode(97 + (number % 26));
+
+  const draw = (table) => {
+    const key = name(table, table.setting);
+    const order = sorted.get(key);
+    const sources = [
+      ...new Set(
+        table.lines
+          .flatMap((line) => line.cells)
+          .filter((row) => row && row.published)
+          .map((row) => osad.field(row, "published_source")),
+      ),
+    ];
+    const letters = new Map(sources.map((source, number) => [source, letterOf(number)]));
+    const header = (column) => {
+      const active = order && order.column === column;
+      const direction = active ? (order.sign < 0 ? "descending" : "ascending") : null;
+      return osad.make(
+        "th",
+        { scope: "col", "aria-sort": direction },
+        osad.make(
+          "button",
+          {
+            type: "button",
+            class: "sort",
+            title: `Sort by ${column}`,
+            click: () => {
+              const first = column === table.head ? 1 : -1;
+              const next = !active ? first : order.sign === first ? -first : 0;
+              if (next) sorted.set(key, { column, sign: next });
+              else sorted.delete(key);
+              osad.drawTables();
+              const again = [...document.querySelectorAll("table[data-name]")]
+                .filter((one) => one.dataset.name === key)
+                .flatMap((one) => [...one.querySelectorAll("button.sort")]);
+              again.find((one) => one.dataset.column === column)?.focus();
+            },
+            "data-column": column,
+          },
+          column,
+          osad.make("span", { class: "arrow", "aria-hidden": "true" }, active ? (order.sign < 0 ? "\u25bc" : "\u25b2") : ""),
+        ),
+      );
+    };
+    const body = table.lines.map((line) =>
+      osad.make(
+        "tr",
+        { class: line.average ? "average" : null },
+        osad.make("th", { scope: "row" }, line.label),
+        line.cells.map((row) => entry(row, letters)),
+      ),
+    );
+    const title = `${heading(table.setting)}, ${table.title}`;
+    return osad.make(
+      "div",
+      { class: "block" },
+      osad.make(
+        "div",
+        { class: "scroll", role: "region", "aria-label": title, tabindex: "0" },
+        osad.make(
+          "table",
+          { class: "numbers", "data-name": key },
+          osad.make("caption", {}, osad.make("span", {}, table.title)),
+          osad.make("thead", {}, osad.make("tr", {}, [table.head, ...table.columns].map(header))),
+          osad.make("tbody", {}, body),
+        ),
+      ),
+      sources.length
+        ? osad.make(
+            "p",
+            { class: "sources" },
+            "Published: ",
+            sources.map((source) => `${letters.get(source)}: ${source}`).join("; "),
+          )
+        : "",
+    );
+  };
+
+  osad.drawTables = () => {
+    const rows = osad.shown();
+    const competing = rows.filter((row) => !osad.isControl(row));
+    const fill = (id, of) => {
+      const parts = [...group(osad.arrange(of), (table) => table.setting)].flatMap(
+        ([setting, tables]) => [
+          osad.make("h3", {}, osad.data.settings[setting]),
+          osad.make("div", { class: "blocks" }, tables.map(draw)),
+        ],
+      );
+      const none = osad.make("p", {}, "Nothing is left by the filters.");
+      document.getElementById(id).replaceChildren(...(parts.length ? parts : [none]));
+    };
+    fill("competing", competing);
+    fill("control-tables", rows.filter(osad.isControl));
+    document.getElementById("count").textContent =
+      `${rows.length} of ${osad.data.rows.length} table cells are shown.`;
+    const boxes = form.querySelectorAll("#method-boxes input");
+    const checked = form.querySelectorAll("#method-boxes input:checked").length;
+    document.getElementById("chosen").textContent =
+      checked === boxes.length ? "(all)" : `(${checked} of ${boxes.length})`;
+  };
+
+  osad.settle.tables = () => {
+    const data = osad.data;
+    const options = (field, values, label) => {
+      for (const value of values) {
+        form.elements[field].append(osad.make("option", { value }, label(value)));
+      }
+    };
+    const present = (field) => [...new Set(data.rows.map((row) => osad.field(row, field)))];
+    const titles = new Map(data.rows.map((r) => [osad.field(r, "dataset"), r.label.split(/[:/]/)[0].trim()]));
+    options("dataset", data.datasets, (value) => titles.get(value));
+    options("setting", SETTINGS.filter((s) => present("setting").includes(s)), (value) => value);
+    options("shots", present("shots").sort((a, b) => b - a), (value) => value);
+    document.getElementById("method-boxes").append(
+      ...data.order.map((method) =>
+        osad.make(
+          "label",
+          {},
+          osad.make("input", { type: "checkbox", value: method, checked: "" }),
+          data.methods[method].title,
+        ),
+      ),
+    );
+    const narrow = matchMedia("(max-width: 60rem)").matches;
+    // Many methods beside few data would be one line that is wider than any window.
+    const competing = data.rows.filter((row) => !osad.isControl(row));
+    const lines = Math.max(
+      ...SETTINGS.map((setting) => {
+        const of = competing.filter((row) => osad.field(row, "setting") === setting);
+        return new Set(of.map((row) => row.label)).size;
+      }),
+    );
+    const methods = byMethod(competing).length;
+    const inRows = data.methodsInRows || narrow || (methods > 8 && methods > lines);
+    form.elements.layout.querySelector(`[value=${inRows ? "methods" : "papers"}]`).defaultSelected = true;
+    const tick = (value) => () => {
+      for (const box of form.querySelectorAll("#method-boxes input")) box.checked = value;
+      osad.drawTables();
+    };
+    document.getElementById("all-methods").addEventListener("click", tick(true));
+    document.getElementById("no-methods").addEventListener("click", tick(false));
+    form.addEventListener("change", osad.drawTables);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("reset", () => {
+      sorted.clear();
+      setTimeout(osad.drawTables); // After the fields have their first values again.
+    });
+    osad.drawTables();
+  };
+}

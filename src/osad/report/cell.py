@@ -1,0 +1,109 @@
+"""What the page shows of one table cell: its runs, curves, histograms and worst images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from osad.files import format_value
+from osad.report.curves import curve, histogram
+from osad.report.wrong import Ranked, Scored
+from osad.tables.cells import COUNTS, RATES
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a table cell.
+
+    Attributes:
+        seed: its number.
+        metrics: content of its metrics file.
+        tested: its test images with their scores.
+        digests: SHA-256 of its files by kind (``metrics``, ``scores``, ``checkpoints``,
+            ``maps``, ``splits``), and ``upstream``, that of the checkpoint it starts from or
+            shares.
+        environment: where it was trained and scored: Python, torch, device; empty if not known.
+    """
+
+    seed: int
+    metrics: Mapping[str, Any]
+    tested: Sequence[Scored]
+    digests: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def numbers(cell: str, runs: Sequence[Run], *, upstream: str) -> dict[str, Any]:
+    """Return the numbers of a table cell.
+
+    Args:
+        cell: its id, without a seed.
+        runs: its runs, in the order of the seeds.
+        upstream: id of the cell whose runs these start from or share; empty without any.
+
+    Returns:
+        ``cell``, ``upstream``, ``runs`` (metrics as in ``cells.csv``, digests, environment and
+        curves) and ``histogram`` (see `osad.report.curves`).
+    """
+    scores = [[image.score for image in run.tested] for run in runs]
+    labels = [[image.label for image in run.tested] for run in runs]
+    return {
+        "cell": cell,
+        "upstream": upstream,
+        "runs": [
+            {
+                "seed": run.seed,
+                "metrics": {name: _text(run.metrics.get(name)) for name in (*RATES, *COUNTS)},
+                "heads": {
+                    name: _text(head["auroc"])
+                    for name, head in sorted(run.metrics.get("heads", {}).items())
+                },
+                "digests": dict(run.digests),
+                "environment": dict(run.environment),
+                "curve": curve(of_run, truth),
+            }
+            for run, of_run, truth in zip(runs, scores, labels, strict=True)
+        ],
+        "histogram": histogram(list(zip(scores, labels, strict=True))),
+    }
+
+
+def _text(value: float | int | None) -> str:
+    return format_value(value)
+
+
+def pictures(
+    cell: str,
+    alarms: Sequence[Ranked],
+    missed: Sequence[Ranked],
+    *,
+    thumbnails: Mapping[str, str],
+    heats: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the worst images of a table cell with their pictures.
+
+    Args:
+        cell: its id.
+        alarms: the normal images that stand highest.
+        missed: the anomalous images that stand lowest.
+        thumbnails: data URI of each image by path.
+        heats: heat map of each image by path, with the seed of its run; empty without maps.
+    """
+    return {
+        "cell": cell,
+        **{
+            name: [
+                {
+                    "path": one.image.path,
+                    "sha256": one.image.sha256,
+                    "class": one.image.class_name,
+                    "standing": f"{one.standing:.3f}",
+                    "scores": {f"s{seed}": f"{score:.4g}" for seed, score in one.scores.items()},
+                    "picture": thumbnails[one.image.path],
+                    **({"heat": heats[one.image.path]} if one.image.path in heats else {}),
+                }
+                for one in ranked
+            ]
+            for name, ranked in (("alarms", alarms), ("missed", missed))
+        },
+    }

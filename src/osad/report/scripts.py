@@ -1,0 +1,45 @@
+"""Data as scripts: a page opened from a disk may load scripts beside it, but read no other files.
+
+A file holds one call, ``osad.NAME(VALUE);``, which hands the value to the page's own script.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from osad.errors import DataError
+
+CALL = re.compile(r"osad\.([a-z]+)\((.*)\);\n", re.DOTALL)
+
+
+def script(name: str, value: Any) -> str:
+    r"""Return a value as a script that calls ``osad.NAME`` with it; equal values, equal texts.
+
+    Raises:
+        ValueError: the value holds NaN or infinity.
+
+    Example:
+        >>> script("cell", {"b": 1, "a": "<&>"})
+        'osad.cell({"a":"<&>","b":1});\n'
+    """
+    text = json.dumps(
+        value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+    return f"osad.{name}({text});\n"
+
+
+def value_of(text: str, *, where: str) -> Any:
+    """Return the value in a script: the inverse of `script`.
+
+    Raises:
+        DataError: the text is not such a script.
+    """
+    match = CALL.fullmatch(text)
+    try:
+        if match:
+            return json.loads(match.group(2))
+    except ValueError:
+        pass
+    raise DataError(f"{where}: is not a script with data; delete it and rerun")
