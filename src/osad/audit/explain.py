@@ -11,7 +11,7 @@ from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
 from osad.cells import Cell
 from osad.errors import OsadError
-from osad.files import read_csv, read_json
+from osad.files import read_csv, read_json, sha256_file
 
 ROLES = ("train_normal", "train_anomaly", "test", "unused")
 """Roles of images; ``unused`` are in the manifest (and in the features) but not in the split."""
@@ -28,7 +28,8 @@ def explain(root: Path, known: Ledger, target: Target) -> dict[str, Any]:
     Returns:
         ``cell``, ``number`` (as in the tables), ``runs`` (one for each seed, see `_run`),
         ``artefacts`` (lines of the ledger in the pipeline's order), ``code``, ``sources``,
-        ``environment``, ``git``, ``dvc`` and ``missing`` (what could not be said, and why).
+        ``environment``, ``git``, ``dvc`` and ``missing`` (what could not be said, and why; also
+        which of the files that numbers and images were read from are not those of the ledger).
     """
     missing: list[str] = []
     runs = [_run(known, cell, missing) for cell in target.cells]
@@ -40,6 +41,7 @@ def explain(root: Path, known: Ledger, target: Target) -> dict[str, Any]:
         if path not in known.entries:
             missing.append(f"{path}: is not in the ledger")
     _look_for_gaps(entries, known, missing)
+    _look_for_edits(_read(known, target, folder), known, missing)
     return {
         "cell": target.name,
         "number": _number(target, folder, missing),
@@ -89,7 +91,7 @@ def _params(known: Ledger, checkpoint: str) -> dict[str, Any]:
 
 def _number(target: Target, folder: str, missing: list[str]) -> dict[str, Any]:
     """Return the row of ``cells.csv`` or ``summary.csv`` that prints the cell."""
-    path = Path(folder) / "tables" / ("summary.csv" if target.mean else "cells.csv")
+    path = _printed(target, folder)
     try:
         rows = read_csv(path, ["cell"])
     except OsadError as error:
@@ -100,6 +102,11 @@ def _number(target: Target, folder: str, missing: list[str]) -> dict[str, Any]:
             return {"table": str(path), "line": number, **row}
     missing.append(f"{path}: has no row {target.name}")
     return {}
+
+
+def _printed(target: Target, folder: str) -> Path:
+    """Return the table that prints a cell."""
+    return Path(folder) / "tables" / ("summary.csv" if target.mean else "cells.csv")
 
 
 def _table(entry: Entry) -> dict[str, Any]:
@@ -121,7 +128,7 @@ def _images(known: Ledger, target: Target, missing: list[str]) -> dict[str, Any]
         path = graph.split_path(known, cell)
         try:
             for row in read_csv(path, ["path", "sha256", "role"]):
-                roles[row["role"]][row["path"]] = row["sha256"]
+                roles.setdefault(row["role"], {})[row["path"]] = row["sha256"]
                 images.pop(row["path"], None)
         except OsadError as error:
             missing.append(f"{error} (dvc pull); roles of images are not known")
@@ -136,6 +143,23 @@ def _look_for_gaps(entries: list[Entry], known: Ledger, missing: list[str]) -> N
         for path in entry.inputs:
             if path not in known.entries and not Path(path).is_file():
                 missing.append(f"{path}: input of {entry.path} is neither in the ledger nor there")
+
+
+def _read(known: Ledger, target: Target, folder: str) -> list[str]:
+    """Return the files whose content an explanation repeats, each once."""
+    paths = [str(_printed(target, folder))]
+    for cell in target.cells:
+        paths += [graph.manifest(cell), graph.split_path(known, cell)]
+        paths.append(graph.artefact(known, "metrics", cell))
+    return list(dict.fromkeys(paths))
+
+
+def _look_for_edits(paths: list[str], known: Ledger, missing: list[str]) -> None:
+    """Say which files are not what their lines say, so that nothing is told from them as true."""
+    for path in paths:
+        entry = known.entries.get(path)
+        if entry is not None and Path(path).is_file() and sha256_file(path) != entry.sha256:
+            missing.append(f"{path}: differs from the ledger; run `osad audit verify`")
 
 
 def _environment(entries: list[Entry]) -> dict[str, Any]:

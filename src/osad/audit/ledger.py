@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,9 @@ SHARED = "_shared"
 """Name of the shard of no data set; data sets' names do not begin with an underscore."""
 TEMPLATES = "templates.json"
 SUMS = "SHA256SUMS"
+SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)\n")
+TELLING = 32
+"""Equal digits, of 64, by which two digests are taken for one that was edited; chance gives 4."""
 RULE_KEY = "rule"
 """Key of the digest of the rule's shell command among the digests of the code."""
 
@@ -115,14 +119,18 @@ def write(where: Path, ledger: Ledger) -> bool:
     templates = {digest: ledger.templates[digest] for digest in used}
     write_json(where / TEMPLATES, templates)
     after = sums(where)
-    text = "".join(f"{digest}  {name}\n" for name, digest in after.items())
-    write_text(where / SUMS, text)
+    write_text(where / SUMS, _listing(after))
     return before != after
 
 
 def sums(where: Path) -> dict[str, str]:
     """Return the digests of the files of a ledger by name, sorted."""
     return {path.name: sha256_file(path) for path in _files(where)}
+
+
+def _listing(digests: Mapping[str, str]) -> str:
+    """Return the content of ``SHA256SUMS``."""
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
 
 
 def _files(where: Path) -> list[Path]:
@@ -173,7 +181,8 @@ def _remedy(path: Path) -> str:
 def check_sums(where: Path) -> list[str]:
     """Return one message for each file of a ledger that is not as it was written.
 
-    The message begins with the file's path.
+    The message begins with the file's path. Where it can be told that the listing itself was
+    edited, and not the files in it, there is one message on the listing.
 
     Raises:
         CheckError: there is no ledger.
@@ -182,10 +191,13 @@ def check_sums(where: Path) -> list[str]:
     if not listing.is_file():
         raise CheckError(f"{listing}: is missing; run `osad audit record` after a complete run")
     found, messages = sums(where), []
-    stated: dict[str, str] = {}
-    for text in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-        digest, _, name = text.partition("  ")
-        stated[name] = digest
+    content = listing.read_bytes().decode(errors="replace")
+    stated = {name: digest for digest, name in SUM_LINE.findall(content)}
+    if _listing(stated) != content:
+        return [f"{listing}: is no list of digests; {_remedy(listing)}"]
+    for name, digest in stated.items():
+        if _is_edited(name, digest, found, stated):
+            return [f"{listing}: the line of {name} was edited; {_remedy(listing)}"]
     for name in sorted(found.keys() | stated.keys()):
         if name not in stated or name not in found:
             where_missing = SUMS if name in found else where
@@ -196,6 +208,15 @@ def check_sums(where: Path) -> list[str]:
                 f"stated {stated[name][:12]}...); {_remedy(where)}"
             )
     return messages
+
+
+def _is_edited(name: str, digest: str, found: Mapping[str, str], stated: Mapping[str, str]) -> bool:
+    """Tell whether a line of the listing is wrong, and not the file that it names."""
+    if name not in found:  # Another file has its digest and no line: the name was edited.
+        return any(found[other] == digest for other in found.keys() - stated.keys())
+    # A file that changes gets a digest with nothing in common with the old one.
+    equal = sum(one == other for one, other in zip(found[name], digest, strict=True))
+    return TELLING <= equal < len(digest)
 
 
 def digest_text(text: str) -> str:

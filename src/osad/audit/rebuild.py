@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osad.audit import git, graph
+from osad.audit import git, graph, local
 from osad.audit.ledger import Entry, Ledger
 from osad.cells import Cell
 from osad.errors import CheckError, OsadError
@@ -30,7 +30,8 @@ class Comparison:
 
     Attributes:
         equal: paths with the digest of the ledger, in the pipeline's order.
-        differs: one message for each artefact that differs, the first one first.
+        differs: one message for each artefact that differs, in the rebuild or here, the first one
+            first.
         notes: what else a reader should know.
     """
 
@@ -47,7 +48,7 @@ def rebuild(
     commit: str = "HEAD",
     configfiles: Sequence[Path] = (),
 ) -> Comparison:
-    """Make cells again in a clean checkout and compare their artefacts with the ledger.
+    """Make cells again in a clean checkout; compare their artefacts with the ledger and with here.
 
     The checkout has the files of a commit; of ``HEAD`` also the uncommitted changes of sources and
     parameters, which are reported. Raw data and weights that are here are linked, else they are
@@ -80,6 +81,12 @@ def rebuild(
             _compare(entry, copy, comparison)
         if comparison.differs:
             _judge(entries, copy, root, ends, comparison)
+        # What was edited here is wrong on every kind of device.
+        comparison.differs = [
+            *local.edited(root, copy, known, entries),
+            *comparison.differs,
+            *local.misprinted(root, copy, known, cells, TOLERANCE),
+        ]
     return comparison
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osad.audit import graph, ledger
+from osad.audit import graph, ledger, rules
 from osad.audit.graph import Target
-from osad.audit.ledger import Entry, Ledger
+from osad.audit.ledger import RULE_KEY, Entry, Ledger
 from osad.audit.state import Digests, as_values, outputs
 from osad.cells import Cell
 from osad.data.manifest import read_manifest
+from osad.data.source import SOURCE_NAME, read_source
 from osad.errors import OsadError
 from osad.files import read_csv, read_json, sha256_file
 from osad.fingerprint import module_file
@@ -60,11 +61,12 @@ def verify(workflow: Workflow, known: Ledger, targets: Sequence[Target] | None) 
         good = _file(entry.path, entry.sha256, digests, findings)
         if entry.rule == "manifest" and good and entry.path not in checked:
             checked.add(entry.path)
-            _images(entry.path, findings)
+            _images(entry, findings)
     for path, digest in graph.sources(entries, known).items():
         _file(path, digest, digests, findings)
     _links(entries, known, findings)
     _code(workflow, entries, findings)
+    _rules(workflow, entries, findings)
     _lock(workflow, entries, findings)
     _params(workflow, entries, findings)
     _numbers(known, cells, findings)
@@ -95,20 +97,36 @@ def _file(path: str, stated: str, digests: Digests, findings: Findings) -> bool:
     return found == stated
 
 
-def _images(manifest: str, findings: Findings) -> None:
-    """Compare every image (and mask) of a manifest that is itself as it should be."""
-    for record in read_manifest(manifest):
-        if not Path(record.path).is_file():
-            findings.missing.append(f"{record.path}: is missing; get it with `dvc pull`")
+def _images(manifest: Entry, findings: Findings) -> None:
+    """Compare every image and mask of a manifest that is itself as it should be."""
+    records = read_manifest(manifest.path)
+    for record in records:
+        findings.images += _raw(record.path, record.sha256, manifest.path, findings)
+    masks = {record.mask for record in records if record.mask}
+    for path in manifest.inputs if masks else ():
+        if Path(path).name != SOURCE_NAME:
             continue
-        findings.files += 1
-        findings.images += 1
-        found = sha256_file(record.path)
-        if found != record.sha256:
-            findings.differs.append(
-                f"{record.path}: differs from {manifest} (sha256 {found[:12]}..., manifest "
-                f"{record.sha256[:12]}...)"
-            )
+        try:
+            source = read_source(Path(path))
+        except OsadError:
+            continue  # Missing or damaged: its digest has told so.
+        for name, digest in source.files.items():
+            if f"{source.root}/{name}" in masks:
+                _raw(f"{source.root}/{name}", digest, path, findings)
+
+
+def _raw(path: str, stated: str, where: str, findings: Findings) -> bool:
+    """Compare a raw file with the digest that a list of files has; return whether it is there."""
+    if not Path(path).is_file():
+        findings.missing.append(f"{path}: is missing; get it with `dvc pull`")
+        return False
+    findings.files += 1
+    found = sha256_file(path)
+    if found != stated:
+        findings.differs.append(
+            f"{path}: differs from {where} (sha256 {found[:12]}..., stated {stated[:12]}...)"
+        )
+    return True
 
 
 def _links(entries: Iterable[Entry], known: Ledger, findings: Findings) -> None:
@@ -135,6 +153,25 @@ def _code(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> N
         findings.files += 1
         if sha256_file(path) != stated:
             findings.differs.append(f"{relative}: differs from the code that made the numbers")
+
+
+def _rules(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> None:
+    """Compare the shell commands of the rules with those that made the outputs."""
+    try:
+        commands = rules.commands(workflow.root, workflow.params.results)
+    except OsadError as error:
+        findings.differs.append(str(error))
+        return
+    stated = dict.fromkeys((entry.rule, entry.code[RULE_KEY]) for entry in entries)
+    for rule, digest in stated:
+        command = commands.get(rule)
+        if command is None:
+            findings.differs.append(f"{rules.RULES}: has no rule {rule}; the ledger names it")
+        elif ledger.digest_text(command.text) != digest:
+            findings.differs.append(
+                f"{command.path}: the shell command of rule {rule} differs from that which made "
+                "the numbers"
+            )
 
 
 def _lock(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> None:
