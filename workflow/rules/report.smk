@@ -70,7 +70,7 @@ rule report_assets:
         "report assets"
     shell:
         "python -m osad.job report_assets --assets {input.assets} --figures {input.figures}"
-        f" --output {REPORT.folder} --record .osad/runs/{REPORT.folder}/assets.json"
+        f" --output {WF.params.results}/report --record .osad/runs/{WF.params.results}/report/assets.json"
         " 2>&1 | tee -i {log}"
 
 
@@ -98,5 +98,5 @@ rule report_page:
         "python -m osad.job report_page --grid {params.grid:q} --cells {input.cells}"
         " --published data/published --lock {params.environment} --shared {input.shared}"
         " --bench {input.bench}"
-        f" --output {REPORT.folder} --record .osad/runs/{REPORT.record}.json"
+        f" --output {WF.params.results}/report --record .osad/runs/{WF.params.results}/report/page.json"
         " 2>&1 | tee -i {log}"
