@@ -28,6 +28,7 @@ CONTROLS = {"constant": 0.5, "true_labels": 1.0, "random": None}
 DRAWS_NOTHING = {"constant", "true_labels", "mean_intensity", "mahalanobis", "mahalanobis_lda"}
 READERS = [name for name, spec in SPECS.items() if spec.packs]
 TRAINED = [name for name, spec in SPECS.items() if "rotated" in spec.packs]
+SIMULATED = ("pseudo", "cutmix", "draem")
 VIEWS = ("rotated", "pseudo", "cutmix", "draem", "pixels")
 BUDGET = {
     "epochs": 2,
@@ -146,6 +147,8 @@ def test_order_of_test_images_does_not_matter(name):
     order = torch.randperm(len(TEST), generator=torch_generator("order")).tolist()
     shuffled = scored(name, index=tuple(TEST[place] for place in order))
     torch.testing.assert_close(shuffled.total, scored(name).total[order], rtol=1e-5, atol=1e-5)
+    if shuffled.maps is not None:
+        torch.testing.assert_close(shuffled.maps, scored(name).maps[order], rtol=1e-4, atol=1e-4)
 
 
 @each_method
@@ -205,14 +208,14 @@ def test_methods_of_the_normal_setting_need_no_anomaly(name):
     assert all(torch.equal(state[key], value) for key, value in fitted(name).items())
 
 
-def spoilt(images: ImageSet, kinds: tuple[str, ...]) -> ImageSet:
-    """Return a copy in which the first image's features are not a number."""
+def spoilt(images: ImageSet, kinds: tuple[str, ...], *, every: bool = False) -> ImageSet:
+    """Return a copy in which the features of the first or of every image are not a number."""
 
     def spoil(rows: Rows | None) -> Rows | None:
         if rows is None or not len(rows):
             return rows
         tensor = rows.tensor.clone()
-        tensor[rows.index[0]] = math.nan
+        tensor[rows.index if every else rows.index[:1]] = math.nan
         return dataclasses.replace(rows, tensor=tensor)
 
     maps = images.maps
@@ -241,6 +244,17 @@ def test_training_views_that_are_not_finite_stop_training(name, role):
     bad = spoilt(getattr(data, role), ("rotated",))
     with pytest.raises(TrainingError, match="loss is nan at step"):
         fit_and_check(name, dataclasses.replace(data, **{role: bad}))
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [(name, pack) for name in READERS for pack in SIMULATED if pack in SPECS[name].packs],
+)
+def test_simulated_defects_that_are_not_finite_stop_training(name, pack):
+    data = training(name)
+    bad = spoilt(data.normal, (pack,), every=True)  # Which of them are drawn is chance.
+    with pytest.raises(TrainingError, match="loss is nan at step"):
+        fit_and_check(name, dataclasses.replace(data, normal=bad))
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -204,17 +204,19 @@ def counts(call: Call) -> list[Counter[int]]:
     return [Counter(batch.labels.tolist()) for batch in call.batches]
 
 
-def test_flos_minimises_the_focal_loss_of_signed_logits(monkeypatch):
-    call = Call("flos.signed", monkeypatch, adapter=0)
+@pytest.mark.parametrize(("name", "absolute"), [("flos", True), ("flos.signed", False)])
+def test_flos_minimises_the_focal_loss_of_its_logits(name, absolute, monkeypatch):
+    call = Call(name, monkeypatch, adapter=0)
     assert counts(call) == [Counter({NORMAL: 24, SEEN: 24})] * 3
     x, labels = draw(5, 16, 24), torch.tensor([0, 0, 1, 1, 1])
     w, b = call.state["head.weight"][0], call.state["head.bias"]
-    logits = (x @ w + b - 3).max(1).values  # One position of 16; -3 makes some negative.
+    scores = x @ w + b - 3  # -3 makes some negative.
+    logits = (scores.abs() if absolute else scores).max(1).values  # One position of 16.
     state = {**call.state, "head.bias": b - 3}
     p = torch.sigmoid(logits.double())
     true = torch.where(labels > 0, p, 1 - p)
     expected = (-((1 - true) ** 2) * true.log()).mean().item()
-    assert bool((logits < 0).any())
+    assert bool((logits < 0).any()) != absolute
     assert call.loss(state, Batch(x, labels)).item() == pytest.approx(expected, rel=1e-4)
 
 

@@ -216,16 +216,25 @@ def normals() -> ImageSet:
 
 
 @functools.cache
-def fitted(coupling: str, shrinkage: float) -> tuple[WTFlow, dict[str, torch.Tensor]]:
+def fitted(
+    coupling: str, shrinkage: float, key: str = "cell"
+) -> tuple[WTFlow, dict[str, torch.Tensor]]:
     method = WTFlow(coupling=coupling, proxy="target", shrinkage=shrinkage, **SMALL)
-    return method, method.fit(TrainingData(normals(), placed(ring(0, "none")), "cell"))
+    return method, method.fit(TrainingData(normals(), placed(ring(0, "none")), key))
 
 
 def separation(
-    coupling: str, change: torch.Tensor, *, factor: float = 1.0, shrinkage: float = 0.02
+    coupling: str,
+    change: torch.Tensor,
+    *,
+    factor: float = 1.0,
+    shrinkage: float = 0.02,
+    proxy: str = "target",
+    key: str = "cell",
 ) -> float:
     """Return the AUROC of images with a quarter of the positions scaled in the plane and moved."""
-    method, state = fitted(coupling, shrinkage)
+    method, state = fitted(coupling, shrinkage, key)
+    method = dataclasses.replace(method, proxy=proxy)
     moved = ring(60, "anomalous")
     moved[:, [0, 1, 4, 5], :2] *= factor
     moved[:, [0, 1, 4, 5]] += change
@@ -254,6 +263,21 @@ def test_the_middle_of_the_normals_circle_scores_higher_without_equalisation(cou
     middle = {"change": torch.zeros(8), "factor": 0.1}
     assert separation(coupling, shrinkage=1.0, **middle) > 0.9
     assert separation(coupling, shrinkage=0.02, **middle) < 0.7
+
+
+def test_the_length_of_the_end_point_tells_with_worst_transport_alone():
+    # Independent noise carries every vector to 0, so the end says nothing of vectors too far out.
+    found = {
+        coupling: sum(
+            separation(coupling, torch.zeros(8), factor=1.3, shrinkage=1.0, proxy="shell", key=key)
+            for key in ("cell", "other")
+        )
+        / 2
+        for coupling in ("independent", "local", "analytic")
+    }
+    assert found["independent"] < 0.6
+    assert found["local"] > found["independent"] + 0.15
+    assert found["analytic"] > found["independent"] + 0.15
 
 
 def test_maps_point_at_the_changed_positions():
