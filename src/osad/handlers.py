@@ -14,7 +14,7 @@ from osad.errors import OsadError
 from osad.plan import RUNS
 from osad.report.targets import Report
 from osad.runtime.control import Server, start_server
-from osad.steps.cells import read_failure
+from osad.steps.cells import DATA_FAILURES, read_failure
 from osad.tables.cells import Outcome
 from osad.workflow import Workflow
 
@@ -97,13 +97,17 @@ class Handlers:
         pairs = {
             f"features/{dataset}/{category}" for dataset, category in self.workflow.categories()
         }
-        found = {}
-        for path in sorted(folder.rglob("*.json")):
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            # Records of an earlier grid may lie there too.
-            if name in names or name.rpartition("/")[0] in pairs:
-                found[name] = _outcome(path)
-        return found
+        records = {
+            path.relative_to(place).with_suffix("").as_posix(): path
+            for place in (folder, DATA_FAILURES)
+            for path in place.rglob("*.json")
+        }
+        # Records of an earlier grid may lie there too.
+        return {
+            name: _outcome(path)
+            for name, path in sorted(records.items())
+            if name in names or name.rpartition("/")[0] in pairs
+        }
 
     def _record(self) -> None:
         outcome, changed = actions.record(self.workflow)

@@ -148,9 +148,6 @@ def test_missing_metrics_are_an_error_without_partial(results: Path) -> None:
         (["features/elpv/all/plain.json"], "failed", "first: why"),
         ([f"{CELLS[0]}.json", "features/elpv/all/plain.json"], "failed", "first: why"),
         (["splits/elpv/all/general-m10/s1.json"], "skipped", NOT_RUN),
-        (["weights.json"], "failed", "first: why"),
-        (["fetch/elpv.json"], "failed", "first: why"),
-        (["fetch/sdd.json"], "skipped", NOT_RUN),
     ],
 )
 def test_partial_tables_give_the_reason(
@@ -168,12 +165,34 @@ def test_partial_tables_give_the_reason(
     assert f"- [1] {status}: {reason}" in (folder / "general.md").read_text(encoding="utf-8")
 
 
-def test_cells_of_a_data_set_that_a_person_has_to_get_are_skipped(results: Path) -> None:
+@pytest.mark.parametrize(
+    ("record", "status", "reason"),
+    [
+        ("weights.json", "failed", "first: why"),
+        ("fetch/elpv.json", "failed", "first: why"),
+        ("fetch/sdd.json", "skipped", NOT_RUN),
+    ],
+)
+def test_failures_of_what_all_grids_share_are_the_reason_too(
+    results: Path, monkeypatch: pytest.MonkeyPatch, record: str, status: str, reason: str
+) -> None:
     (results / "metrics" / f"{CELLS[0]}.json").unlink()
+    monkeypatch.setattr(cells, "DATA_FAILURES", results / "shared")
+    value = {"step": "first", "reason": "why", "error": "DataError"}
+    write(results / "shared" / record, json.dumps(value))
+    row = read_rows(run_step(results, "--partial") / "cells.csv")[CELLS[0]]
+    assert (row["status"], row["reason"]) == (status, reason)
+
+
+def test_cells_of_a_data_set_that_a_person_has_to_get_are_skipped(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (results / "metrics" / f"{CELLS[0]}.json").unlink()
+    monkeypatch.setattr(cells, "DATA_FAILURES", results / "shared")
     missing = {"step": "fetch", "reason": "get it there", "error": "MissingData"}
-    write(results / "failures/fetch/elpv.json", json.dumps(missing))
+    write(results / "shared/fetch/elpv.json", json.dumps(missing))
     offline = {"step": "weights", "reason": "no network", "error": "DataError"}
-    write(results / "failures/weights.json", json.dumps(offline))
+    write(results / "shared/weights.json", json.dumps(offline))
     folder = run_step(results, "--partial")
     row = read_rows(folder / "cells.csv")[CELLS[0]]
     assert (row["status"], row["reason"]) == ("skipped", "fetch: get it there")

@@ -327,8 +327,8 @@ def test_failures_are_listed_and_shown_in_the_tables(calls, tmp_path, capsys):
 
 def test_missing_data_are_told_apart_and_the_rest_is_recorded(calls, tmp_path, capsys):
     content = {"step": "fetch", "reason": "see page", "error": "MissingData"}
-    write_json(tmp_path / "results/failures/fetch/elpv.json", content)
-    write_json(tmp_path / "results/failures/fetch/visa.json", content)
+    write_json(tmp_path / ".osad/failures/fetch/elpv.json", content)
+    write_json(tmp_path / ".osad/failures/fetch/visa.json", content)
     Handlers(WF).error()
     text = capsys.readouterr().err
     assert "skipped: fetch/elpv: fetch: see page" in text

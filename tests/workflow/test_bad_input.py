@@ -150,7 +150,8 @@ def test_shots_beyond_a_class_fail_its_cells_only(fresh: Project) -> None:
     outcome = fresh.snakemake()
     reason = "tiny/all/hard-dent-m14: 14 shots, but the class has only 13 images"
     outcome.refused(
-        f"osad split: {reason}", f"osad: failed: splits/tiny/all/hard-dent-m14/s1: {reason[:30]}"
+        f"osad split: {reason}",
+        f"osad: failed: splits/tiny/all/hard-dent-m14/s1: split: {reason[:30]}",
     )
     rows = fresh.cell_rows()
     assert {cell: row["status"] for cell, row in rows.items()} == {

@@ -21,7 +21,7 @@ rule fetch:
     shell:
         "python -m osad.job fetch --dataset {wildcards.dataset} --settings {params.settings:q}"
         " --output {output} --record .osad/runs/{output}.json"
-        f" --failure {WF.params.results}/failures/fetch/{{wildcards.dataset}}.json"
+        " --failure .osad/failures/fetch/{wildcards.dataset}.json"
         " 2>&1 | tee -i {log}"
 
 
@@ -39,7 +39,7 @@ rule weights:
         "weights {output}"
     shell:
         "python -m osad.job weights {params.options} --output {output}"
-        f" --failure {WF.params.results}/failures/weights.json"
+        " --failure .osad/failures/weights.json"
         " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
 

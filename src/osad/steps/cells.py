@@ -18,6 +18,8 @@ from osad.tables.controls import REMEDY, control_problem
 from osad.tables.request import Request, parse_grid, parse_request
 
 NOT_RUN = "not run: there is neither a metrics file nor a record of a failure"
+DATA_FAILURES = Path(".osad/failures")
+"""Where fetch and weights, which all grids share, leave the records of their failures."""
 MISSING_DATA = "MissingData"
 """Class of the error of a fetch that a person has to help: the cells are skipped, not failed."""
 
@@ -43,8 +45,8 @@ def failure_paths(results: Path, cell: Cell, upstream: Sequence[str] = ()) -> li
         *(folder / f"{run}.json" for run in earlier),
         folder / "splits" / f"{cell.split_id}.json",
         *sorted((folder / "features" / cell.dataset / cell.category).glob("*.json")),
-        folder / "weights.json",
-        folder / "fetch" / f"{cell.dataset}.json",
+        DATA_FAILURES / "weights.json",
+        DATA_FAILURES / "fetch" / f"{cell.dataset}.json",
     ]
 
 
