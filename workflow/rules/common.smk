@@ -10,13 +10,15 @@ from osad.errors import OsadError
 from osad.handlers import Handlers
 from osad.report.targets import Report
 from osad.runtime.checksums import remember_checksums
+from osad.runtime.signatures import remember_signatures
 from osad.workflow import SHARED, Workflow
 
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.
-gc.set_threshold(1_000_000)
+gc.set_threshold(10_000_000)
 ROOT = Path(workflow.basedir)
 remember_checksums()
+remember_signatures()
 
 try:
     WF = Workflow(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)

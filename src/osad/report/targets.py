@@ -5,6 +5,7 @@ The rules of ``workflow/rules/report.smk`` and `osad.plan` both ask here.
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,9 +103,16 @@ class Report:
 
     def splits(self, dataset: str, category: str) -> list[str]:
         """Return all splits of a category."""
-        start = f"{dataset}/{category}/"
-        names = [name for name in self.workflow.split_ids() if name.startswith(start)]
-        return [f"{self.workflow.params.results}/splits/{name}.csv" for name in names]
+        return self._splits.get((dataset, category), [])
+
+    @functools.cached_property
+    def _splits(self) -> dict[tuple[str, str], list[str]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for name in self.workflow.split_ids():
+            dataset, category, _, _ = name.split("/")
+            path = f"{self.workflow.params.results}/splits/{name}.csv"
+            found.setdefault((dataset, category), []).append(path)
+        return found
 
     def page_inputs(self) -> dict[str, list[str]]:
         """Return the files that the page is made from, by the name of the rule's input."""
