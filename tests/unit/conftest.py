@@ -17,3 +17,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
         make_tables(found)
         make_page(found)
     return Site(root, found)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project folder that is the current directory."""
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    return root

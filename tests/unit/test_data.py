@@ -48,15 +48,6 @@ def put(root: Path, files: dict[str, bytes]) -> None:
         (root / name).write_bytes(content)
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty project folder that is the current directory."""
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    return root
-
-
 def build(dataset: str, settings: dict | None = None, category: str = "all") -> Path:
     """Run fetch and manifest in the current directory; return the manifest's path."""
     text = json.dumps(settings or {})

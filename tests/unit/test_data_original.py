@@ -52,15 +52,6 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty project folder that is the current directory."""
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    return root
-
-
-@pytest.fixture
 def site(tmp_path):
     """A folder whose files a local server gives, and its address."""
     folder = tmp_path / "site"

@@ -48,15 +48,6 @@ def zipped(path: Path, files: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty project folder that is the current directory."""
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    return root
-
-
-@pytest.fixture
 def smaller(monkeypatch):
     """Give a data set other expected counts for one test."""
 

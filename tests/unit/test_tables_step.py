@@ -13,6 +13,7 @@ import pytest
 from table_cases import FOLDER, metrics, request_value
 
 from osad.cells import Cell
+from osad.data.original import MissingData
 from osad.errors import CheckError, ConfigError, DataError
 from osad.files import sha256_bytes
 from osad.steps import cells, tables
@@ -182,6 +183,13 @@ def test_failures_of_what_all_grids_share_are_the_reason_too(
     write(results / "shared" / record, json.dumps(value))
     row = read_rows(run_step(results, "--partial") / "cells.csv")[CELLS[0]]
     assert (row["status"], row["reason"]) == (status, reason)
+
+
+def test_the_names_of_missing_data_and_of_the_place_of_its_record_are_the_fetch_s_own() -> None:
+    assert cells.MISSING_DATA == MissingData.__name__
+    rules = (Path(__file__).parents[2] / "workflow/rules/data.smk").read_text(encoding="utf-8")
+    assert f"--failure {cells.DATA_FAILURES}/fetch/{{wildcards.dataset}}.json" in rules
+    assert f"--failure {cells.DATA_FAILURES}/weights.json" in rules
 
 
 def test_cells_of_a_data_set_that_a_person_has_to_get_are_skipped(
