@@ -32,8 +32,9 @@ reproduce: $(VENV)/.run ## rebuild every number of the default grid and print th
 smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 	snakemake --cores 2 --resources gpu=1 --configfile configs/smoke.yaml
 
+# One thread in each of the two processes, as in every process of a run.
 test: $(VENV)/.test lint ## run linters, type checks and all tests
-	pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
 
 test-fast: $(VENV)/.test ## run the tests that take seconds
 	pytest -m "not slow and not workflow"

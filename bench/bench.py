@@ -42,7 +42,7 @@ import numpy as np
 import timm
 import torch
 from osad.backbones import get_backbone
-from osad.features.extract import compute_maps, normalise
+from osad.features.compute import compute_maps, normalise
 torch.set_num_threads(1)
 name, weights, size, images = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 backbone = get_backbone(name)

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -62,28 +61,19 @@ def tables(options: argparse.Namespace) -> None:
 def progress(options: argparse.Namespace) -> None:
     """Print how far the grid is: jobs and cells done, failed, left, and about how long it takes."""
     from osad import config
-    from osad.progress import measure
+    from osad.progress import changes, measure
     from osad.workflow import Workflow
 
     workflow = Workflow(config.load(Path(), *options.configfile), Path().resolve())
-    if not options.watch:
-        found = measure(workflow)
-        lines = [
-            [rule, str(done), str(total - done)] for rule, (done, total) in found.rules.items()
-        ]
-        _print_table(["rule", "done", "left"], lines)
-        print(found.line())
+    if options.watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in changes(workflow, every=options.every):
+                print(line, flush=True)
         return
-    last = ""
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            found = measure(workflow)
-            if found.line() != last:
-                last = found.line()
-                print(last, flush=True)
-            if found.complete:
-                return
-            time.sleep(options.every)
+    found = measure(workflow)
+    lines = [[rule, str(done), str(total - done)] for rule, (done, total) in found.rules.items()]
+    _print_table(["rule", "done", "left"], lines)
+    print(found.line())
 
 
 def audit(options: argparse.Namespace) -> None:

@@ -43,10 +43,13 @@ def imported_modules(name: str, source: Path) -> frozenset[str]:
     path = module_file(name, source)
     if path is None:
         raise ConfigError(f"module {name} does not exist below the package's source folder")
+    where = path.relative_to(source.parent).as_posix()
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
-        raise ConfigError(f"{path.name}, line {error.lineno}: {error.msg}") from error
+        raise ConfigError(f"{where}, line {error.lineno}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: is not UTF-8 text ({error.reason})") from error
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found: set[str] = set()
     for node in ast.walk(tree):

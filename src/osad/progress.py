@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,6 +160,24 @@ def measure(workflow: Workflow, *, runs: Path = Path(RUNS)) -> Progress:
         failed=failed,
         seconds=estimate(left, times, parallel=parallelism(spans, most=os.cpu_count() or 1)),
     )
+
+
+def changes(workflow: Workflow, *, every: float) -> Iterator[str]:
+    """Yield a line about a grid now and after each change, until everything is done.
+
+    Args:
+        workflow: the pipeline.
+        every: seconds between two looks.
+    """
+    last = ""
+    while True:
+        found = measure(workflow)
+        if found.line() != last:
+            last = found.line()
+            yield last
+        if found.complete:
+            return
+        time.sleep(every)
 
 
 def _span(job: Job, runs: Path) -> tuple[float, float] | None:

@@ -23,7 +23,7 @@ from osad.backbones import resnet as resnet_module
 from osad.backbones.efficientnet_lite import packaged_file, timm_name
 from osad.backbones.folding import fold_batch_norms, fold_same_padding
 from osad.errors import CheckError, ConfigError, DataError
-from osad.features.extract import normalise
+from osad.features.compute import normalise
 from osad.features.views import resize
 from osad.files import sha256_bytes, sha256_file
 from osad.steps.weights import main as weights_main

@@ -19,10 +19,12 @@ from osad.backbones import get_backbone
 from osad.data.images import open_verified
 from osad.data.manifest import Record, write_manifest
 from osad.errors import CheckError, ConfigError, DataError, OsadError, TrainingError
+from osad.features import compute, views
 from osad.features import extract as extraction
-from osad.features import views
-from osad.features.extract import extract, normalise, plan_maps, plan_pixels, select_records
+from osad.features.compute import normalise
+from osad.features.extract import extract
 from osad.features.packs import Pack, PackInfo, level_name, pack_strides, write_pack
+from osad.features.plan import plan_maps, plan_pixels, select_records
 from osad.files import read_metadata, sha256_file, write_tensors
 from osad.seeds import numpy_generator
 from osad.steps.features import main, parse_strides, progress_line
@@ -512,7 +514,7 @@ def test_a_killed_worker_is_one_message(
     def die(path: Path, sha256: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(extraction, "open_verified", die)
+    monkeypatch.setattr(compute, "open_verified", die)
     with pytest.raises(TrainingError, match="a worker process was killed"):
         extract(plan_pixels(project), workers=2, device=CPU, progress=lambda done, total: None)
     assert no_children()
@@ -524,7 +526,7 @@ def test_unexpected_errors_are_not_hidden(
     def fail(path: Path, sha256: str) -> None:
         raise ZeroDivisionError("a mistake in the code")
 
-    monkeypatch.setattr(extraction, "open_verified", fail)
+    monkeypatch.setattr(compute, "open_verified", fail)
     with pytest.raises(ZeroDivisionError, match="a mistake in the code"):
         extract(plan_pixels(project), workers=2, device=CPU, progress=lambda done, total: None)
 

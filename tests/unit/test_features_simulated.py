@@ -12,10 +12,10 @@ from PIL import Image
 from osad.backbones import get_backbone
 from osad.data.manifest import Record
 from osad.errors import ConfigError, DataError
-from osad.features import extract as extraction
-from osad.features import simulated, views
-from osad.features.extract import Task, load_views, number_of_views, plan_maps
+from osad.features import plan, simulated, views
+from osad.features.compute import load_views
 from osad.features.packs import PackInfo, pack_strides
+from osad.features.plan import Task, number_of_views, plan_maps
 from osad.files import sha256_file
 from osad.seeds import numpy_generator
 
@@ -221,7 +221,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
 
 
 def task_of(records: list[Record], pack: str) -> Task:
-    paths, digests = extraction._identities(records)
+    paths, digests = plan._identities(records)
     number = number_of_views(pack, views=4, rotation=0.0)
     return Task(PackInfo(pack, paths, digests, "cpu", LITE.name, "", 64, (32,), (320,), number))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image, ImageDraw
 from projects import IMAGES, PLAIN_METHODS, SMALL, Outcome, Project, new_project, params
 
@@ -38,16 +43,42 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def run_once(
+    name: str,
+    factory: pytest.TempPathFactory,
+    photos: Path,
+    grid: dict[str, Any],
+    *,
+    cores: int,
+    server: bool,
+) -> tuple[Project, Outcome]:
+    """Run a grid once for all processes that run tests; return a copy of the project for this one.
+
+    Each has a copy, since Snakemake locks the folder that it works in.
+    """
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared-{name}"
+    told = shared / "outcome.json"
+    with FileLock(f"{shared}.lock"):
+        if not told.exists():
+            shutil.rmtree(shared, ignore_errors=True)  # What a failed run of another has left.
+            project = new_project(shared / "project", photos=photos)
+            project.write_params(grid)
+            outcome = project.snakemake(cores=cores, server=server).check()
+            told.write_text(json.dumps(dataclasses.asdict(outcome)))
+    values = json.loads(told.read_text())
+    copied = Project(shared / "project").copy(factory.mktemp(name) / "project")
+    return copied, Outcome(**values | {"left": tuple(values["left"])})
+
+
 @pytest.fixture(scope="session")
 def finished_run(
     tmp_path_factory: pytest.TempPathFactory, photos: Path
 ) -> Iterator[tuple[Project, Outcome]]:
     """The whole grid, made with the fork server on 4 cores; not to be changed."""
-    root = tmp_path_factory.mktemp("finished")
-    project = new_project(root / "project", photos=photos)
-    project.write_params(params())
-    yield project, project.snakemake(cores=4).check()
-    shutil.rmtree(root)
+    made = run_once("finished", tmp_path_factory, photos, params(), cores=4, server=True)
+    yield made
+    shutil.rmtree(made[0].root)
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +99,10 @@ def plain_run(
     tmp_path_factory: pytest.TempPathFactory, photos: Path
 ) -> Iterator[tuple[Project, Outcome]]:
     """One split of most methods, made with one plain process after the other; not to be changed."""
-    root = tmp_path_factory.mktemp("plain")
-    project = new_project(root / "project", photos=photos)
-    project.write_params(params(**SMALL, methods=PLAIN_METHODS))
-    yield project, project.snakemake(cores=1, server=False).check()
-    shutil.rmtree(root)
+    grid = params(**SMALL, methods=PLAIN_METHODS)
+    made = run_once("plain", tmp_path_factory, photos, grid, cores=1, server=False)
+    yield made
+    shutil.rmtree(made[0].root)
 
 
 @pytest.fixture

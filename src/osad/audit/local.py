@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,39 +61,86 @@ def misprinted(
     folder = f"{graph.results_folder(known)}/tables"
     rows = _rows(root / folder / "cells.csv")
     means = _rows(root / folder / "summary.csv")
-    messages = []
-    remade: dict[str, Mapping[str, Any]] = {}
-    allowed: dict[str, float] = {}
+    remade = _remade(copy, known, cells, tolerance)
+    return [
+        *_wrong_runs(f"{folder}/cells.csv", rows, remade),
+        *_wrong_means(f"{folder}/summary.csv", means, rows, remade),
+    ]
+
+
+@dataclass(frozen=True)
+class _Remade:
+    """The metrics of a run that was made again.
+
+    Attributes:
+        metrics: the content of its file.
+        gap: largest difference of a rate; 0 where the bytes are those of the ledger.
+    """
+
+    metrics: Mapping[str, Any]
+    gap: float
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """Return the names of what must be equal."""
+        return COUNTS if self.gap else (*COUNTS, "scores_sha256")
+
+
+def _remade(
+    copy: Path, known: Ledger, cells: Sequence[Cell], tolerance: float
+) -> dict[str, _Remade]:
+    """Return the metrics of each cell that the rebuild made; another has been told already."""
+    found = {}
     for cell in cells:
-        path, name = graph.artefact(known, "metrics", cell), str(cell)
-        try:
-            remade[name] = read_json(copy / path)
-        except OsadError:
-            continue  # Was not made: told already.
-        equal = sha256_file(copy / path) == known.entries[path].sha256
-        allowed[name] = 0.0 if equal else tolerance
+        path = graph.artefact(known, "metrics", cell)
+        with contextlib.suppress(OsadError):
+            metrics = read_json(copy / path)
+            equal = sha256_file(copy / path) == known.entries[path].sha256
+            found[str(cell)] = _Remade(metrics, 0.0 if equal else tolerance)
+    return found
+
+
+def _wrong_runs(
+    path: str, rows: Mapping[str, Mapping[str, str]], remade: Mapping[str, _Remade]
+) -> list[str]:
+    """Return a message for each number of ``cells.csv`` that is not that of the rebuild."""
+    messages = []
+    for name, run in remade.items():
         if name not in rows:
             continue
-        exact = (*COUNTS, "scores_sha256") if equal else COUNTS
-        for key in (*RATES, *exact):
-            value = remade[name].get(key)
-            gap = allowed[name] if key in RATES else 0.0
-            if not _agree(rows[name].get(key, ""), value, gap):
+        row = rows[name]
+        for key in (*RATES, *run.exact):
+            value = run.metrics.get(key)
+            if not _agree(row.get(key, ""), value, run.gap if key in RATES else 0.0):
                 messages.append(
-                    f"{folder}/cells.csv: {key} of {name} is {rows[name].get(key)!r}, the rebuild "
-                    f"gives {value!r}"
+                    f"{path}: {key} of {name} is {row.get(key)!r}, the rebuild gives {value!r}"
                 )
+    return messages
+
+
+def _wrong_means(
+    path: str,
+    means: Mapping[str, Mapping[str, str]],
+    rows: Mapping[str, Mapping[str, str]],
+    remade: Mapping[str, _Remade],
+) -> list[str]:
+    """Return a message for each mean of ``summary.csv`` that is not that of its runs."""
+    messages = []
     for group in dict.fromkeys(name.rpartition("/")[0] for name in remade):
         runs = [name for name in rows if name.rpartition("/")[0] == group]
-        values = [remade[run].get("auroc") if run in remade else _number(rows[run]) for run in runs]
-        numbers = [float(value) for value in values if value is not None]
-        gap = max(allowed[name] for name in allowed if name.rpartition("/")[0] == group)
-        expected = statistics.fmean(numbers) if numbers else None
         printed = means[group].get("auroc_mean", "") if group in means else None
-        if printed is not None and runs and not _agree(printed, expected, gap):
+        if printed is None or not runs:
+            continue
+        values = [
+            remade[run].metrics.get("auroc") if run in remade else _number(rows[run])
+            for run in runs
+        ]
+        numbers = [float(value) for value in values if value is not None]
+        expected = statistics.fmean(numbers) if numbers else None
+        gap = max(run.gap for name, run in remade.items() if name.rpartition("/")[0] == group)
+        if not _agree(printed, expected, gap):
             messages.append(
-                f"{folder}/summary.csv: auroc_mean of {group} is {printed!r}, the runs give "
-                f"{expected!r}"
+                f"{path}: auroc_mean of {group} is {printed!r}, the runs give {expected!r}"
             )
     return messages
 

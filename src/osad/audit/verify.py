@@ -182,7 +182,14 @@ def _lock(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> N
 
 def _params(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> None:
     """Compare the parameters with those of today's ``params.yaml``."""
-    now = outputs(jobs(workflow))
+    try:
+        now = outputs(jobs(workflow))
+    except OsadError as error:
+        # A source that cannot be read gives no plan; that it differs has been told then.
+        if not findings.differs:
+            raise
+        findings.differs.append(str(error))
+        return
     for entry in entries:
         job = now.get(entry.path)
         if job is None:

@@ -6,7 +6,7 @@ from functools import partial
 
 from osad.data import mvtec_layout
 from osad.data.original import Archive
-from osad.data.registry import Counts, DatasetSpec, register
+from osad.data.registry import Counts, register
 
 ARCHIVE = Archive(
     file="MPDD.zip",
@@ -25,26 +25,16 @@ EXPECTED = {
 """Counts of the paper's table; it has no sizes of the defect classes."""
 
 register(
-    DatasetSpec(
+    mvtec_layout.description(
         name="mpdd",
         title="MPDD",
-        homepage=ARCHIVE.page,
         licence="CC BY-NC-SA 4.0",
         licence_note="No commercial use; what is made from the images is shared alike.",
         citation="Jezek, Jonak, Burget, Dvorak, Skotak: Deep learning-based defect detection of "
         "metal parts: evaluating current methods in complex conditions. ICUMT 2021.",
-        fetch=partial(
-            mvtec_layout.fetch,
-            dataset="mpdd",
-            archives=(ARCHIVE,),
-            categories=tuple(EXPECTED),
-            plan=partial(mvtec_layout.plan_all, of_category=mvtec_layout.plan_category),
-        ),
-        records=mvtec_layout.records,
-        categories=tuple(EXPECTED),
+        archive=ARCHIVE,
         expected=EXPECTED,
-        settings=("raw_path",),
-        archives=(ARCHIVE,),
+        plan=partial(mvtec_layout.plan_all, of_category=mvtec_layout.plan_category),
         protocols=("normal",),
     )
 )

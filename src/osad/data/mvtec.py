@@ -6,7 +6,7 @@ from functools import partial
 
 from osad.data import mvtec_layout
 from osad.data.original import Archive
-from osad.data.registry import Counts, DatasetSpec, register
+from osad.data.registry import Counts, register
 
 ARCHIVE = Archive(
     file="mvtec_anomaly_detection.tar.xz",
@@ -82,27 +82,17 @@ KNOWN_CLASSES = {
 """Known classes of the papers' hard setting, which has only two of the categories."""
 
 register(
-    DatasetSpec(
+    mvtec_layout.description(
         name="mvtec",
         title="MVTec AD",
-        homepage=ARCHIVE.page,
         licence="CC BY-NC-SA 4.0",
         licence_note="No commercial use; what is made from the images is shared alike.",
         citation="Bergmann, Fauser, Sattlegger, Steger: MVTec AD - A Comprehensive Real-World "
         "Dataset for Unsupervised Anomaly Detection. CVPR 2019.",
-        fetch=partial(
-            mvtec_layout.fetch,
-            dataset="mvtec",
-            archives=(ARCHIVE,),
-            categories=tuple(EXPECTED),
-            plan=partial(mvtec_layout.plan_all, of_category=mvtec_layout.plan_category),
-        ),
-        records=mvtec_layout.records,
-        categories=tuple(EXPECTED),
-        defect_classes=KNOWN_CLASSES,
+        archive=ARCHIVE,
         expected=EXPECTED,
-        settings=("raw_path",),
-        archives=(ARCHIVE,),
+        plan=partial(mvtec_layout.plan_all, of_category=mvtec_layout.plan_category),
+        defect_classes=KNOWN_CLASSES,
         notes=(
             "MVTec AD: tile has 84 anomalous images; the DPDL paper prints 83, with which its "
             "column does not add up to its total of 1258.",

@@ -15,7 +15,7 @@ from osad.data.images import is_image_name
 from osad.data.manifest import NORMAL_CLASS
 from osad.data.mvtec_layout import Item
 from osad.data.original import Archive
-from osad.data.registry import Counts, DatasetSpec, register
+from osad.data.registry import Counts, register
 
 ARCHIVE = Archive(
     file="mvtec_3d_anomaly_detection.tar.xz",
@@ -69,26 +69,16 @@ def plan_category(paths: Iterable[str]) -> list[Item]:
 
 
 register(
-    DatasetSpec(
+    mvtec_layout.description(
         name="mvtec_3d",
         title="MVTec 3D-AD",
-        homepage=ARCHIVE.page,
         licence="CC BY-NC-SA 4.0",
         licence_note="No commercial use; what is made from the images is shared alike.",
         citation="Bergmann, Jin, Sattlegger, Steger: The MVTec 3D-AD Dataset for Unsupervised 3D "
         "Anomaly Detection and Localization. VISAPP 2022.",
-        fetch=partial(
-            mvtec_layout.fetch,
-            dataset="mvtec_3d",
-            archives=(ARCHIVE,),
-            categories=tuple(EXPECTED),
-            plan=partial(mvtec_layout.plan_all, of_category=plan_category),
-        ),
-        records=mvtec_layout.records,
-        categories=tuple(EXPECTED),
+        archive=ARCHIVE,
         expected=EXPECTED,
-        settings=("raw_path",),
-        archives=(ARCHIVE,),
+        plan=partial(mvtec_layout.plan_all, of_category=plan_category),
         protocols=("normal",),
         notes=(
             "MVTec 3D-AD: only the colour images are used; whether the published numbers also "

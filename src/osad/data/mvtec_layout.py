@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -30,7 +30,7 @@ from osad.data import folder, original
 from osad.data.images import decode
 from osad.data.manifest import NORMAL_CLASS, Record
 from osad.data.original import Archive
-from osad.data.registry import Settings
+from osad.data.registry import PROTOCOLS, Counts, DatasetSpec, Settings
 from osad.data.source import Source, fill
 from osad.errors import DataError
 
@@ -336,3 +336,52 @@ def records(source: Source, category: str) -> list[Record]:
     }
     of_category = Source(f"{source.root}/{category}", source.dataset, source.source, files)
     return folder.records(of_category, category)
+
+
+def description(
+    *,
+    name: str,
+    title: str,
+    licence: str,
+    licence_note: str,
+    citation: str,
+    archive: Archive,
+    expected: Mapping[str, Counts],
+    plan: Plan,
+    defect_classes: Mapping[str, tuple[str, ...]] | None = None,
+    protocols: tuple[str, ...] = PROTOCOLS,
+    notes: tuple[str, ...] = (),
+) -> DatasetSpec:
+    """Describe a data set of the family: one archive, its categories, how to list its images.
+
+    Args:
+        name: id of the data set.
+        title: name for people.
+        licence: licence of the images.
+        licence_note: what the licence means for a user.
+        citation: how to cite it.
+        archive: what its authors publish.
+        expected: counts of each category.
+        plan: lists the images that are used.
+        defect_classes: see `DatasetSpec`.
+        protocols: see `DatasetSpec`.
+        notes: see `DatasetSpec`.
+    """
+    categories = tuple(expected)
+    return DatasetSpec(
+        name=name,
+        title=title,
+        homepage=archive.page,
+        licence=licence,
+        licence_note=licence_note,
+        citation=citation,
+        fetch=partial(fetch, dataset=name, archives=(archive,), categories=categories, plan=plan),
+        records=records,
+        categories=categories,
+        defect_classes=defect_classes or {},
+        expected=expected,
+        settings=("raw_path",),
+        archives=(archive,),
+        protocols=protocols,
+        notes=notes,
+    )

@@ -14,7 +14,7 @@ from osad.data import folder, mvtec_layout
 from osad.data.images import is_image_name
 from osad.data.mvtec_layout import Item
 from osad.data.original import Archive
-from osad.data.registry import Counts, DatasetSpec, register
+from osad.data.registry import Counts, register
 
 ARCHIVE = Archive(
     file="mvtec_loco_anomaly_detection.tar.xz",
@@ -61,26 +61,16 @@ def plan_category(paths: Iterable[str]) -> list[Item]:
 
 
 register(
-    DatasetSpec(
+    mvtec_layout.description(
         name="mvtec_loco",
         title="MVTec LOCO AD",
-        homepage=ARCHIVE.page,
         licence="CC BY-NC-SA 4.0",
         licence_note="No commercial use; what is made from the images is shared alike.",
         citation="Bergmann, Batzner, Fauser, Sattlegger, Steger: Beyond Dents and Scratches: "
         "Logical Constraints in Unsupervised Anomaly Detection and Localization. IJCV 130, 2022.",
-        fetch=partial(
-            mvtec_layout.fetch,
-            dataset="mvtec_loco",
-            archives=(ARCHIVE,),
-            categories=tuple(EXPECTED),
-            plan=partial(mvtec_layout.plan_all, of_category=plan_category),
-        ),
-        records=mvtec_layout.records,
-        categories=tuple(EXPECTED),
+        archive=ARCHIVE,
         expected=EXPECTED,
-        settings=("raw_path",),
-        archives=(ARCHIVE,),
+        plan=partial(mvtec_layout.plan_all, of_category=plan_category),
         protocols=("normal",),
         notes=(
             "MVTec LOCO AD: the archive has 360 training images of splicing_connectors, the paper "

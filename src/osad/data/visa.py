@@ -7,14 +7,13 @@ The originals are ``{category}/Data/Images/{Normal,Anomaly}/000.JPG`` and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from osad.data import mvtec_layout
 from osad.data.manifest import path_problem
 from osad.data.mvtec_layout import Item
 from osad.data.original import Archive
-from osad.data.registry import Counts, DatasetSpec, register
+from osad.data.registry import Counts, register
 from osad.errors import DataError
 from osad.files import read_csv
 
@@ -90,27 +89,17 @@ def _problem(row: Mapping[str, str], categories: Sequence[str]) -> str | None:
 
 
 register(
-    DatasetSpec(
+    mvtec_layout.description(
         name="visa",
         title="VisA",
-        homepage=ARCHIVE.page,
         licence="CC BY 4.0 or CC BY-NC-SA 4.0: sources disagree",
         licence_note="The authors' page says CC BY 4.0; others say CC BY-NC-SA 4.0. Read "
         "LICENSE-DATASET in the archive before any commercial use.",
         citation="Zou, Jeong, Pemula, Zhang, Dabeer: SPot-the-Difference Self-Supervised "
         "Pre-training for Anomaly Detection and Segmentation. ECCV 2022.",
-        fetch=partial(
-            mvtec_layout.fetch,
-            dataset="visa",
-            archives=(ARCHIVE,),
-            categories=tuple(EXPECTED),
-            plan=plan,
-        ),
-        records=mvtec_layout.records,
-        categories=tuple(EXPECTED),
+        archive=ARCHIVE,
         expected=EXPECTED,
-        settings=("raw_path",),
-        archives=(ARCHIVE,),
+        plan=plan,
         protocols=("normal",),
     )
 )

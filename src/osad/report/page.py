@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from osad import published
@@ -110,12 +111,26 @@ def method_values(
     }
 
 
+@dataclass(frozen=True)
+class Content:
+    """What both the data and the text of the page are made of.
+
+    Attributes:
+        request: the grid.
+        rows: rows of ``cells.csv``.
+        summary: rows of ``summary.csv``.
+        methods: from `method_values`.
+    """
+
+    request: Request
+    rows: Sequence[CellRow]
+    summary: Sequence[SummaryRow]
+    methods: Mapping[str, Mapping[str, Any]]
+
+
 def page_value(
-    request: Request,
-    rows: Sequence[CellRow],
-    summary: Sequence[SummaryRow],
+    content: Content,
     *,
-    methods: Mapping[str, Mapping[str, Any]],
     files: Mapping[str, str],
     code: Mapping[str, str],
     lock: str,
@@ -124,21 +139,19 @@ def page_value(
     """Return the data of the page, to be written by `osad.report.scripts.script`.
 
     Args:
-        request: the grid.
-        rows: rows of ``cells.csv``.
-        summary: rows of ``summary.csv``.
-        methods: from `method_values`.
+        content: what the page shows.
         files: digest of each file that cells share, by path.
         code: digest of each module that a method names.
         lock: digest of the lock file.
         absent: ids of table cells that have no file of their own.
     """
+    request, rows, summary = content.request, content.rows, content.summary
     competing = {row.method for row in summary}
     return {
         "results": request.results,
         "columns": list(COLUMNS),
         "rows": row_values(summary, request),
-        "methods": dict(methods),
+        "methods": dict(content.methods),
         "order": list(request.methods),
         "datasets": dataset_order(summary),
         "settings": TITLES,
@@ -164,24 +177,19 @@ def dataset_order(summary: Sequence[SummaryRow]) -> list[str]:
 
 
 def texts(
-    request: Request,
-    rows: Sequence[CellRow],
-    summary: Sequence[SummaryRow],
+    content: Content,
     *,
-    methods: Mapping[str, Mapping[str, Any]],
     figures: Sequence[Mapping[str, str]],
     bench: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return what the template of the page is filled with.
 
     Args:
-        request: the grid.
-        rows: rows of ``cells.csv``.
-        summary: rows of ``summary.csv``.
-        methods: from `method_values`.
+        content: what the page shows.
         figures: ``name`` and ``title`` of each figure.
         bench: measured times by machine, from `check_bench`.
     """
+    request, rows, summary = content.request, content.rows, content.summary
     problem = control_problem(rows)
     tables = build_tables(summary, rows, request=request)
     return {
@@ -198,7 +206,7 @@ def texts(
         ],
         "problems": [row for row in rows if row.status != "ok"],
         "datasets": [(name, request.datasets[name]) for name in request.datasets],
-        "methods": methods,
+        "methods": content.methods,
         "sources": sorted({row.published_source for row in summary} - {""}),
         "figures": list(figures),
         "bench": list(bench),

@@ -11,8 +11,9 @@ from pathlib import Path
 from osad.backbones import get_backbone
 from osad.data.manifest import Record, read_manifest
 from osad.errors import ConfigError
-from osad.features.extract import Task, extract, plan_maps, plan_pixels, preload
+from osad.features.extract import extract, preload
 from osad.features.packs import PACKS, write_pack
+from osad.features.plan import Task, plan_maps, plan_pixels
 
 PERIOD = 2.0
 """Seconds between two lines of progress."""

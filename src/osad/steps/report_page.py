@@ -14,7 +14,7 @@ from osad.errors import ConfigError
 from osad.files import read_json, sha256_file, write_text
 from osad.fingerprint import code_digests
 from osad.report.bench import check_bench
-from osad.report.page import method_values, page_value, texts
+from osad.report.page import Content, method_values, page_value, texts
 from osad.report.render import render
 from osad.report.scripts import script
 from osad.steps.tables import read_cells
@@ -104,24 +104,15 @@ def main(argv: Sequence[str]) -> list[Path]:
     means = sorted({str(cell).rpartition("/")[0] for cell, _ in request.cells})
     lacking = [mean for mean in means if not (output / "cells" / f"{mean}.js").is_file()]
     present = [path for path in options.shared if path.is_file() or not options.partial]
+    content = Content(request, rows, summary, methods)
     value = page_value(
-        request,
-        rows,
-        summary,
-        methods=methods,
+        content,
         files={path.as_posix(): sha256_file(path) for path in present},
         code=code,
         lock=options.lock,
         absent=lacking if options.partial else [],
     )
-    filled = texts(
-        request,
-        rows,
-        summary,
-        methods=methods,
-        figures=report["figures"],
-        bench=bench,
-    )
+    filled = texts(content, figures=report["figures"], bench=bench)
     write_text(output / "data.js", script("page", value))
     written = [output / "index.html", output / "data.js"]
     # Last, so that a page that is there is whole.

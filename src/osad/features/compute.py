@@ -1,0 +1,141 @@
+"""Computing some rows of a feature pack: views of images, and their maps from the network.
+
+Whoever computes a chunk computes it alike: one thread, batches of exactly 16 views (filled up with
+black ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osad.backbones import get_backbone
+from osad.backbones.registry import Backbone
+from osad.data.images import open_verified
+from osad.features.packs import INTENSITY, level_name
+from osad.features.plan import BATCH, Task
+from osad.features.simulated import SIMULATED, make_simulated_views, partner
+from osad.features.views import make_views, pixel_statistics, resize
+from osad.lazy import lazy
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+else:
+    torch = lazy("torch")
+
+Arrays = Mapping[str, NDArray[Any]]
+"""The tensors of a pack, by name."""
+
+
+def normalise(views: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Convert views to the network's input.
+
+    Args:
+        views: (n, S, S, 3) uint8.
+        mean: of the three channels, in [0, 1].
+        std: of the three channels, in [0, 1].
+
+    Returns:
+        (n, 3, S, S) float32 in channels_last order: (x/255 - mean) / std.
+    """
+    scaled = views.to(torch.float32).div_(255)
+    scaled.sub_(torch.tensor(mean, device=views.device))
+    scaled.div_(torch.tensor(std, device=views.device))
+    return scaled.permute(0, 3, 1, 2)
+
+
+def compute_maps(
+    model: torch.nn.Module, views: NDArray[np.uint8], *, backbone: Backbone, device: torch.device
+) -> Iterator[list[torch.Tensor]]:
+    """Compute the maps of views in batches of exactly 16.
+
+    Args:
+        model: what `Backbone.build` returned, on the device.
+        views: (n, S, S, 3) uint8, RGB.
+        backbone: gives mean and standard deviation.
+        device: where to compute.
+
+    Yields:
+        For each batch of k <= 16 views the float32 maps (k, c, h, w), one per stride.
+    """
+    for start in range(0, len(views), BATCH):
+        part = views[start : start + BATCH]
+        # Always 16 views: an image's maps then do not depend on how many others there are.
+        full = np.zeros((BATCH, *part.shape[1:]), dtype=np.uint8)
+        full[: len(part)] = part
+        with torch.inference_mode():
+            inputs = normalise(torch.from_numpy(full).to(device), backbone.mean, backbone.std)
+            yield [maps[: len(part)] for maps in model(inputs)]
+
+
+def load_views(task: Task, rows: range) -> NDArray[np.uint8]:
+    """Open the images of some rows, checking their digests, and make their views.
+
+    A second image that lends texture is opened and checked in the same way.
+
+    Returns:
+        (k * R, S, S, 3) uint8, the views of an image beside each other.
+
+    Raises:
+        DataError: an image is missing, damaged or not the one that the manifest lists.
+    """
+    info = task.info
+    interpolation = get_backbone(info.backbone).interpolation
+
+    def opened(row: int) -> Image:
+        image = open_verified(Path(info.paths[row]), info.sha256[row])
+        return resize(image, info.image_size, interpolation)
+
+    result = []
+    for row in rows:
+        image, path = opened(row), info.paths[row]
+        if info.pack in SIMULATED:
+            numbers = range(info.views)
+            others = [partner(info.paths, row, pack=info.pack, view=view) for view in numbers]
+            views = make_simulated_views(
+                image, [*map(opened, others)], path, pack=info.pack, rotation=info.rotation
+            )
+        else:
+            views = make_views(
+                image, path, pack=info.pack, views=info.views, rotation=info.rotation
+            )
+        result += [np.asarray(view, dtype=np.uint8) for view in views]
+    return np.stack(result)
+
+
+def store_maps(
+    task: Task,
+    rows: range,
+    views: NDArray[np.uint8],
+    arrays: Arrays,
+    *,
+    model: torch.nn.Module,
+    device: torch.device,
+) -> None:
+    """Compute the maps of the views of some rows and write them into the arrays as float16."""
+    info = task.info
+    flat = {
+        name: torch.from_numpy(array[rows.start : rows.stop]).flatten(0, array.ndim - 4)
+        for name, array in arrays.items()
+    }
+    start = 0
+    batches = compute_maps(model, views, backbone=get_backbone(info.backbone), device=device)
+    for batch in batches:
+        for stride, maps in zip(info.strides, batch, strict=True):
+            target = flat[level_name(stride)][start : start + len(maps)]
+            if maps.shape != target.shape:
+                raise ValueError(f"maps {tuple(maps.shape)}, expected {tuple(target.shape)}")
+            target.copy_(maps)
+        start += len(batch[0])
+
+
+def store_pixels(task: Task, rows: range, arrays: Arrays) -> None:
+    """Write the pixel statistics of some rows into the array."""
+    for row in rows:
+        image = open_verified(Path(task.info.paths[row]), task.info.sha256[row])
+        arrays[INTENSITY][row] = pixel_statistics(image)

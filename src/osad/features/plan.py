@@ -1,0 +1,138 @@
+"""What a feature pack consists of, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from osad.backbones.registry import Backbone
+from osad.data.manifest import Record
+from osad.errors import DataError
+from osad.features.packs import AUGMENTED, PackInfo, pack_strides
+from osad.features.simulated import SIMULATED, SIMULATED_VIEWS
+from osad.features.views import HOLDOUT_KINDS
+
+BATCH = 16
+"""Views per batch: fixed, since another size changes the last bits.
+
+From 16 on, torch computes 1x1 convolutions by oneDNN also with one thread, which is a third faster
+(measured) and leaves out MKL, whose bits can differ between vendors.
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to extract: the description of the pack, and where the weights are.
+
+    Attributes:
+        info: the pack's description, complete before anything is computed.
+        weights: the weights file; None for ``pixels``.
+    """
+
+    info: PackInfo
+    weights: Path | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.info.paths)
+
+    @property
+    def chunks(self) -> list[range]:
+        """Return the rows of each chunk: as many images as fill one batch with views."""
+        size = max(BATCH // self.info.views, 1)
+        return [range(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+
+def select_records(records: Sequence[Record], pack: str) -> list[Record]:
+    """Return the images that a pack holds, in the manifest's order.
+
+    Raises:
+        DataError: there is none.
+    """
+    chosen = [
+        record
+        for record in records
+        if pack in ("pixels", "plain")
+        or (record.label == 0 and record.split == "train")
+        or (record.label == 1 and pack == "rotated")
+    ]
+    if not chosen:
+        raise DataError(f"pack {pack}: the manifest has no image for it; check its column 'split'")
+    return chosen
+
+
+def plan_pixels(records: Sequence[Record]) -> Task:
+    """Describe the extraction of pixel statistics, which needs no network."""
+    paths, digests = _identities(records)
+    return Task(PackInfo("pixels", paths, digests, device="cpu"))
+
+
+def number_of_views(pack: str, *, views: int, rotation: float) -> int:
+    """Return how many views of an image a pack holds.
+
+    Without rotation the views of ``rotated`` would all be equal, so there is one. Of the simulated
+    defects with a second image there are two at most.
+    """
+    if pack == "rotated" and not rotation:
+        return 1
+    if pack in SIMULATED:
+        return min(SIMULATED_VIEWS, views)
+    return {"plain": 1, "holdout": len(HOLDOUT_KINDS)}.get(pack, views)
+
+
+def plan_maps(
+    records: Sequence[Record],
+    pack: str,
+    *,
+    backbone: Backbone,
+    weights: Path,
+    image_size: int,
+    strides: Sequence[int],
+    views: int,
+    device: str,
+    rotation: float = 180.0,
+) -> Task:
+    """Describe the extraction of feature maps.
+
+    Args:
+        records: all images of the manifest.
+        pack: any but ``pixels`` (see `osad.features.packs`).
+        backbone: the network.
+        weights: its weights file, whose digest becomes part of the description.
+        image_size: side of the network's input, pixels.
+        strides: of the maps, ascending (see `osad.features.packs.pack_strides`).
+        views: number of views of ``rotated`` and ``pseudo``; see `number_of_views`.
+        device: ``cpu`` or ``cuda``.
+        rotation: largest angle of the rotated views, degrees.
+
+    Raises:
+        ConfigError: the backbone has no such stride.
+        DataError: no image belongs to the pack, only one where a view needs two, or the weights
+            file is missing.
+        CheckError: the weights file has a wrong digest.
+    """
+    backbone.channels(strides)
+    kept = pack_strides(pack, strides)
+    paths, digests = _identities(select_records(records, pack))
+    if pack in SIMULATED and len(paths) == 1:
+        raise DataError(f"pack {pack}: a view needs two training normals, there is only {paths[0]}")
+    info = PackInfo(
+        pack,
+        paths,
+        digests,
+        device=device,
+        backbone=backbone.name,
+        weights_sha256=backbone.check_digest(weights),
+        image_size=image_size,
+        strides=kept,
+        channels=tuple(backbone.channels(kept)),
+        views=number_of_views(pack, views=views, rotation=rotation),
+        rotation=rotation if pack in AUGMENTED else 0.0,
+    )
+    return Task(info, weights)
+
+
+def _identities(records: Sequence[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return paths and digests of images."""
+    return tuple(r.path for r in records), tuple(r.sha256 for r in records)
