@@ -220,11 +220,6 @@ def test_a_wrong_image_fails_the_cells_that_read_it(project: Project) -> None:
         assert row["status"] == "ok" or row["reason"].startswith(f"features: {IMAGE}: ")
 
 
-def test_lint_and_format(fresh: Project) -> None:
-    fresh.run("snakemake", "--lint").check()
-    fresh.run("snakefmt", "--check", "Snakefile", "workflow").check()
-
-
 @pytest.mark.parametrize("name", [None, *sorted(p.name for p in (ROOT / "configs").glob("*.yaml"))])
 def test_every_grid_of_the_project_can_be_planned(fresh: Project, name: str | None) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

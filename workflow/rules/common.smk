@@ -10,6 +10,7 @@ from osad.errors import OsadError
 from osad.handlers import Handlers
 from osad.report.targets import Report
 from osad.runtime.checksums import remember_checksums
+from osad.runtime.scheduling import plan_single_looks
 from osad.runtime.signatures import remember_signatures
 from osad.workflow import SHARED, Workflow
 
@@ -19,6 +20,7 @@ gc.set_threshold(10_000_000)
 ROOT = Path(workflow.basedir)
 remember_checksums()
 remember_signatures()
+plan_single_looks()
 
 try:
     WF = Workflow(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
