@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,8 +18,30 @@ from osad.errors import CheckError, ConfigError, DataError
 from osad.workflow import Workflow
 
 
+LISTED = 10
+"""Number of missing files that are named one by one."""
+
+
 def _workflow(options: argparse.Namespace) -> Workflow:
-    return Workflow(config.load(Path(), *options.configfile), Path().resolve())
+    """Read the parameters, for which the methods' files are imported.
+
+    Raises:
+        CheckError: a source of the project cannot be imported, so it is not what made the numbers.
+    """
+    root = Path().resolve()
+    try:
+        return Workflow(config.load(Path(), *options.configfile), root)
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError):
+            files.append(error.filename or "")
+        own = [file for file in files if Path(file).is_relative_to(root / "src")]
+        if not own:
+            raise
+        path = Path(own[-1]).relative_to(root).as_posix()
+        raise CheckError(
+            f"{path}: cannot be imported ({error}); restore it with `git checkout {path}`"
+        ) from error
 
 
 def _ledger(workflow: Workflow) -> Ledger:
@@ -91,11 +114,13 @@ def verify(options: argparse.Namespace) -> None:
         return
     findings = verified(workflow, known, targets)
     what = "everything in the ledger" if targets is None else _names(targets)
+    missing = findings.missing
+    if len(missing) > LISTED:  # A clone without data lacks thousands of images.
+        missing = [*missing[:LISTED], f"{len(missing) - LISTED} more files are missing"]
     if findings.differs:
-        lines = [*findings.differs, *findings.missing]
-        raise CheckError("\n".join(lines))
-    if findings.missing:
-        raise DataError("\n".join(findings.missing))
+        raise CheckError("\n".join([*findings.differs, *missing]))
+    if missing:
+        raise DataError("\n".join(missing))
     print(
         f"verified {what}: {findings.files} files ({findings.images} images, the code included) "
         "have the digests of the ledger, metrics and tables follow from the scores"
