@@ -1,4 +1,4 @@
-"""The ledger that a run writes, what is explained from it, and what a verification notices."""
+"""The ledger that a run writes, and what is explained from it."""
 
 from __future__ import annotations
 
@@ -7,34 +7,14 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 
 import pytest
-from projects import PARAMS, ROOT, SEEDS, Outcome, Project, cells
+from auditing import CELL, LEDGER, PACKS, audit, lines
+from projects import PARAMS, ROOT, SEEDS, Project, cells
 
-from osad.cli import main
 from osad.files import sha256_file
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
-
-CELL = "tiny/all/general-m10/dpdl/s0"
-LEDGER = "provenance/tiny.jsonl"
-PACKS = "results/features/tiny/all/tf_efficientnet_lite0-64"
-
-
-def lines(project: Project) -> dict[str, dict]:
-    """Return all lines of the ledger by path."""
-    found = [
-        json.loads(line)
-        for path in sorted((project.root / "provenance").glob("*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    return {line["path"]: line for line in found}
-
-
-def audit(project: Project, *arguments: str) -> Outcome:
-    """Run ``osad audit`` in a project."""
-    return project.run(sys.executable, "-m", "osad.cli", "audit", *arguments)
 
 
 def test_every_output_has_a_line_with_its_digest(finished: Project) -> None:
@@ -127,158 +107,6 @@ def test_explain_refuses_what_is_no_cell(finished: Project) -> None:
         outcome.refused(fragment)
 
 
-# --- verify -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def victim(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A copy of the finished project for tests that put back what they change."""
-    root = tmp_path_factory.mktemp("victim")
-    yield finished.copy(root / "project")
-    shutil.rmtree(root)
-
-
-@pytest.fixture
-def verify(victim: Project, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """Run ``osad audit verify`` in this process; give the exit code and both streams."""
-    monkeypatch.chdir(victim.root)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["audit", "verify", *arguments])
-        streams = capsys.readouterr()
-        return code, streams.out, streams.err
-
-    return run
-
-
-def test_verify_accepts_what_is_as_it_was_made(verify) -> None:
-    code, out, _ = verify("--all")
-    assert code == 0
-    # 59 images in both counts.
-    assert "verified everything in the ledger: " in out
-    assert "(59 images" in out
-    assert verify(CELL, "tiny/all/hard-dent-m1/dra")[0] == 0
-    code, out, _ = verify("--sample", "3")
-    assert code == 0
-    assert out == verify("--sample", "3")[1]
-    assert out != verify("--sample", "3", "--seed", "1")[1]
-
-
-@pytest.mark.parametrize(
-    "arguments", [[], ["--all", CELL], ["--sample", "0"], ["tiny/all/general-m10/none/s0"]]
-)
-def test_verify_refuses_wrong_usage(verify, arguments) -> None:
-    code, _, err = verify(*arguments)
-    assert code == 2
-    assert "Traceback" not in err
-
-
-def flip(content: bytes, place: float) -> bytes:
-    """Return bytes with one bit of one byte changed."""
-    index = min(int(place * len(content)), len(content) - 1)
-    return content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :]
-
-
-ARTEFACTS = {
-    "image": "data/raw/tiny/test/dent/003.png",
-    "source": "data/raw/tiny/SOURCE.json",
-    "manifest": "data/manifests/tiny.csv",
-    "weights": "data/weights/efficientnet-lite0-57934424.pth",
-    "split": "results/splits/tiny/all/general-m10/s0.csv",
-    "features": f"{PACKS}/plain.safetensors",
-    "checkpoint": f"results/checkpoints/{CELL}.safetensors",
-    "scores": f"results/scores/{CELL}.csv",
-    "metrics": f"results/metrics/{CELL}.json",
-    "cells": "results/tables/cells.csv",
-    "summary": "results/tables/summary.csv",
-    "table": "results/tables/general.md",
-    "ledger": LEDGER,
-    "ledger of tables": "provenance/_shared.jsonl",
-    "templates": "provenance/templates.json",
-    "code": "src/osad/methods/dpdl.py",
-    "published": "data/published/dpdl.csv",
-    "lock": "requirements/numeric.lock",
-}
-
-
-@pytest.mark.parametrize("place", [0.0, 0.37, 0.71, 1.0])
-@pytest.mark.parametrize("kind", ARTEFACTS)
-def test_one_flipped_bit_is_noticed_and_the_file_named(victim, verify, kind, place) -> None:
-    relative = ARTEFACTS[kind]
-    path = victim.root / relative
-    content = path.read_bytes()
-    try:
-        path.write_bytes(flip(content, place))
-        code, _, err = verify("--all")
-    finally:
-        path.write_bytes(content)
-    assert code == 1
-    assert err.startswith(f"osad audit: {relative}: "), err[:500]
-
-
-def replaced(content: str) -> Iterator[str]:
-    """Yield texts in which one number is replaced by a plausible one."""
-    for old, new in [("0.5", "0.6"), ("1.0", "0.9"), ("0.7", "0.8"), ("0.8", "0.9")]:
-        if old in content:
-            yield content.replace(old, new, 1)
-
-
-@pytest.mark.parametrize("kind", ["scores", "metrics", "cells", "summary", "table", "ledger"])
-def test_a_plausible_number_is_noticed(victim, verify, kind) -> None:
-    path = victim.root / ARTEFACTS[kind]
-    content = path.read_text(encoding="utf-8")
-    changed = list(replaced(content))
-    assert changed
-    for text in changed:
-        try:
-            path.write_text(text, encoding="utf-8")
-            code, _, err = verify("--all")
-        finally:
-            path.write_text(content, encoding="utf-8")
-        assert code == 1
-        assert err.startswith(f"osad audit: {ARTEFACTS[kind]}: ")
-
-
-def test_a_cell_is_verified_without_regard_to_others(victim, verify) -> None:
-    other = victim.root / "results/scores/tiny/all/general-m10/dra/s0.csv"
-    content = other.read_bytes()
-    try:
-        other.write_bytes(flip(content, 0.5))
-        assert verify(CELL)[0] == 0
-        assert verify("tiny/all/general-m10/dra/s0")[0] == 1
-    finally:
-        other.write_bytes(content)
-
-
-def test_a_missing_file_is_told_with_the_remedy(victim, verify) -> None:
-    path = victim.root / f"results/scores/{CELL}.csv"
-    content = path.read_bytes()
-    path.unlink()
-    try:
-        code, _, err = verify(CELL)
-    finally:
-        path.write_bytes(content)
-    assert code == 2
-    assert f"results/scores/{CELL}.csv: is missing; get it with `dvc pull`" in err
-
-
-def test_a_changed_parameter_is_told(victim, verify) -> None:
-    text = (victim.root / "params.yaml").read_text(encoding="utf-8")
-    changed = json.loads(json.dumps(PARAMS))
-    changed["methods"]["dpdl"]["lr"] = 0.002
-    try:
-        victim.write_params(changed)
-        code, _, err = verify(CELL)
-        assert verify("tiny/all/general-m10/dra/s0")[0] == 0
-    finally:
-        (victim.root / "params.yaml").write_text(text, encoding="utf-8")
-    assert code == 1
-    assert "hyper.lr is 0.002, the ledger says 0.001" in err
-
-
-# --- record -------------------------------------------------------------------------------
-
-
 def test_record_writes_the_same_bytes_again(project: Project) -> None:
     before = project.outputs()
     assert "nothing new" in audit(project, "record").check().output
@@ -340,66 +168,3 @@ def test_another_grid_has_a_ledger_of_its_own(project: Project) -> None:
     cell = "tiny/all/general-m1/constant/s0"
     arguments = ["explain", cell, "--configfile", "configs/other.yaml", "--depth", "2"]
     assert "results/other/scores" in audit(project, *arguments).check().output
-
-
-# --- rebuild ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def repository(project: Project) -> Project:
-    """A finished project in a git repository."""
-    identity = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid")
-    project.run("git", "init", "--quiet").check()
-    project.run("git", "add", "--all").check()
-    project.run("git", *identity, "commit", "--quiet", "--message", "A run").check()
-    return project
-
-
-def test_rebuild_gives_equal_bytes_and_only_what_the_cell_needs(repository: Project) -> None:
-    outcome = audit(repository, "verify", CELL, "--rebuild").check()
-    equal = {
-        line.removeprefix("equal: ")
-        for line in outcome.output.splitlines()
-        if line.startswith("equal: ")
-    }
-    assert equal == {
-        "data/raw/tiny/SOURCE.json",
-        "data/manifests/tiny.csv",
-        "data/weights/efficientnet-lite0-57934424.pth",
-        "results/splits/tiny/all/general-m10/s0.csv",
-        *(f"{PACKS}/{pack}.safetensors" for pack in ("plain", "pseudo", "rotated")),
-        f"results/checkpoints/{CELL}.safetensors",
-        "results/features/tiny/all/masks.safetensors",
-        f"results/scores/{CELL}.csv",
-        f"results/maps/{CELL}.safetensors",
-        f"results/metrics/{CELL}.json",
-    }
-    assert outcome.output.count(": train ") == 1
-    assert not list((repository.root / ".osad").glob("rebuild-*"))
-    assert repository.run("git", "status", "--porcelain").check().output == ""
-
-
-def test_rebuild_names_the_first_artefact_that_differs(repository: Project) -> None:
-    cell = "tiny/all/general-m10/devnet/s1"
-    changed = json.loads(json.dumps(PARAMS))
-    changed["methods"]["devnet"]["lr"] = 0.002
-    repository.write_params(changed)
-    outcome = audit(repository, "verify", cell, "--rebuild")
-    assert outcome.code == 1
-    outcome.refused(
-        "note: params.yaml: has uncommitted changes; the rebuild uses them",
-        f"osad audit: results/checkpoints/{cell}.safetensors: differs from the ledger (rebuilt",
-    )
-    # The recorded commit still gives the number.
-    commit = repository.run("git", "rev-parse", "HEAD").check().output.strip()
-    audit(repository, "verify", cell, "--rebuild", "--commit", commit).check()
-
-
-def test_verify_tells_of_uncommitted_sources(repository: Project) -> None:
-    with (repository.root / "src/osad/methods/dra.py").open("a") as stream:
-        stream.write("# edited\n")
-    outcome = audit(repository, "verify", CELL).check()
-    assert "note: src/osad/methods/dra.py: has uncommitted changes" in outcome.output
-    outcome = audit(repository, "verify", "tiny/all/general-m10/dra/s0")
-    assert outcome.code == 1
-    assert "src/osad/methods/dra.py: differs from the code that made" in outcome.output
