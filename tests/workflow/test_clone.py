@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from auditing import needed, rebuilt
 from expected import (
     FEATURE_JOBS,
     REPORT_IMAGES,
@@ -221,6 +222,17 @@ def test_a_clone_without_data_makes_the_same_again(published: Project, tmp_path:
     assert project.run("git", "status", "--porcelain").check().output == ""
     output = project.run("dvc", "repro").check().output
     assert output.count("didn't change, skipping") == 4
+
+
+def test_a_cell_is_made_again_in_a_clone_without_data(published: Project, tmp_path: Path) -> None:
+    project = clone(published, tmp_path / "project")
+    before = project.outputs()
+    output = audit(project, "verify", ONE, "--rebuild")
+    assert rebuilt(output) == needed(ONE)
+    assert f"rebuilt {ONE}: {len(needed(ONE))} artefacts have equal bytes\n" in output
+    assert output.count(": train ") == 1
+    assert project.outputs() == before
+    assert project.run("git", "status", "--porcelain").check().output == ""
 
 
 def test_git_tells_which_commit_changed_a_number(published: Project, tmp_path: Path) -> None:
