@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from auditing import audit, flip, replaced
 from PIL import Image
 from projects import PARAMS, Outcome, Project, new_project
 
@@ -101,6 +102,19 @@ def test_every_protocol_is_measured_also_pixel_by_pixel(finished: Project) -> No
                 assert 0 < float(row[metric]) < 1, cell
             else:
                 assert row[metric] == "", cell
+
+
+def test_one_flipped_bit_of_a_mask_is_noticed(finished: Project) -> None:
+    """The manifest has a mask's path, and the list of raw files its digest."""
+    mask = "data/raw/screws/ground_truth/scratch_neck/001_mask.png"
+    file = finished.root / mask
+    cell = "screws/all/general-m1/devnet/s0"
+    for arguments in (["--all"], [cell]):
+        with replaced(file, flip(file.read_bytes(), 0.5)):
+            outcome = audit(finished, "verify", *arguments)
+        assert outcome.code == 1
+        outcome.refused(f"osad audit: {mask}: differs from data/raw/screws/SOURCE.json (")
+    audit(finished, "verify", cell).check()
 
 
 @pytest.mark.parametrize(
