@@ -119,7 +119,7 @@ def test_a_flipped_bit_of_code_is_noticed_by_a_process_that_imports_it(victim, p
         # Bytecode is known by size and second: what this run wrote could hide the next change.
         outcome = audit(victim, "verify", CELL, PYTHONDONTWRITEBYTECODE="1")
     assert outcome.code == 1
-    outcome.refused(f"osad audit: {ARTEFACTS['code']}: ")
+    outcome.refused(f"osad audit: {ARTEFACTS['code']}")
 
 
 @pytest.mark.parametrize(
