@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from projects import Outcome, Project
+import expected
+from projects import WITH_MAPS, Outcome, Project
 
 from osad.audit import ledger
 from osad.files import sha256_file
@@ -34,20 +35,24 @@ def audit(project: Project, *arguments: str, **environment: str) -> Outcome:
 
 
 def needed(cell: str) -> set[str]:
-    """Return what a rebuild of a cell of DPDL makes."""
-    split, _, seed = cell.partition("/dpdl/")
-    return {
+    """Return what a rebuild makes of a cell that reads a network's features and shares nothing."""
+    split, method, seed = cell.rsplit("/", 2)
+    made = {
         "data/raw/tiny/SOURCE.json",
         "data/manifests/tiny.csv",
         "data/weights/efficientnet-lite0-57934424.pth",
         f"results/splits/{split}/{seed}.csv",
-        *(f"{PACKS}/{pack}.safetensors" for pack in ("plain", "pseudo", "rotated")),
+        *(f"{PACKS}/{pack}.safetensors" for pack in expected.PACKS[method]),
         f"results/checkpoints/{cell}.safetensors",
-        "results/features/tiny/all/masks.safetensors",
         f"results/scores/{cell}.csv",
-        f"results/maps/{cell}.safetensors",
         f"results/metrics/{cell}.json",
     }
+    if method in WITH_MAPS:
+        made |= {
+            "results/features/tiny/all/masks.safetensors",
+            f"results/maps/{cell}.safetensors",
+        }
+    return made
 
 
 def rebuilt(output: str) -> set[str]:
