@@ -256,6 +256,20 @@ def test_a_missing_file_is_told_with_the_remedy(victim, verify) -> None:
     assert f"results/scores/{CELL}.csv: is missing; get it with `dvc pull`" in err
 
 
+def test_without_any_image_ten_are_named_and_the_rest_counted(victim, verify) -> None:
+    images, elsewhere = victim.root / "data/raw/tiny/test", victim.root / "elsewhere"
+    images.rename(elsewhere)
+    try:
+        code, _, err = verify(CELL)
+    finally:
+        elsewhere.rename(images)
+    assert code == 2
+    lines = err.splitlines()
+    assert sum("is missing; get it with `dvc pull`" in line for line in lines) == 10
+    # 35 test images are gone.
+    assert lines[-1] == "25 more files are missing"
+
+
 def test_a_changed_parameter_is_told(victim, verify) -> None:
     changed = json.loads(json.dumps(PARAMS))
     changed["methods"]["dpdl"]["lr"] = 0.002

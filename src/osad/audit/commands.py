@@ -17,7 +17,6 @@ from osad.audit.ledger import Ledger
 from osad.errors import CheckError, ConfigError, DataError
 from osad.workflow import Workflow
 
-
 LISTED = 10
 """Number of missing files that are named one by one."""
 
