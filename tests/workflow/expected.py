@@ -6,13 +6,12 @@ from pathlib import Path
 
 from projects import (
     METHODS,
+    NORMAL_ONLY,
     PROTOCOLS,
     SEEDS,
     WITH_MAPS,
     Project,
     cells,
-    jobs_of,
-    method_of,
 )
 
 Plan = tuple[dict[str, int], set[str]]
@@ -36,13 +35,34 @@ NETWORK_JOBS = {
 FEATURE_JOBS = {"pixel statistics tiny/all", "masks tiny/all"} | NETWORK_JOBS
 SPLITS = {f"tiny/all/{protocol}/s{seed}" for protocol in PROTOCOLS for seed in SEEDS}
 
-
 TABLES = {"cells", "tables", "figures", "report assets", "report page"}
 """Jobs that read all cells."""
 TEXTS = TABLES - {"cells"}
 """Jobs that a change of how tables are written leads to."""
 REPORT_IMAGES = {"report images tiny/all"}
 """The job that reads the manifest and all splits."""
+
+
+def method_of(cell: str) -> str:
+    """Return the method of a cell, without its variant."""
+    return cell.split("/")[3].split(".")[0]
+
+
+def shares(cell: str) -> bool:
+    """Tell whether a cell takes its checkpoint and scores from the run of normal-m0."""
+    return method_of(cell) in NORMAL_ONLY and cell.split("/")[2] != "normal-m0"
+
+
+def jobs_of(*steps: str, of: set[str]) -> set[str]:
+    """Return the messages of the jobs of some steps, one for each cell or split.
+
+    A job ``share`` takes the place of ``train`` and ``score`` where a cell has neither.
+    """
+    return {
+        f"{'share' if step in ('train', 'score') and shares(name) else step} {name}"
+        for step in steps
+        for name in of
+    }
 
 
 def plan(jobs: set[str]) -> Plan:
@@ -89,3 +109,94 @@ def edit_manifest(project: Project) -> None:
     edited = line.replace(",dent,", ",scratch,")
     assert edited != line
     path.write_text(text.replace(line, edited), encoding="utf-8")
+
+
+ONE = "tiny/all/general-m1/dpdl/s1"
+_RUN = "tiny/all/hard-scratch-m1/dpdl/s0"
+_SCORED = "tiny/all/general-m10/dpdl/s0"
+_MAPPED = "tiny/all/hard-scratch-m10/devnet/s1"
+_SHARING = "tiny/all/hard-scratch-m1/patchcore/s1"
+_BASE = "tiny/all/general-m1/dra/s0"
+_NETWORK = "results/features/tiny/all/tf_efficientnet_lite0-64"
+_WEIGHTS = "data/weights/efficientnet-lite0-57934424.pth"
+AFTER_MANIFEST = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of_cells(cells())
+"""Jobs that read the manifest, and all that follows."""
+
+DELETIONS: dict[str, tuple[str, set[str]]] = {
+    # Cells of their own for each kind, so that many of these can be told apart in one dry run.
+    "metrics": (f"results/metrics/{ONE}.json", of_cells({ONE}, first="metrics")),
+    "scores": (f"results/scores/{_SCORED}.csv", of_cells({_SCORED}, first="score")),
+    "maps": (f"results/maps/{_MAPPED}.safetensors", of_cells({_MAPPED}, first="score")),
+    "checkpoint": (f"results/checkpoints/{_RUN}.safetensors", of_cells({_RUN})),
+    "shared-scores": (f"results/scores/{_SHARING}.csv", of_cells({_SHARING}, first="score")),
+    "checkpoint-of-all-protocols": (
+        "results/checkpoints/tiny/all/normal-m0/wt_flow/s0.safetensors",
+        of_cells(cells(methods=["wt_flow"], seeds=[0])),
+    ),
+    "checkpoint-of-a-base": (
+        f"results/checkpoints/{_BASE}.safetensors",
+        # AHL starts from the checkpoints of DRA.
+        of_cells({_BASE, _BASE.replace("/dra/", "/ahl/")}),
+    ),
+    "report-cell": (
+        "results/report/cells/tiny/all/general-m10/random.js",
+        {"report cell tiny/all/general-m10/random"},
+    ),
+    "report-images": ("results/report/manifests/tiny/all.js", REPORT_IMAGES),
+    "split": (
+        "results/splits/tiny/all/hard-dent-m1/s1.csv",
+        {"split tiny/all/hard-dent-m1/s1"}
+        | REPORT_IMAGES
+        | of_cells(cells(protocols=["hard-dent-m1"], seeds=[1])),
+    ),
+    "pixels": (
+        "results/features/tiny/all/pixels.safetensors",
+        {"pixel statistics tiny/all"} | of_cells(read_by("pixels")),
+    ),
+    "masks": (
+        "results/features/tiny/all/masks.safetensors",
+        {"masks tiny/all"} | of_cells(cells(methods=sorted(WITH_MAPS)), first="metrics"),
+    ),
+    **{
+        pack: (
+            f"{_NETWORK}/{pack}.safetensors",
+            {f"features {pack} tiny/all"} | of_cells(read_by(pack)),
+        )
+        for pack in ("plain", "rotated", "pseudo")
+    },
+    "weights": (_WEIGHTS, {f"weights {_WEIGHTS}"} | NETWORK_JOBS | of_cells(read_by("plain"))),
+    "manifest": ("data/manifests/tiny.csv", {"manifest tiny"} | AFTER_MANIFEST),
+    "raw-data": ("data/raw/tiny/SOURCE.json", {"fetch tiny", "manifest tiny"} | AFTER_MANIFEST),
+    "cells": ("results/tables/cells.csv", TABLES),
+    "summary": ("results/tables/summary.csv", {"tables"}),
+    "numbers": ("results/tables/metrics.json", {"tables"}),
+    "table": ("results/tables/hard.tex", {"tables"}),
+    "figure": ("results/figures/methods.svg", {"figures", "report assets"}),
+    "asset": ("results/report/assets/style.css", {"report assets"}),
+    "page": ("results/report/index.html", {"report page"}),
+}
+"""By kind of artefact, one file and the jobs that follow when it is deleted."""
+
+
+def told_by(kind: str) -> set[str]:
+    """Return the jobs that tell a deletion from others; nearly all lead to those of the tables."""
+    jobs = DELETIONS[kind][1]
+    return jobs - TABLES or jobs
+
+
+def independent() -> list[list[str]]:
+    """Return all kinds in groups whose deletions one dry run tells apart.
+
+    No job that tells one deletion is a job of another, so their union shows each of them.
+    """
+    groups: list[list[str]] = []
+    for kind, (_, jobs) in DELETIONS.items():
+        for group in groups:
+            if not any(
+                told_by(kind) & DELETIONS[other][1] or told_by(other) & jobs for other in group
+            ):
+                group.append(kind)
+                break
+        else:
+            groups.append([kind])
+    return groups

@@ -116,28 +116,6 @@ def cells(
     }
 
 
-def method_of(cell: str) -> str:
-    """Return the method of a cell, without its variant."""
-    return cell.split("/")[3].split(".")[0]
-
-
-def shares(cell: str) -> bool:
-    """Tell whether a cell takes its checkpoint and scores from the run of normal-m0."""
-    return method_of(cell) in NORMAL_ONLY and cell.split("/")[2] != "normal-m0"
-
-
-def jobs_of(*steps: str, of: set[str]) -> set[str]:
-    """Return the messages of the jobs of some steps, one for each cell or split.
-
-    A job ``share`` takes the place of ``train`` and ``score`` where a cell has neither.
-    """
-    return {
-        f"{'share' if step in ('train', 'score') and shares(name) else step} {name}"
-        for step in steps
-        for name in of
-    }
-
-
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended.
@@ -238,6 +216,27 @@ class Project:
         found = re.findall(r"^Job [1-9][0-9]*: (.+)$", output, re.MULTILINE)
         assert len(found) == len(set(found)) == sum(rules.values()), output[-5000:]
         return rules, set(found)
+
+    def jobs_done(self, *arguments: str) -> set[str]:
+        """Run Snakemake and return the messages of the jobs that it ran, without ``all``."""
+        output = self.snakemake(*arguments).check().output
+        return set(re.findall(r"^Job [1-9][0-9]*: (.+)$", output, re.MULTILINE))
+
+    @contextlib.contextmanager
+    def without(self, *paths: str) -> Iterator[None]:
+        """Take files away and put them back as they were, links and times included."""
+        aside = self.root.with_name(f"{self.root.name}-aside")
+        aside.mkdir()
+        moved = {self.root / path: aside / str(number) for number, path in enumerate(paths)}
+        try:
+            for path, place in moved.items():
+                path.rename(place)
+            yield
+        finally:
+            for path, place in moved.items():
+                if os.path.lexists(place):
+                    place.rename(path)
+            aside.rmdir()
 
     def write_params(self, content: dict[str, Any]) -> None:
         """Replace ``params.yaml``."""

@@ -8,20 +8,20 @@ import time
 
 import pytest
 from expected import (
-    FEATURE_JOBS,
-    NETWORK_JOBS,
+    AFTER_MANIFEST,
+    DELETIONS,
     NOTHING,
+    ONE,
     REPORT_IMAGES,
-    SPLITS,
     TEXTS,
     append,
     edit_manifest,
+    jobs_of,
     of_cells,
     plan,
-    read_by,
     report_cells,
 )
-from projects import METHODS, PARAMS, PROTOCOLS, SEEDS, Project, cells, jobs_of, params
+from projects import METHODS, PARAMS, PROTOCOLS, SEEDS, Project, cells, params
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -63,24 +63,20 @@ def test_a_source_file_reruns_its_method(project: Project) -> None:
     ("path", "jobs"),
     [
         ("src/osad/tables/latex.py", TEXTS),
-        ("src/osad/cli.py", set()),
-        ("src/osad/__init__.py", set()),
         ("src/osad/learn/lightsb.py", of_cells(cells(methods=["dpdl"]))),
         ("src/osad/steps/metrics.py", of_cells(cells(), first="metrics")),
-        ("requirements/workflow.lock", set()),
-        (
-            "requirements/numeric.lock",
-            {"manifest tiny"}
-            | FEATURE_JOBS
-            | REPORT_IMAGES
-            | jobs_of("split", of=SPLITS)
-            | of_cells(cells()),
-        ),
+        ("requirements/numeric.lock", {"manifest tiny"} | AFTER_MANIFEST),
     ],
 )
 def test_a_file_reruns_what_depends_on_it(project: Project, path: str, jobs: set[str]) -> None:
     append(project.root / path, "# edited\n")
     assert project.dry_run() == plan(jobs)
+
+
+def test_files_that_no_result_depends_on_rerun_nothing(project: Project) -> None:
+    for path in ("src/osad/cli.py", "src/osad/__init__.py", "requirements/workflow.lock"):
+        append(project.root / path, "# edited\n")
+    assert project.dry_run() == NOTHING
 
 
 def test_a_new_seed_adds_its_splits_and_cells(project: Project) -> None:
@@ -99,68 +95,20 @@ def test_a_new_method_adds_its_cells(project: Project) -> None:
 
 def test_another_folder_of_results_shares_the_data(project: Project) -> None:
     project.write_params({**PARAMS, "results": "results/other"})
-    jobs = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of_cells(cells())
-    assert project.dry_run() == plan(jobs)
+    assert project.dry_run() == plan(AFTER_MANIFEST)
 
 
 def test_an_edited_manifest_reruns_all_that_reads_images(project: Project) -> None:
     """The packs are made again, so all their readers are: inside one call times count."""
     edit_manifest(project)
-    jobs = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of_cells(cells())
-    assert project.dry_run() == plan(jobs)
+    assert project.dry_run() == plan(AFTER_MANIFEST)
 
 
-ONE = "tiny/all/general-m1/dpdl/s1"
-
-
-@pytest.mark.parametrize(
-    ("path", "jobs"),
-    [
-        ("results/tables/hard.tex", {"tables"}),
-        (f"results/metrics/{ONE}.json", of_cells({ONE}, first="metrics")),
-        (f"results/scores/{ONE}.csv", of_cells({ONE}, first="score")),
-        (f"results/checkpoints/{ONE}.safetensors", of_cells({ONE})),
-        (
-            "results/splits/tiny/all/hard-dent-m1/s1.csv",
-            {"split tiny/all/hard-dent-m1/s1"}
-            | REPORT_IMAGES
-            | of_cells(cells(protocols=["hard-dent-m1"], seeds=[1])),
-        ),
-        (
-            "results/features/tiny/all/tf_efficientnet_lite0-64/pseudo.safetensors",
-            {"features pseudo tiny/all"} | of_cells(read_by("pseudo")),
-        ),
-        (
-            "results/features/tiny/all/pixels.safetensors",
-            {"pixel statistics tiny/all"} | of_cells(read_by("pixels")),
-        ),
-        (
-            "data/weights/efficientnet-lite0-57934424.pth",
-            {"weights data/weights/efficientnet-lite0-57934424.pth"}
-            | NETWORK_JOBS
-            | of_cells(read_by("plain")),
-        ),
-        (
-            "data/manifests/tiny.csv",
-            {"manifest tiny"}
-            | FEATURE_JOBS
-            | REPORT_IMAGES
-            | jobs_of("split", of=SPLITS)
-            | of_cells(cells()),
-        ),
-        (
-            "data/raw/tiny/SOURCE.json",
-            {"fetch tiny", "manifest tiny"}
-            | FEATURE_JOBS
-            | REPORT_IMAGES
-            | jobs_of("split", of=SPLITS)
-            | of_cells(cells()),
-        ),
-    ],
-)
-def test_a_deleted_file_is_made_again(project: Project, path: str, jobs: set[str]) -> None:
-    (project.root / path).unlink()
-    assert project.dry_run() == plan(jobs)
+@pytest.mark.parametrize("kind", DELETIONS)
+def test_a_deleted_file_is_made_again(finished: Project, kind: str) -> None:
+    path, jobs = DELETIONS[kind]
+    with finished.without(path):
+        assert finished.dry_run() == plan(jobs)
 
 
 def test_what_is_made_again_has_the_same_bytes_and_stops_the_cascade(project: Project) -> None:
