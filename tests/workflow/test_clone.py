@@ -27,7 +27,18 @@ from expected import (
     plan,
     report_cells,
 )
-from projects import METHODS, PARAMS, PROTOCOLS, SEEDS, Project, cells, params
+from projects import (
+    METHODS,
+    PARAMS,
+    PLAIN_METHODS,
+    PROTOCOLS,
+    SEEDS,
+    SMALL,
+    Outcome,
+    Project,
+    cells,
+    params,
+)
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -54,6 +65,18 @@ def published(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> It
     """A finished project, committed, with its data in a remote folder; not to be changed."""
     root = tmp_path_factory.mktemp("published")
     project = finished.copy(root / "project")
+    publish(project, str(root / "store"))
+    yield project
+    shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def published_small(
+    plain_run: tuple[Project, Outcome], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """The same of one split, for tests that run it again; not to be changed."""
+    root = tmp_path_factory.mktemp("published_small")
+    project = plain_run[0].copy(root / "project")
     publish(project, str(root / "store"))
     yield project
     shutil.rmtree(root)
@@ -212,11 +235,13 @@ def test_another_snakemake_is_refused(published: Project, tmp_path: Path) -> Non
     outcome.refused("records in format 7, known here is format 6")
 
 
-def test_a_clone_without_data_makes_the_same_again(published: Project, tmp_path: Path) -> None:
+def test_a_clone_without_data_makes_the_same_again(
+    published_small: Project, tmp_path: Path
+) -> None:
     """What a reviewer does who trusts nothing: everything anew, then compare with git."""
-    project = clone(published, tmp_path / "project")
+    project = clone(published_small, tmp_path / "project")
     project.snakemake(cores=2).check()
-    assert project.outputs() == published.outputs()
+    assert project.outputs() == published_small.outputs()
     assert project.run("git", "status", "--porcelain").check().output == ""
     audit(project, "save")
     assert project.run("git", "status", "--porcelain").check().output == ""
@@ -236,19 +261,19 @@ def test_a_cell_is_made_again_in_a_clone_without_data(published: Project, tmp_pa
     assert project.run("git", "status", "--porcelain").check().output == ""
 
 
-def test_git_tells_which_commit_changed_a_number(published: Project, tmp_path: Path) -> None:
-    project = clone(published, tmp_path / "project")
+def test_git_tells_which_commit_changed_a_number(published_small: Project, tmp_path: Path) -> None:
+    project = clone(published_small, tmp_path / "project")
     project.run("dvc", "pull").check()
-    changed = copy.deepcopy(PARAMS)
-    changed["methods"]["dra"]["lr"] = 0.01
+    changed = params(**SMALL, methods=PLAIN_METHODS)
+    changed["methods"]["dra"]["lr"] = 0.5
     project.write_params(changed)
     project.snakemake().check()
     audit(project, "save")
     project.run("git", "add", "--all").check()
     project.run("git", *IDENTITY, "commit", "--quiet", "--message", "Faster learning").check()
-    told = audit(project, "explain", "tiny/all/general-m1/dra/s0", "--depth", "1")
+    told = audit(project, "explain", "tiny/all/general-m10/dra/s0", "--depth", "1")
     assert "Faster learning" in told
-    told = audit(project, "explain", "tiny/all/general-m1/devnet/s0", "--depth", "1")
+    told = audit(project, "explain", "tiny/all/general-m10/devnet/s0", "--depth", "1")
     assert "A run" in told
     difference = project.run("dvc", "metrics", "diff", "HEAD~1").check().output
     assert ".dra." in difference
