@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 from table_cases import FOLDER, rows_of, summary_of
 
@@ -19,12 +20,13 @@ from osad.figures.bars import CHANCE, bar_figure
 from osad.figures.lines import line_figure
 from osad.figures.request import parse_figures
 from osad.figures.series import Panel, Series, panels, protocol_label, seeds_note
-from osad.figures.style import FORMATS, figure_bytes
+from osad.figures.style import FORMATS, add_notes, figure_bytes, style
 from osad.files import write_csv
 from osad.published import index, load
 from osad.steps import figures
 from osad.tables.cells import COLUMNS, Outcome
 
+ROOT = Path(__file__).resolve().parents[2]
 METHODS = ["dpdl", "dra", "patchcore", "dpdl.no_dpl"]
 PROTOCOLS = ["general-m10", "general-m1"]
 LINE: dict[str, Any] = {
@@ -234,6 +236,43 @@ def test_the_step_gives_equal_bytes_whatever_the_user_has_set(grid, tmp_path):
 def test_a_png_can_be_read_and_is_wide_enough():
     image = Image.open(io.BytesIO(figure_bytes(line_figure(spec_of(LINE), panels_of(LINE)), "png")))
     assert image.size[0] >= 1000
+
+
+def drawn(figure):
+    """Return the texts above and below the axes, and the figure's box, as they are drawn."""
+    with style():
+        figure.draw_without_rendering()
+    return [figure._suptitle, figure._supxlabel], figure.bbox
+
+
+TITLES = [
+    value["title"]
+    for path in [*(ROOT / "configs").glob("*.yaml"), ROOT / "params.yaml"]
+    for value in yaml.safe_load(path.read_text(encoding="utf-8")).get("figures", [])
+]
+
+
+@pytest.mark.parametrize("title", [*TITLES, "Wide MMMM words " * 12])
+@pytest.mark.parametrize(("value", "draw"), [(LINE, line_figure), (BAR, bar_figure)])
+def test_no_text_leaves_the_figure(title, value, draw):
+    some = {cell: run for cell, run in RUNS.items() if "/general-m10/" in cell}
+    for parts_of in (panels_of(value, some), ()):
+        figure = draw(spec_of(value, title=title), parts_of)
+        parts, box = drawn(figure)
+        for part in parts:
+            place = part.get_window_extent()
+            assert box.x0 <= place.x0 < place.x1 <= box.x1
+            assert box.y0 <= place.y0 < place.y1 <= box.y1
+        assert parts[0].get_text().replace("\n", " ") == title.strip()
+
+
+def test_many_missing_methods_fit_below_the_axes():
+    figure = line_figure(spec_of(LINE), panels_of(LINE))
+    with style():
+        add_notes(figure, panels_of(LINE), titles=[f"Method {n}" for n in range(30)])
+    parts, box = drawn(figure)
+    assert parts[1].get_window_extent().x1 <= box.x1
+    assert "Method 29" in parts[1].get_text()
 
 
 def test_a_grid_without_figures_is_refused(grid):

@@ -7,6 +7,7 @@ time, a random name or the version of a library.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,10 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
 GREY = "#555555"
 WIDTH = 6.4
 """Width of a panel in inches."""
+TITLE_CHARACTERS, NOTE_CHARACTERS = 58, 80
+"""Characters of the title and of the notes that a line above or below a panel has room for."""
+TITLE_LINE = 0.22
+"""Height of another line of the title, inches."""
 DPI = 160
 FORMATS = ("svg", "png", "pdf")
 METADATA = {
@@ -81,8 +86,10 @@ def new_figure(
         height: of a panel in inches.
     """
     count = max(len(panels), 1)
+    lines = textwrap.wrap(title, TITLE_CHARACTERS * count)
+    height += TITLE_LINE * (len(lines) - 1)
     figure = mpl_figure.Figure(figsize=(WIDTH * count, height), layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle("\n".join(lines), fontsize=12)
     axes = list(figure.subplots(1, count, squeeze=False)[0])
     for one, panel in zip(axes, panels, strict=False):
         one.set_title(panel.title)
@@ -105,7 +112,8 @@ def add_notes(figure: mpl_figure.Figure, panels: Sequence[Panel], *, titles: Seq
         notes.append("hollow diamonds: published")
     if titles:
         notes.append(f"no result: {', '.join(titles)}")
-    figure.supxlabel("; ".join(notes), fontsize=9, color=GREY)
+    lines = textwrap.wrap("; ".join(notes), NOTE_CHARACTERS * max(len(panels), 1))
+    figure.supxlabel("\n".join(lines), fontsize=9, color=GREY)
 
 
 def figure_bytes(figure: mpl_figure.Figure, kind: str) -> bytes:
