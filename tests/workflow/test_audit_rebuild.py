@@ -17,10 +17,8 @@ CHEAP = "tiny/all/normal-m0/mean_intensity/s0"
 @pytest.fixture
 def repository(project: Project) -> Project:
     """A finished project in a git repository."""
-    identity = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid")
     project.run("git", "init", "--quiet").check()
-    project.run("git", "add", "--all").check()
-    project.run("git", *identity, "commit", "--quiet", "--message", "A run").check()
+    project.commit("A run")
     return project
 
 

@@ -42,8 +42,6 @@ from projects import (
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
-IDENTITY = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid")
-
 
 def audit(project: Project, *arguments: str) -> str:
     """Run ``osad audit`` in a project and return what it prints."""
@@ -55,8 +53,7 @@ def publish(project: Project, remote: str) -> None:
     project.run("git", "init", "--quiet").check()
     project.run("dvc", "remote", "add", "--default", "store", remote).check()
     audit(project, "save")
-    project.run("git", "add", "--all").check()
-    project.run("git", *IDENTITY, "commit", "--quiet", "--message", "A run").check()
+    project.commit("A run")
     project.run("dvc", "push").check()
 
 
@@ -269,8 +266,7 @@ def test_git_tells_which_commit_changed_a_number(published_small: Project, tmp_p
     project.write_params(changed)
     project.snakemake().check()
     audit(project, "save")
-    project.run("git", "add", "--all").check()
-    project.run("git", *IDENTITY, "commit", "--quiet", "--message", "Faster learning").check()
+    project.commit("Faster learning")
     told = audit(project, "explain", "tiny/all/general-m10/dra/s0", "--depth", "1")
     assert "Faster learning" in told
     told = audit(project, "explain", "tiny/all/general-m10/devnet/s0", "--depth", "1")

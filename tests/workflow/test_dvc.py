@@ -26,9 +26,7 @@ def committed(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> It
     project = finished.copy(root / "project")
     project.run("git", "init", "--quiet").check()
     project.run("dvc", "commit", "--force").check()
-    project.run("git", "add", "--all").check()
-    identity = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid")
-    project.run("git", *identity, "commit", "--quiet", "--message", "A run").check()
+    project.commit("A run")
     yield project
     shutil.rmtree(root)
 

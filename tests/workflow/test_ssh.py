@@ -87,9 +87,7 @@ def test_pull_over_ssh_then_nothing_to_do(
     use_key(project)
     # The tests' user name is not that of the account that the server logs in.
     project.run(sys.executable, "-m", "osad.cli", "audit", "save").check()
-    project.run("git", "add", "--all").check()
-    identity = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid")
-    project.run("git", *identity, "commit", "--quiet", "--message", "A run").check()
+    project.commit("A run")
     project.run("dvc", "push").check()
     assert any(store.rglob("*.dir"))
 
