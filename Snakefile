@@ -1,5 +1,5 @@
 # The whole benchmark: data -> splits -> features -> train -> score -> tables, figures, page.
-# Everything the rules need to know comes from osad.workflow; see docs/architecture.md.
+# Everything the rules need to know comes from osad.pipeline.workflow; see docs/architecture.md.
 from snakemake.utils import min_version
 
 min_version("9.27")

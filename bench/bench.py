@@ -24,14 +24,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from osad import config
-from osad.cells import Cell
-from osad.files import write_json
+from osad.core.cells import Cell
+from osad.core.files import write_json
 from osad.methods import registry
+from osad.pipeline import config
+from osad.pipeline.workflow import Workflow
 from osad.report.bench import NUMBERS
 from osad.runtime.environment import computing_environment
 from osad.runtime.facts import machine_facts
-from osad.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -173,7 +173,9 @@ def a_cell(workflow: Workflow, method: str) -> Cell:
 def peak_of(arguments: list[str]) -> None:
     """Run one job without the fork server; print its CPU seconds and peak memory in MB."""
     environment = {**os.environ, "OSAD_SERVER": ""}
-    subprocess.run([sys.executable, "-m", "osad.job", *arguments], env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "osad.runtime.job", *arguments], env=environment, check=True
+    )
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 

@@ -42,14 +42,14 @@ def evaluate(task: tuple[str, dict[str, Any], str, int, str, str]) -> dict[str, 
     import torch
     import yaml
 
+    from osad.core.seeds import numpy_generator
+    from osad.data.splits import read_split
+    from osad.evaluation.metrics import auroc
     from osad.features.packs import Pack, level_name
     from osad.learn.images import ImageSet, Rows, TrainingData
-    from osad.learn.loading import image_set, of_role, open_packs
     from osad.methods import registry
-    from osad.metrics import auroc
+    from osad.methods.inputs import image_set, of_role, open_packs
     from osad.runtime.device import make_deterministic
-    from osad.seeds import numpy_generator
-    from osad.splits import read_split
 
     make_deterministic()
     cpu = torch.device("cpu")

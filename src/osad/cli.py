@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from osad import __version__
-from osad.errors import OsadError
+from osad.core.errors import OsadError
 
 
 def datasets(options: argparse.Namespace) -> None:
     """Print the data sets: id, paper, licence, counts, and where they are or how to get them."""
-    from osad import config, overview
+    from osad.data import overview
+    from osad.pipeline import config
 
     settings = config.load(Path()).dataset_settings
     _print_table(overview.COLUMNS, overview.rows(Path(), settings))
@@ -45,9 +46,9 @@ def methods(options: argparse.Namespace) -> None:
 
 def tables(options: argparse.Namespace) -> None:
     """Print the summary: ours beside the published numbers."""
-    from osad.tables.plain import render_summary
-    from osad.tables.summary import read_summary
-    from osad.tables.terminal import summary_table
+    from osad.evaluation.tables.plain import render_summary
+    from osad.evaluation.tables.summary import read_summary
+    from osad.evaluation.tables.terminal import summary_table
 
     rows = read_summary(options.path)
     if sys.stdout.isatty():
@@ -60,9 +61,9 @@ def tables(options: argparse.Namespace) -> None:
 
 def progress(options: argparse.Namespace) -> None:
     """Print how far the grid is: jobs and cells done, failed, left, and about how long it takes."""
-    from osad import config
-    from osad.progress import changes, measure
-    from osad.workflow import Workflow
+    from osad.pipeline import config
+    from osad.pipeline.progress import changes, measure
+    from osad.pipeline.workflow import Workflow
 
     workflow = Workflow(config.load(Path(), *options.configfile), Path().resolve())
     if options.watch:
@@ -123,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
         text = (function.__doc__ or "").strip()
         command = commands.add_parser(name, help=text, description=text)
         if name == "audit":
-            from osad.audit.commands import add_parsers
+            from osad.audit.cli import add_parsers
 
             add_parsers(command)
         if name == "predict":

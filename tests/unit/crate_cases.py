@@ -9,12 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from osad import config
 from osad.audit import graph
-from osad.audit.crate import write_crate
 from osad.audit.ledger import RULE_KEY, Entry, Ledger
-from osad.files import sha256_bytes, sha256_file
-from osad.workflow import Workflow
+from osad.core.files import sha256_bytes, sha256_file
+from osad.crate.crate import write_crate
+from osad.pipeline import config
+from osad.pipeline.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]
 DATE = "2024-02-03T04:05:06+00:00"
@@ -64,7 +64,7 @@ class MadeUp:
         for path, text in SOURCES.items():
             self.put(path, text)
         for step in STEPS:
-            self.put(f"src/osad/steps/{step}.py", f"# {step}\n")
+            self.put(f"src/osad/pipeline/steps/{step}.py", f"# {step}\n")
         self.put("src/osad/methods/devnet.py", "# devnet\n")
         self._data()
         for seed in (0, 1):
@@ -95,7 +95,7 @@ class MadeUp:
     def _entry(self, rule: str, path: str, inputs: list[str], **params: Any) -> None:
         """Add the line of an output that has been written."""
         step = {"pack": "features", "cells": "metrics", "table": "metrics"}.get(rule, rule)
-        modules = [f"osad.steps.{step}"]
+        modules = [f"osad.pipeline.steps.{step}"]
         if rule in ("train", "score"):
             modules.append("osad.methods.devnet")
         code = {
@@ -108,7 +108,7 @@ class MadeUp:
             sha256=LARGE_DIGEST if large else sha256_file(file),
             size=file.stat().st_size,
             rule=rule,
-            command=f"python -m osad.job {step} --output {path}",
+            command=f"python -m osad.runtime.job {step} --output {path}",
             params=params,
             inputs={name: self.entries[name].sha256 for name in inputs},
             code={**code, RULE_KEY: sha256_bytes(rule.encode())},

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 import torch
 
+from osad.core.seeds import torch_generator
 from osad.learn.images import ImageSet, Rows, TrainingData
-from osad.seeds import torch_generator
 
 CHANNELS = {16: 12, 32: 24}
 SIDES = {16: 8, 32: 4}

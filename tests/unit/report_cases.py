@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from osad import anomaly_maps, config
-from osad.cells import Cell
+from osad.core.cells import Cell
+from osad.core.files import sha256_file, write_csv, write_json, write_text
+from osad.core.seeds import numpy_generator
 from osad.data.manifest import Record, write_manifest
-from osad.figures.request import parse_figures
-from osad.files import sha256_file, write_csv, write_json, write_text
-from osad.report.targets import Report
-from osad.seeds import numpy_generator
-from osad.splits import read_split
-from osad.steps import (
+from osad.data.splits import read_split
+from osad.evaluation import maps as anomaly_maps
+from osad.evaluation.figures.request import parse_figures
+from osad.pipeline import config
+from osad.pipeline.steps import (
     cells,
     figures,
     metrics,
@@ -29,7 +29,8 @@ from osad.steps import (
     split,
     tables,
 )
-from osad.workflow import Workflow
+from osad.pipeline.workflow import Workflow
+from osad.report.targets import Report
 
 ROOT = Path(__file__).parents[2]
 MINE = {"layout": "folder", "raw_path": "images", "defect_classes": ["scratch", "dent"]}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from osad.cells import Cell
-from osad.published import Key, Published
-from osad.tables.cells import CellRow, Outcome, cell_rows, ok
-from osad.tables.layout import Table, build_tables
-from osad.tables.request import Request, parse_request
-from osad.tables.summary import SummaryRow, summary_rows
+from osad.core.cells import Cell
+from osad.evaluation.published import Key, Published
+from osad.evaluation.tables.cells import CellRow, Outcome, cell_rows, ok
+from osad.evaluation.tables.layout import Table, build_tables
+from osad.evaluation.tables.request import Request, parse_request
+from osad.evaluation.tables.summary import SummaryRow, summary_rows
 
 FOLDER = Path(__file__).parents[2] / "data/published"
 METHODS = ["dpdl", "dra", "patchcore", "dpdl.no_dpl"]

@@ -12,7 +12,7 @@ import expected
 from projects import WITH_MAPS, Outcome, Project
 
 from osad.audit import ledger
-from osad.files import sha256_file
+from osad.core.files import sha256_file
 
 CELL = "tiny/all/general-m10/dpdl/s0"
 LEDGER = "provenance/tiny.jsonl"

@@ -12,7 +12,7 @@ import pytest
 from auditing import CELL, LEDGER, PACKS, audit, lines
 from projects import PARAMS, ROOT, SEEDS, Project, cells
 
-from osad.files import sha256_file
+from osad.core.files import sha256_file
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -45,14 +45,16 @@ def test_lines_are_sorted_and_say_how_the_output_was_made(finished: Project) -> 
     assert line["rule"] == "train"
     assert line["params"]["hyper"]["prototypes"] == 4
     assert line["params"]["cell"] == CELL
-    assert line["command"].startswith(f"python -m osad.job train --cell {CELL} --split results/")
+    assert line["command"].startswith(
+        f"python -m osad.runtime.job train --cell {CELL} --split results/"
+    )
     assert "--gpu" not in line["command"]
     assert "tee" not in line["command"]
     assert sorted(line["inputs"]) == [
         *(f"{PACKS}/{pack}.safetensors" for pack in ("plain", "pseudo", "rotated")),
         "results/splits/tiny/all/general-m10/s0.csv",
     ]
-    assert {"osad.methods.dpdl", "osad.learn.lightsb", "rule"} <= line["code"].keys()
+    assert {"osad.methods.dpdl.method", "osad.methods.dpdl.bridge", "rule"} <= line["code"].keys()
     assert "osad.methods.dra" not in line["code"]
     assert line["env"]["device"] == "cpu"
     assert line["env"]["torch"] == "2.14.1"

@@ -11,8 +11,8 @@ import pytest
 from auditing import CELL, LEDGER, PACKS, audit, flip, nudged, replaced, vouched_for, with_fields
 from projects import PARAMS, Project
 
-from osad import fingerprint
 from osad.cli import main
+from osad.pipeline import fingerprint
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -94,7 +94,7 @@ ARTEFACTS = {
     "ledger of tables": "provenance/_shared.jsonl",
     "templates": "provenance/templates.json",
     "listing": LISTING,
-    "code": "src/osad/methods/dpdl.py",
+    "code": "src/osad/methods/dpdl/method.py",
     "published": "data/published/dpdl.csv",
     "lock": "requirements/numeric.lock",
 }
@@ -231,7 +231,9 @@ def test_a_number_that_the_ledger_vouches_for_must_follow_from_the_scores(
 def test_another_shell_command_is_told(victim, verify) -> None:
     path = victim.root / RULES
     text = path.read_text(encoding="utf-8")
-    with replaced(path, text.replace("osad.job train", "osad.job train --seed 1", 1)):
+    with replaced(
+        path, text.replace("osad.runtime.job train", "osad.runtime.job train --seed 1", 1)
+    ):
         code, _, err = verify(CELL)
     assert code == 1
     assert err.startswith(f"osad audit: {RULES}: the shell command of rule train differs")

@@ -27,7 +27,7 @@ from projects import (
     params,
 )
 
-from osad.files import read_metadata
+from osad.core.files import read_metadata
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")

@@ -62,9 +62,9 @@ def test_a_source_file_reruns_its_method(project: Project) -> None:
 @pytest.mark.parametrize(
     ("path", "jobs"),
     [
-        ("src/osad/tables/latex.py", TEXTS),
-        ("src/osad/learn/lightsb.py", of_cells(cells(methods=["dpdl"]))),
-        ("src/osad/steps/metrics.py", of_cells(cells(), first="metrics")),
+        ("src/osad/evaluation/tables/latex.py", TEXTS),
+        ("src/osad/methods/dpdl/bridge.py", of_cells(cells(methods=["dpdl"]))),
+        ("src/osad/pipeline/steps/metrics.py", of_cells(cells(), first="metrics")),
         ("requirements/numeric.lock", {"manifest tiny"} | AFTER_MANIFEST),
     ],
 )

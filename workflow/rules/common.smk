@@ -5,14 +5,14 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ExecMode
 
-from osad import config as parameters
-from osad.errors import OsadError
-from osad.handlers import Handlers
+from osad.pipeline import config as parameters
+from osad.core.errors import OsadError
+from osad.pipeline.handlers import Handlers
 from osad.report.targets import Report
 from osad.runtime.checksums import remember_checksums
 from osad.runtime.scheduling import plan_single_looks
 from osad.runtime.signatures import remember_signatures
-from osad.workflow import SHARED, Workflow
+from osad.pipeline.workflow import SHARED, Workflow
 
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.

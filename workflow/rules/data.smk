@@ -19,7 +19,7 @@ rule fetch:
     message:
         "fetch {wildcards.dataset}"
     shell:
-        "python -m osad.job fetch --dataset {wildcards.dataset} --settings {params.settings:q}"
+        "python -m osad.runtime.job fetch --dataset {wildcards.dataset} --settings {params.settings:q}"
         " --output {output} --record .osad/runs/{output}.json"
         " --failure .osad/failures/fetch/{wildcards.dataset}.json"
         " 2>&1 | tee -i {log}"
@@ -38,7 +38,7 @@ rule weights:
     message:
         "weights {output}"
     shell:
-        "python -m osad.job weights {params.options} --output {output}"
+        "python -m osad.runtime.job weights {params.options} --output {output}"
         " --failure .osad/failures/weights.json"
         " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
@@ -61,7 +61,7 @@ rule manifest:
     message:
         "manifest {wildcards.manifest}"
     shell:
-        "python -m osad.job manifest {params.options} --settings {params.settings:q}"
+        "python -m osad.runtime.job manifest {params.options} --settings {params.settings:q}"
         " --source {input} --output {output}"
         " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"

@@ -26,7 +26,7 @@ rule pixels:
     message:
         "pixel statistics {wildcards.dataset}/{wildcards.category}"
     shell:
-        "python -m osad.job features {params.options} --manifest {input.manifest} --threads {threads}"
+        "python -m osad.runtime.job features {params.options} --manifest {input.manifest} --threads {threads}"
         " --output {output}"
         " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/pixels.json"
         " --record .osad/runs/{output}.json"
@@ -54,7 +54,7 @@ rule pack:
     message:
         "features {wildcards.pack} {wildcards.dataset}/{wildcards.category}"
     shell:
-        "python -m osad.job features {params.options} --manifest {input.manifest} --threads {threads}"
+        "python -m osad.runtime.job features {params.options} --manifest {input.manifest} --threads {threads}"
         " --gpu {resources.gpu} --output {output}"
         " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/{wildcards.pack}.json"
         " --record .osad/runs/{output}.json"
@@ -79,7 +79,7 @@ rule masks:
     message:
         "masks {wildcards.dataset}/{wildcards.category}"
     shell:
-        "python -m osad.job masks --manifest {input.manifest} --source {input.source}"
+        "python -m osad.runtime.job masks --manifest {input.manifest} --source {input.source}"
         " --size {params.size} --output {output}"
         " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/masks.json"
         " --record .osad/runs/{output}.json"

@@ -29,7 +29,7 @@ if WF.targets("figures"):
         message:
             "figures"
         shell:
-            "python -m osad.job figures --grid {params.grid:q} --cells {input.cells}"
+            "python -m osad.runtime.job figures --grid {params.grid:q} --cells {input.cells}"
             f" --published data/published --output {WF.params.results}/figures"
             f" --record .osad/runs/{WF.params.results}/figures/figures.json"
             " 2>&1 | tee -i {log}"

@@ -23,7 +23,7 @@ rule report_images:
     message:
         "report images {params.category}"
     shell:
-        "python -m osad.job report_images --category {params.category} --manifest {input.manifest}"
+        "python -m osad.runtime.job report_images --category {params.category} --manifest {input.manifest}"
         " --splits {input.splits} --output {output}"
         " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
@@ -47,7 +47,7 @@ rule report_cell:
     message:
         "report cell {params.cell}"
     shell:
-        "python -m osad.job report_cell --cell {params.cell} {params.options}"
+        "python -m osad.runtime.job report_cell --cell {params.cell} {params.options}"
         " --output {output.numbers} --images {output.images}"
         " --record .osad/runs/{output.numbers}.json"
         " 2>&1 | tee -i {log}"
@@ -69,7 +69,7 @@ rule report_assets:
     message:
         "report assets"
     shell:
-        "python -m osad.job report_assets --assets {input.assets} --figures {input.figures}"
+        "python -m osad.runtime.job report_assets --assets {input.assets} --figures {input.figures}"
         f" --output {WF.params.results}/report --record .osad/runs/{WF.params.results}/report/assets.json"
         " 2>&1 | tee -i {log}"
 
@@ -95,7 +95,7 @@ rule report_page:
     message:
         "report page"
     shell:
-        "python -m osad.job report_page --grid {params.grid:q} --cells {input.cells}"
+        "python -m osad.runtime.job report_page --grid {params.grid:q} --cells {input.cells}"
         " --published data/published --lock {params.environment} --shared {input.shared}"
         " --bench {input.bench}"
         f" --output {WF.params.results}/report --record .osad/runs/{WF.params.results}/report/page.json"

@@ -30,7 +30,7 @@ rule score:
     message:
         "score {params.cell}"
     shell:
-        "python -m osad.job score --cell {params.cell} --split {input.split} --packs {input.packs}"
+        "python -m osad.runtime.job score --cell {params.cell} --split {input.split} --packs {input.packs}"
         " --checkpoint {input.checkpoint} --hyper {params.hyper:q} --gpu {resources.gpu}"
         " --output {output.scores} --maps {params.maps}"
         " --failure {wildcards.results}/failures/{params.cell}.json"
@@ -65,7 +65,7 @@ rule metrics:
     message:
         "metrics {params.cell}"
     shell:
-        "python -m osad.job metrics --scores {input.scores} --split {input.split}"
+        "python -m osad.runtime.job metrics --scores {input.scores} --split {input.split}"
         " --cell {params.cell} --maps {input.maps} --masks {input.masks}"
         " --output {output} --failure {wildcards.results}/failures/{params.cell}.json"
         " --record .osad/runs/{output}.json"

@@ -26,7 +26,7 @@ rule share:
     message:
         "share {params.cell}"
     shell:
-        "python -m osad.job share --cell {params.cell} --split {input.split}"
+        "python -m osad.runtime.job share --cell {params.cell} --split {input.split}"
         " --source-split {input.source_split} --source-checkpoint {input.checkpoint}"
         " --source-scores {input.scores} --source-maps {input.maps}"
         " --checkpoint {output.checkpoint} --output {output.scores} --maps {params.maps}"

@@ -22,7 +22,7 @@ rule split:
     message:
         "split {wildcards.dataset}/{wildcards.category}/{wildcards.protocol}/s{wildcards.seed}"
     shell:
-        "python -m osad.job split --manifest {input} --dataset {wildcards.dataset}"
+        "python -m osad.runtime.job split --manifest {input} --dataset {wildcards.dataset}"
         " --category {wildcards.category} --protocol {wildcards.protocol} --seed {wildcards.seed}"
         " --removed {params.removed} --output {output}"
         " --failure {wildcards.results}/failures/splits/{wildcards.dataset}/{wildcards.category}/{wildcards.protocol}/s{wildcards.seed}.json"

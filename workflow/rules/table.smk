@@ -22,7 +22,7 @@ rule cells:
     message:
         "cells"
     shell:
-        "python -m osad.job cells --grid {params.grid:q} --output {output}"
+        "python -m osad.runtime.job cells --grid {params.grid:q} --output {output}"
         " --record .osad/runs/{output}.json"
         " 2>&1 | tee -i {log}"
 
@@ -48,7 +48,7 @@ rule table:
     message:
         "tables"
     shell:
-        "python -m osad.job tables --grid {params.grid:q} --cells {input.cells}"
+        "python -m osad.runtime.job tables --grid {params.grid:q} --cells {input.cells}"
         f" --published data/published --output {WF.params.results}/tables"
         f" --record .osad/runs/{WF.params.results}/tables/tables.json"
         " 2>&1 | tee -i {log}"

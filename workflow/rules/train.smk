@@ -27,7 +27,7 @@ rule train:
     message:
         "train {params.cell}"
     shell:
-        "python -m osad.job train --cell {params.cell} --split {input.split} --packs {input.packs}"
+        "python -m osad.runtime.job train --cell {params.cell} --split {input.split} --packs {input.packs}"
         " --base {input.base} --hyper {params.hyper:q} --gpu {resources.gpu} --output {output}"
         " --failure {wildcards.results}/failures/{params.cell}.json"
         " --record .osad/runs/{output}.json"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from osad.audit import adopt as adopting
 from osad.audit import ledger
 from osad.audit import record as recording
-from osad.errors import CheckError
-from osad.workflow import Workflow
+from osad.core.errors import CheckError
+from osad.pipeline.workflow import Workflow
 
 
 def record(workflow: Workflow) -> tuple[recording.Outcome, bool]:

@@ -16,9 +16,9 @@ from pathlib import Path
 from osad.audit import records
 from osad.audit.ledger import RULE_KEY, Entry, Ledger
 from osad.audit.state import Digests, all_params, as_rule
-from osad.files import write_json
-from osad.plan import Job, jobs
-from osad.workflow import Workflow
+from osad.core.files import write_json
+from osad.pipeline.jobs import Job, jobs
+from osad.pipeline.workflow import Workflow
 
 REMOVED = Path(".osad/removed")
 

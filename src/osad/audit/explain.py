@@ -9,9 +9,9 @@ from typing import Any
 from osad.audit import git, graph, ledger
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
-from osad.cells import Cell
-from osad.errors import OsadError
-from osad.files import read_csv, read_json, sha256_file
+from osad.core.cells import Cell
+from osad.core.errors import OsadError
+from osad.core.files import read_csv, read_json, sha256_file
 
 ROLES = ("train_normal", "train_anomaly", "test", "unused")
 """Roles of images; ``unused`` are in the manifest (and in the features) but not in the split."""

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from osad.errors import ConfigError
+from osad.core.errors import ConfigError
 
 SOURCES = ("Snakefile", "params.yaml", "configs", "src", "workflow", "profiles", "requirements",
            "data/published", "data/manifests", "dvc.yaml")  # fmt: skip

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from osad.audit.ledger import Entry, Ledger
-from osad.cells import Cell, manifest_path
-from osad.errors import ConfigError
-from osad.workflow import SUFFIXES
+from osad.core.cells import Cell, manifest_path
+from osad.core.errors import ConfigError
+from osad.pipeline.workflow import SUFFIXES
 
 ORDER = ("fetch", "weights", "manifest", "split", "pixels", "pack", "masks", "train", "score",
          "score_maps", "share", "share_maps", "metrics", "cells", "table", "figure",

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from osad.errors import CheckError, DataError
-from osad.files import read_json, sha256_bytes, sha256_file, write_json, write_text
+from osad.core.errors import CheckError, DataError
+from osad.core.files import read_json, sha256_bytes, sha256_file, write_json, write_text
 
 SHARED = "_shared"
 """Name of the shard of no data set; data sets' names do not begin with an underscore."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from osad.audit import graph
 from osad.audit.ledger import Entry, Ledger
-from osad.cells import Cell
-from osad.errors import OsadError
-from osad.files import read_csv, read_json, sha256_file
-from osad.tables.cells import COUNTS, RATES
+from osad.core.cells import Cell
+from osad.core.errors import OsadError
+from osad.core.files import read_csv, read_json, sha256_file
+from osad.evaluation.tables.cells import COUNTS, RATES
 
 
 def edited(root: Path, copy: Path, known: Ledger, entries: Iterable[Entry]) -> list[str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from osad.audit import git, graph, local
 from osad.audit.ledger import Entry, Ledger
-from osad.cells import Cell
-from osad.errors import CheckError, OsadError
-from osad.files import read_json, sha256_file
-from osad.plan import RUNS
+from osad.core.cells import Cell
+from osad.core.errors import CheckError, OsadError
+from osad.core.files import read_json, sha256_file
+from osad.pipeline.jobs import RUNS
 
 TOLERANCE = 0.01
 """Largest difference of AUROC between kinds of devices, on which bytes may differ."""

@@ -17,10 +17,10 @@ from typing import Any
 from osad.audit import ledger, records
 from osad.audit.ledger import RULE_KEY, Entry, Ledger
 from osad.audit.state import Code, Digests, all_params, as_values
-from osad.errors import OsadError
-from osad.files import read_json, write_json
-from osad.plan import Job, jobs
-from osad.workflow import Workflow
+from osad.core.errors import OsadError
+from osad.core.files import read_json, write_json
+from osad.pipeline.jobs import Job, jobs
+from osad.pipeline.workflow import Workflow
 
 OPTIONS = re.compile(r" --(?:threads|gpu|failure|record) \S+| 2>&1 \| tee -i \S+")
 """Parts of a command that do not reach the bytes of its outputs."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from osad.errors import CheckError
+from osad.core.errors import CheckError
 
 FORMAT = 6
 """The version of the record format that this module knows."""

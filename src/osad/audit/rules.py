@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from osad.errors import DataError
+from osad.core.errors import DataError
 
 RULES = Path("workflow/rules")
 RESULTS = "WF.params.results"

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from osad.files import sha256_file
-from osad.fingerprint import code_digests, combined
-from osad.plan import Job
-from osad.workflow import Workflow, compact_json
+from osad.core.files import sha256_file
+from osad.pipeline.fingerprint import code_digests, combined
+from osad.pipeline.jobs import Job
+from osad.pipeline.workflow import Workflow, compact_json
 
 TEXTS = ("settings", "hyper", "grid")
 """Parameters that rules hold as JSON texts and the ledger as values."""

@@ -11,15 +11,15 @@ from osad.audit import graph, ledger, rules
 from osad.audit.graph import Target
 from osad.audit.ledger import RULE_KEY, Entry, Ledger
 from osad.audit.state import Digests, as_values, outputs
-from osad.cells import Cell
+from osad.core.cells import Cell
+from osad.core.errors import OsadError
+from osad.core.files import read_csv, read_json, sha256_file
 from osad.data.manifest import read_manifest
 from osad.data.source import SOURCE_NAME, read_source
-from osad.errors import OsadError
-from osad.files import read_csv, read_json, sha256_file
-from osad.fingerprint import module_file
-from osad.metrics import auroc, average_precision
-from osad.plan import jobs
-from osad.workflow import NUMERIC_LOCK, Workflow
+from osad.evaluation.metrics import auroc, average_precision
+from osad.pipeline.fingerprint import module_file
+from osad.pipeline.jobs import jobs
+from osad.pipeline.workflow import NUMERIC_LOCK, Workflow
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from osad.backbones.efficientnet_lite import EFFICIENTNET_LITE0
 from osad.backbones.registry import Backbone
 from osad.backbones.resnet import RESNET18, WIDE_RESNET50_2
-from osad.errors import ConfigError
+from osad.core.errors import ConfigError
 
 BACKBONES = {
     backbone.name: backbone for backbone in (EFFICIENTNET_LITE0, RESNET18, WIDE_RESNET50_2)

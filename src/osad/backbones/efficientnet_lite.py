@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osad.backbones.registry import Backbone, load_state
-from osad.errors import DataError
+from osad.core.errors import DataError
 
 if TYPE_CHECKING:
     import torch

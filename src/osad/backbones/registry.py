@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osad.backbones.folding import fold_batch_norms, fold_same_padding
-from osad.errors import CheckError, ConfigError, DataError
-from osad.files import read_tensors, replacing, sha256_file
-from osad.lazy import lazy
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import read_tensors, replacing, sha256_file
+from osad.core.lazy import lazy
 
 if TYPE_CHECKING:
     import torch

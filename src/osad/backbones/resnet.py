@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osad.backbones.registry import Backbone, check_state, load_state
-from osad.errors import CheckError, DataError
-from osad.files import read_tensors, sha256_file, write_tensors
-from osad.lazy import lazy
+from osad.core.errors import CheckError, DataError
+from osad.core.files import read_tensors, sha256_file, write_tensors
+from osad.core.lazy import lazy
 
 if TYPE_CHECKING:
     import torch

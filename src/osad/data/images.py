@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from osad.errors import DataError
-from osad.files import sha256_bytes
+from osad.core.errors import DataError
+from osad.core.files import sha256_bytes
 
 EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """File name endings of images, in lower case; other files are not images for us."""

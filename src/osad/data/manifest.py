@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from osad.cells import NAME
-from osad.errors import DataError
-from osad.files import read_csv, write_csv
+from osad.core.cells import NAME
+from osad.core.errors import DataError
+from osad.core.files import read_csv, write_csv
 
 COLUMNS = ("path", "sha256", "label", "class", "split", "mask")
 NORMAL_CLASS = "good"

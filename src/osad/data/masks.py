@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osad.arrays import read_arrays, write_arrays
-from osad.errors import CheckError, DataError
-from osad.files import read_metadata
+from osad.core.arrays import read_arrays, write_arrays
+from osad.core.errors import CheckError, DataError
+from osad.core.files import read_metadata
 
 FORMAT = 1
 TENSOR = "masks"

@@ -1,9 +1,9 @@
 """Registry of data sets.
 
-To add a data set, add one module ``osad/data/{name}.py`` that calls `register` with a
+To add a data set, add one module ``osad/data/sets/{name}.py`` that calls `register` with a
 `DatasetSpec` of the same name, and a page ``docs/datasets/{name}.md``. Nothing else has to change.
 A user's own data set needs no module: in ``params.yaml`` its settings name a layout, see
-`osad.data.folder` and `osad.data.csv`.
+`osad.data.layouts.folder` and `osad.data.layouts.listing`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import osad.data
-from osad.cells import NAME
+import osad.data.sets
+from osad.core.cells import NAME
+from osad.core.errors import CheckError, ConfigError
+from osad.data.fetch.original import Archive
 from osad.data.manifest import Record
-from osad.data.original import Archive
 from osad.data.source import Source
-from osad.errors import CheckError, ConfigError
 
 Settings = Mapping[str, Any]
 
-LAYOUTS = ("csv", "folder")
-"""Layouts for users' own data sets; each is a module with ``make_spec(name, settings)``."""
-
-HELPERS = frozenset(
-    {
-        *LAYOUTS,
-        *("archives", "crops", "download", "images", "layouts", "manifest", "masks"),
-        *("mvtec_layout", "original", "registry", "source"),
-    }
-)
-"""Modules of this package that are not data sets."""
+LAYOUTS = {"csv": "osad.data.layouts.listing", "folder": "osad.data.layouts.folder"}
+"""Layouts of users' own data sets; each is a module with ``make_spec(name, settings)``."""
 
 PROTOCOLS = ("general", "hard", "normal")
 """Settings of the evaluation protocol."""
@@ -149,18 +140,22 @@ def register(spec: DatasetSpec) -> DatasetSpec:
     Raises:
         ConfigError: the name is taken or not a valid name.
     """
-    if not re.fullmatch(NAME, spec.name) or spec.name in HELPERS:
-        raise ConfigError(f"data set {spec.name!r}: not a name of a-z, 0-9 and '_', or reserved")
+    if not re.fullmatch(NAME, spec.name):
+        raise ConfigError(f"data set {spec.name!r}: not a name of a-z, 0-9 and '_'")
     if spec.name in _registered:
         raise ConfigError(f"data set {spec.name!r} is registered twice; rename one of them")
     _registered[spec.name] = spec
     return spec
 
 
+def module(name: str, layout: str | None = None) -> str:
+    """Return the module that describes a data set, or a user's own data set in some layout."""
+    return LAYOUTS[layout] if layout else f"osad.data.sets.{name}"
+
+
 def names() -> list[str]:
     """Return the ids of the data sets that come with the package, without importing them."""
-    found = {module.name for module in pkgutil.iter_modules(osad.data.__path__)}
-    return sorted(found - HELPERS)
+    return sorted(module.name for module in pkgutil.iter_modules(osad.data.sets.__path__))
 
 
 def get(name: str, settings: Settings | None = None) -> DatasetSpec:
@@ -181,9 +176,9 @@ def get(name: str, settings: Settings | None = None) -> DatasetSpec:
             f"data set {name!r} is unknown; known are {', '.join(names())}. For your own images "
             "give it the settings `layout: folder` and `raw_path` in params.yaml"
         )
-    importlib.import_module(f"osad.data.{name}")
+    importlib.import_module(module(name))
     if name not in _registered:
-        raise ConfigError(f"src/osad/data/{name}.py registers no data set named {name!r}")
+        raise ConfigError(f"src/osad/data/sets/{name}.py registers no data set named {name!r}")
     spec = _registered[name]
     unknown = sorted(set(given) - set(spec.settings))
     if unknown:
@@ -214,16 +209,13 @@ def _own(name: str, settings: Settings) -> DatasetSpec:
             f"data set {name!r}: unknown layout {settings['layout']!r}; "
             f"known are {', '.join(LAYOUTS)}"
         )
-    if not re.fullmatch(NAME, name) or name in HELPERS:
-        raise ConfigError(
-            f"data set {name!r}: choose a name of a-z, 0-9 and '_' other than "
-            f"{', '.join(sorted(HELPERS))}"
-        )
+    if not re.fullmatch(NAME, name):
+        raise ConfigError(f"data set {name!r}: choose a name of a-z, 0-9 and '_'")
     if name in names():
         raise ConfigError(
             f"data set {name!r} comes with the package; choose another name for your own images"
         )
-    layout = importlib.import_module(f"osad.data.{settings['layout']}")
+    layout = importlib.import_module(module(name, settings["layout"]))
     spec: DatasetSpec = layout.make_spec(name, settings)
     return spec
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from osad.core.errors import CheckError, DataError
+from osad.core.files import read_json, replacing, sha256_bytes, sha256_file, write_json
 from osad.data.manifest import DIGEST_PATTERN, byte_order, path_problem
-from osad.errors import CheckError, DataError
-from osad.files import read_json, replacing, sha256_bytes, sha256_file, write_json
 
 SOURCE_NAME = "SOURCE.json"
 PART_PATTERN = re.compile(r"\..+\.[0-9]+\.part")

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from osad.backbones import get_backbone
 from osad.backbones.registry import Backbone
+from osad.core.lazy import lazy
 from osad.data.images import open_verified
 from osad.features.packs import INTENSITY, level_name
 from osad.features.plan import BATCH, Task
 from osad.features.simulated import SIMULATED, make_simulated_views, partner
 from osad.features.views import make_views, pixel_statistics, resize
-from osad.lazy import lazy
 
 if TYPE_CHECKING:
     import torch

@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osad.backbones import get_backbone
-from osad.errors import TrainingError
+from osad.core.errors import TrainingError
+from osad.core.lazy import lazy
 from osad.features.compute import Arrays, load_views, store_maps, store_pixels
 from osad.features.packs import PackInfo
 from osad.features.plan import Task
-from osad.lazy import lazy
 
 if TYPE_CHECKING:
     import torch

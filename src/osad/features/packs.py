@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from osad.errors import CheckError, ConfigError, DataError
-from osad.files import read_metadata, write_tensors
-from osad.lazy import lazy
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import read_metadata, write_tensors
+from osad.core.lazy import lazy
 
 if TYPE_CHECKING:
     import torch

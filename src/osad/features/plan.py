@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osad.backbones.registry import Backbone
+from osad.core.errors import DataError
 from osad.data.manifest import Record
-from osad.errors import DataError
 from osad.features.packs import AUGMENTED, PackInfo, pack_strides
 from osad.features.simulated import SIMULATED, SIMULATED_VIEWS
 from osad.features.views import HOLDOUT_KINDS

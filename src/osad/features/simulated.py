@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from osad.core.seeds import numpy_generator
 from osad.features.views import cutmix, perlin_noise, random_rotation, shuffle_tiles, turn_hue
-from osad.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from osad.seeds import numpy_generator
+from osad.core.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from PIL.Image import Image

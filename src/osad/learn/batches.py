@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
+from osad.core.seeds import numpy_generator
 from osad.learn.images import TrainingData
-from osad.seeds import numpy_generator
 
 if TYPE_CHECKING:
     import torch

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
+from osad.core.seeds import derive_seed
 from osad.learn.products import eigh, gram, matmul
-from osad.seeds import derive_seed
 
 if TYPE_CHECKING:
     import torch

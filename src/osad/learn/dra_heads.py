@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
 from osad.learn.batches import NORMAL, PSEUDO, SEEN
 from osad.learn.gaussian import whiten
 from osad.learn.heads import (

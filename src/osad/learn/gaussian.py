@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from osad.errors import TrainingError
-from osad.lazy import lazy
+from osad.core.errors import TrainingError
+from osad.core.lazy import lazy
 from osad.learn.heads import positions
 from osad.learn.images import ImageSet, Rows, State, TrainingData
 from osad.learn.loop import batched

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from osad.errors import TrainingError
-from osad.lazy import lazy
+from osad.core.errors import TrainingError
+from osad.core.lazy import lazy
 from osad.learn.batches import Batch
 from osad.learn.images import State
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
 from osad.learn.products import gram
 
 if TYPE_CHECKING:

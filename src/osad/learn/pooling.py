@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from osad.errors import ConfigError
-from osad.lazy import lazy
+from osad.core.errors import ConfigError
+from osad.core.lazy import lazy
 from osad.learn.images import ImageSet
 from osad.learn.loop import batched
 

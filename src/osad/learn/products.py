@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
 
 if TYPE_CHECKING:
     import torch

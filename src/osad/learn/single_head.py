@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
+from osad.core.seeds import torch_generator
 from osad.learn.batches import Batch, balanced_batches
 from osad.learn.gaussian import whiten, whitened_training
 from osad.learn.heads import adapter, init_adapter, init_linear, linear, top_k_mean
 from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData
 from osad.learn.loop import batched
-from osad.seeds import torch_generator
 
 if TYPE_CHECKING:
     import torch

@@ -11,14 +11,14 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from osad.errors import TrainingError
-from osad.lazy import lazy
+from osad.core.errors import TrainingError
+from osad.core.lazy import lazy
+from osad.core.seeds import numpy_generator
 from osad.learn.batches import NORMAL, Batch, endless
 from osad.learn.heads import init_linear, linear, positions
 from osad.learn.images import Rows, State, TrainingData
 from osad.learn.loop import batched
 from osad.learn.products import eigh, matmul
-from osad.seeds import numpy_generator
 
 if TYPE_CHECKING:
     import torch

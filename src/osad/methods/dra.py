@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
+from osad.core.seeds import torch_generator
 from osad.learn.batches import Batch, balanced_batches
 from osad.learn.dra_heads import (
     HEADS,
@@ -23,7 +24,6 @@ from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.loop import divided, minimise
 from osad.learn.ranges import check_ranges
 from osad.methods.registry import method
-from osad.seeds import torch_generator
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.methods.registry import SETTINGS, method
 

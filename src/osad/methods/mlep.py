@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
+from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, SEEN, Batch, balanced_batches
 from osad.learn.gaussian import position_whitening
 from osad.learn.heads import init_mlp, mlp
@@ -15,7 +16,6 @@ from osad.learn.losses import triplet_loss
 from osad.learn.products import matmul
 from osad.learn.ranges import check_ranges
 from osad.methods.registry import method
-from osad.seeds import torch_generator
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
+from osad.core.seeds import numpy_generator, torch_generator
 from osad.learn.heads import positions
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.loop import batched
@@ -13,7 +14,6 @@ from osad.learn.products import distances, matmul
 from osad.learn.ranges import check_ranges
 from osad.learn.sampling import sample_positions
 from osad.methods.registry import SETTINGS, method
-from osad.seeds import numpy_generator, torch_generator
 
 if TYPE_CHECKING:
     import torch

@@ -3,7 +3,8 @@
 A method is one file in `osad.methods`, named like the method: a frozen dataclass of
 hyper-parameters with ``fit`` and ``score``, described by the decorator `method`. Variants are the
 same class with other hyper-parameters and a name with a dot (``dpdl.no_dfl``). A configuration may
-declare further ones (``variants`` in `osad.config`); `registered` knows only those of the files.
+declare further ones (``variants`` in `osad.pipeline.config`); `registered` knows only those of
+the files.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_type_hints
 
-from osad.cells import METHOD_PATTERN
-from osad.errors import ConfigError
+from osad.core.cells import METHOD_PATTERN
+from osad.core.errors import ConfigError
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 
 PACKS = ("pixels", "plain", "rotated", "pseudo", "cutmix", "draem")
 TEST_PACKS = ("pixels", "plain")
 """Packs that hold every image; the others hold views of training images."""
 SETTINGS = ("general", "hard", "normal")
-HELPERS = {"registry"}
+HELPERS = {"registry", "inputs"}
+FILES = {"true_labels": "controls", "random": "controls", "constant": "controls"}
+"""Files of methods that are not named like them; the methods of one file stand together."""
 
 
 class Method(Protocol):
@@ -168,6 +171,7 @@ def suggestion(name: str, known: Mapping[str, Any] | list[str]) -> str:
 
 def method(
     *,
+    name: str = "",
     title: str,
     paper: str,
     packs: tuple[str, ...],
@@ -181,7 +185,9 @@ def method(
     full_budget: Mapping[str, Any] | None = None,
     variants: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Class], Class]:
-    """Register a frozen dataclass as the method named like its module (see `MethodSpec`).
+    """Register a frozen dataclass as the method named like its file (see `MethodSpec`).
+
+    ``name`` is given where several methods share a file (see `FILES`).
 
     ``base`` is a name and ``heads`` are names, or either maps every variant (the empty one is the
     method itself) to its own. ``full_budget`` holds the values of a run that is not cut short, for
@@ -189,10 +195,9 @@ def method(
     """
 
     def register(hyper: Class) -> Class:
-        name = hyper.__module__.rsplit(".", 1)[-1]
-        if name in _specs and next(iter(_specs[name].values())).hyper.__qualname__ != (
-            hyper.__qualname__
-        ):
+        id_ = name or hyper.__module__.split(".")[2]
+        known = _specs.get(id_, {}).get(id_)
+        if known is not None and known.hyper.__qualname__ != hyper.__qualname__:
             raise ConfigError(f"{hyper.__module__}: holds two methods; use one file each")
         unknown = {*packs} - {*PACKS} | ({*settings} - {*SETTINGS})
         if unknown:
@@ -204,10 +209,10 @@ def method(
             raise ConfigError(f"{hyper.__module__}: full_budget names no hyper-parameter of it")
         if sees_test_labels and not control:
             raise ConfigError(f"{hyper.__module__}: only a control may see test labels")
-        _specs[name] = {}
+        _specs[id_] = {}
         for variant, overrides in {"": {}, **(variants or {})}.items():
-            full = f"{name}.{variant}" if variant else name
-            _specs[name][full] = MethodSpec(
+            full = f"{id_}.{variant}" if variant else id_
+            _specs[id_][full] = MethodSpec(
                 name=full,
                 title=_title(title, variant),
                 paper=paper,
@@ -230,10 +235,16 @@ def method(
 
 @functools.cache
 def modules() -> tuple[str, ...]:
-    """Return the names of the method files, sorted."""
+    """Return the names of the methods, sorted."""
     package = importlib.import_module("osad.methods")
     found = (info.name for info in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(name for name in found if name not in HELPERS))
+    return tuple(sorted({*found, *FILES} - {*HELPERS, *FILES.values()}))
+
+
+def module(name: str) -> str:
+    """Return the module that registers a method or variant."""
+    base = name.split(".")[0]
+    return f"osad.methods.{FILES.get(base, base)}"
 
 
 def _group(name: str) -> dict[str, MethodSpec]:
@@ -242,7 +253,7 @@ def _group(name: str) -> dict[str, MethodSpec]:
     if base not in _specs:
         if base not in modules():
             raise ConfigError(f"method {name!r} is unknown" + suggestion(base, list(modules())))
-        importlib.import_module(f"osad.methods.{base}")
+        importlib.import_module(module(base))
     if base not in _specs:
         raise ConfigError(f"src/osad/methods/{base}.py registers no method; use @method")
     return _specs[base]
@@ -274,7 +285,7 @@ def get(name: str) -> MethodSpec:
 
     Jobs know a variant that a configuration declares by its name alone: it has the method's
     description and takes nothing but a full set of hyper-parameters (see `MethodSpec.resolve`).
-    What a configuration itself names is checked by `osad.config`.
+    What a configuration itself names is checked by `osad.pipeline.config`.
 
     Raises:
         ConfigError: there is no such method, or the name of the variant is not well formed.

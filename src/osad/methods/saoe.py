@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
+from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch, balanced_batches
 from osad.learn.gaussian import whiten, whitened_training
 from osad.learn.heads import adapter, init_adapter, init_linear, linear, top_k_mean
@@ -16,7 +17,6 @@ from osad.learn.losses import uniform_cross_entropy
 from osad.learn.ranges import check_ranges
 from osad.learn.single_head import aimed, mean_position
 from osad.methods.registry import method
-from osad.seeds import torch_generator
 
 if TYPE_CHECKING:
     import torch

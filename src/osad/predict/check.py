@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from osad.audit import ledger
-from osad.cells import Cell
-from osad.errors import CheckError, ConfigError, DataError
-from osad.files import read_metadata, sha256_file
-from osad.fingerprint import code_digests
+from osad.core.cells import Cell
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import read_metadata, sha256_file
 from osad.methods import registry
-from osad.workflow import Workflow, compact_json
+from osad.pipeline.fingerprint import code_digests
+from osad.pipeline.workflow import Workflow, compact_json
 
 
 @dataclass(frozen=True)

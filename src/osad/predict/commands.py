@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from osad import config
-from osad.errors import ConfigError
+from osad.core.errors import ConfigError
+from osad.pipeline import config
+from osad.pipeline.workflow import Workflow
 from osad.predict.check import find_tools, parse_cell
-from osad.workflow import Workflow
 
 
 def cores() -> int:
@@ -41,7 +41,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> NoReturn:
     """Check what the prediction is made with, then become the job that computes it.
 
-    The job has the environment of every computing process (see `osad.job`), which must be set
+    The job has the environment of every computing process (see `osad.runtime.job`), which must be
+    set
     before Python starts; without it the last bits could differ from the pipeline's.
 
     Raises:
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> NoReturn:
     ]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "osad.job", "predict", *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", "osad.runtime.job", "predict", *arguments])
 
 
 def _plain(path: Path) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osad.anomaly_maps import at_image_size
-from osad.errors import ConfigError
+from osad.core.errors import ConfigError
+from osad.evaluation.maps import at_image_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image

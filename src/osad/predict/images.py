@@ -12,10 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from osad.core.errors import ConfigError, DataError
+from osad.core.files import sha256_bytes
 from osad.data.images import decode, is_image_name
 from osad.data.manifest import byte_order
-from osad.errors import ConfigError, DataError
-from osad.files import sha256_bytes
 
 SHOWN = 10
 """How many files a message names."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from osad.core.errors import ConfigError
+from osad.core.files import replacing
 from osad.data.images import open_verified
-from osad.errors import ConfigError
-from osad.files import replacing
 from osad.predict.heat import Scale, overlay
 from osad.predict.images import Found
 

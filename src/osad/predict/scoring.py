@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
+from osad.data.splits import SplitRow
 from osad.learn.images import ImageSet, Scores, State
-from osad.learn.loading import image_set
+from osad.methods.inputs import image_set
 from osad.methods.registry import Method
 from osad.predict.images import Found
-from osad.splits import SplitRow
 
 if TYPE_CHECKING:
     import torch

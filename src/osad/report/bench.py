@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from osad.errors import DataError
-from osad.tables.footers import method_title
+from osad.core.errors import DataError
+from osad.evaluation.tables.footers import method_title
 
 NUMBERS = ("train_s", "score_s", "cell_s", "cpu_s", "peak_mb")
 """Seconds of training and scoring one cell, their sum, seconds of processors, megabytes."""

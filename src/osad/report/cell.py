@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from osad.files import format_value
+from osad.core.files import format_value
+from osad.evaluation.tables.cells import COUNTS, RATES
 from osad.report.curves import curve, histogram
 from osad.report.wrong import Ranked, Scored
-from osad.tables.cells import COUNTS, RATES
 
 
 @dataclass(frozen=True)

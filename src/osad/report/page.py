@@ -9,15 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from osad import published
-from osad.files import format_value
-from osad.tables.cells import CellRow
-from osad.tables.controls import REMEDY, control_problem
-from osad.tables.footers import differences_text, method_title
-from osad.tables.latex import SPECIAL
-from osad.tables.layout import TITLES, build_tables, line_label, methods_in_rows, number_text
-from osad.tables.request import MEAN, Request
-from osad.tables.summary import COLUMNS, Group, SummaryRow, group_of
+from osad.core.files import format_value
+from osad.evaluation import published
+from osad.evaluation.tables.cells import CellRow
+from osad.evaluation.tables.controls import REMEDY, control_problem
+from osad.evaluation.tables.footers import differences_text, method_title
+from osad.evaluation.tables.latex import SPECIAL
+from osad.evaluation.tables.layout import (
+    TITLES,
+    build_tables,
+    line_label,
+    methods_in_rows,
+    number_text,
+)
+from osad.evaluation.tables.request import MEAN, Request
+from osad.evaluation.tables.summary import COLUMNS, Group, SummaryRow, group_of
 
 
 def ranks(rows: Sequence[SummaryRow], controls: Sequence[str]) -> dict[Group, tuple[int, int]]:

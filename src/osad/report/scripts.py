@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from osad.errors import DataError
+from osad.core.errors import DataError
 
 CALL = re.compile(r"osad\.([a-z]+)\((.*)\);\n", re.DOTALL)
 

@@ -1,6 +1,6 @@
 """Which files the page consists of, what they are made from, and with which parameters.
 
-The rules of ``workflow/rules/report.smk`` and `osad.plan` both ask here.
+The rules of ``workflow/rules/report.smk`` and `osad.pipeline.jobs` both ask here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from osad.cells import Cell
+from osad.core.cells import Cell
 from osad.methods import registry
-from osad.workflow import Workflow, compact_json
+from osad.pipeline.workflow import Workflow, compact_json
 
 ASSETS = Path("src/osad/report/assets")
 TEMPLATES = Path("src/osad/report/templates")

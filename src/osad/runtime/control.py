@@ -60,7 +60,7 @@ def start_server(modules: Sequence[str] | None = None, *, timeout: float = 60.0)
     """Start a fork server that ends with this process.
 
     The server listens before it imports, so this returns at once and the first jobs wait in
-    its queue. Set ``os.environ["OSAD_SERVER"]`` to the address for `osad.job` to use it.
+    its queue. Set ``os.environ["OSAD_SERVER"]`` to the address for `osad.runtime.job` to use it.
 
     Args:
         modules: what the server imports beforehand; None for what training needs.

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osad.lazy import lazy
+from osad.core.lazy import lazy
 from osad.runtime.environment import variables
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def make_deterministic(threads: int = 1) -> None:
       processor;
     - the thread count is fixed, because another one can change the last bits;
     - the global generators have a fixed seed. This is only a safety net: our own draws use
-      generators from `osad.seeds`.
+      generators from `osad.core.seeds`.
 
     - subnormal numbers count as zero: softmax weights are full of them, and a product with them
       is many times slower.

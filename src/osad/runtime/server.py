@@ -28,8 +28,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from osad.job import GRACE_SECONDS, die_with_parent, end_group
 from osad.runtime import protocol
+from osad.runtime.job import GRACE_SECONDS, die_with_parent, end_group
 
 PRELOADED = ("numpy", "torch", "safetensors.torch", "torch._dynamo", "sklearn.cluster")
 """What training imports.
@@ -309,7 +309,7 @@ def same_user(connection: socket.socket) -> bool:
 
 
 def run_job(request: bytes) -> int:
-    """Make this process like a plain ``python -m osad.steps`` and run the step.
+    """Make this process like a plain ``python -m osad.runtime.harness`` and run the step.
 
     Args:
         request: the job, see `osad.runtime.protocol`.
@@ -334,10 +334,10 @@ def run_job(request: bytes) -> int:
         del sys.modules[name]
     sys.path[:] = search_path
     importlib.invalidate_caches()
-    steps = importlib.import_module("osad.steps")
-    sys.argv = [os.path.join(steps.__path__[0], "__main__.py"), *arguments]
+    harness = importlib.import_module("osad.runtime.harness")
+    sys.argv = [str(harness.__file__), *arguments]
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    return int(steps.run(arguments))
+    return int(harness.run(arguments))
 
 
 def preload(modules: Sequence[str]) -> None:

@@ -1,0 +1,226 @@
+"""The command ``osad audit``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from osad.audit import actions, graph, ledger, render
+from osad.audit.ledger import Ledger
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.pipeline import config
+from osad.pipeline.workflow import Workflow
+
+LISTED = 10
+"""Number of missing files that are named one by one."""
+
+
+def _workflow(options: argparse.Namespace) -> Workflow:
+    """Read the parameters, for which the methods' files are imported.
+
+    Raises:
+        CheckError: a source of the project cannot be imported, so it is not what made the numbers.
+    """
+    root = Path().resolve()
+    try:
+        return Workflow(config.load(Path(), *options.configfile), root)
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError):
+            files.append(error.filename or "")
+        own = [file for file in files if Path(file).is_relative_to(root / "src")]
+        if not own:
+            raise
+        path = Path(own[-1]).relative_to(root).as_posix()
+        raise CheckError(
+            f"{path}: cannot be imported ({error}); restore it with `git checkout {path}`"
+        ) from error
+
+
+def _ledger(workflow: Workflow) -> Ledger:
+    where = ledger.folder(workflow.params.results)
+    known = ledger.read(where)
+    if not known.entries:
+        raise ConfigError(f"{where}: has no ledger; run snakemake, or `osad audit record` after it")
+    return known
+
+
+def record(options: argparse.Namespace) -> None:
+    """Write the ledger from what is on disk."""
+    outcome, changed = actions.record(_workflow(options))
+    print(actions.describe(outcome, changed=changed))
+
+
+def adopt(options: argparse.Namespace) -> None:
+    """Restore Snakemake's records for outputs that are what the ledger says."""
+    adoption = actions.adopt(_workflow(options))
+    print(f"adopted {len(adoption.adopted)} outputs, moved {len(adoption.removed)} away")
+    if adoption.removed:
+        raise CheckError("\n".join(adoption.removed))
+
+
+def save(options: argparse.Namespace) -> None:
+    """Write the ledger, then commit the outputs to DVC."""
+    outcome, changed = actions.record(_workflow(options))
+    print(actions.describe(outcome, changed=changed))
+    for messages in (outcome.stale, [f"{path}: is not made yet" for path in outcome.absent]):
+        if messages:
+            raise CheckError(
+                f"{messages[0]} ({len(messages)} such outputs); nothing is committed before a "
+                "complete run: snakemake --cores 8 --resources gpu=1"
+            )
+    command = [str(Path(sys.executable).parent / "dvc"), "commit", "--force", "--quiet"]
+    if subprocess.run(command, check=False).returncode:
+        raise CheckError("dvc.lock: dvc commit failed; its message is above")
+    print("committed to DVC; now: git add --all; git commit; dvc push")
+
+
+def explain(options: argparse.Namespace) -> None:
+    """Print every input of a number, down to the digests of images."""
+    from osad.audit.explain import explain as explained
+
+    workflow = _workflow(options)
+    known = _ledger(workflow)
+    explanation = explained(workflow.root, known, graph.find(known, options.cell))
+    if options.json:
+        print(json.dumps(explanation, sort_keys=True, indent=1, ensure_ascii=False))
+    else:
+        print(render.text(explanation, options.depth), end="")
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Check digests of everything that cells depend on; with --rebuild make them again."""
+    from osad.audit import git
+    from osad.audit.verify import verify as verified
+
+    workflow = _workflow(options)
+    problems = ledger.check_sums(ledger.folder(workflow.params.results))
+    if problems:
+        raise CheckError("\n".join(problems))
+    known = _ledger(workflow)
+    targets = _targets(options, known)
+    if git.is_repository(workflow.root):
+        for path in git.changes(workflow.root):
+            print(f"note: {path}: has uncommitted changes", file=sys.stderr)
+    if options.rebuild:
+        _rebuild(options, workflow, known, targets)
+        return
+    findings = verified(workflow, known, targets)
+    what = "everything in the ledger" if targets is None else _names(targets)
+    missing = findings.missing
+    if len(missing) > LISTED:  # A clone without data lacks thousands of images.
+        missing = [*missing[:LISTED], f"{len(missing) - LISTED} more files are missing"]
+    if findings.differs:
+        raise CheckError("\n".join([*findings.differs, *missing]))
+    if missing:
+        raise DataError("\n".join(missing))
+    print(
+        f"verified {what}: {findings.files} files ({findings.images} images, the code included) "
+        "have the digests of the ledger, metrics and tables follow from the scores"
+    )
+
+
+def _names(targets: Sequence[graph.Target]) -> str:
+    return ", ".join(target.name for target in targets)
+
+
+def _targets(options: argparse.Namespace, known: Ledger) -> list[graph.Target] | None:
+    """Return the cells asked for; None for all.
+
+    Raises:
+        ConfigError: none or too much is asked for.
+    """
+    asked = [bool(options.cells), options.all, options.sample is not None]
+    if sum(asked) != 1:
+        raise ConfigError("give cells, or --all, or --sample K")
+    if options.cells:
+        return [graph.find(known, name) for name in options.cells]
+    cells = [str(cell) for cell in graph.cells(known)]
+    if options.all:
+        return [graph.find(known, name) for name in cells] if options.rebuild else None
+    if not 1 <= options.sample <= len(cells):
+        raise ConfigError(f"--sample {options.sample}: must lie in 1 to {len(cells)}")
+    chosen = random.Random(options.seed).sample(cells, options.sample)
+    print(f"sample of {options.sample} cells with seed {options.seed}: {', '.join(chosen)}")
+    return [graph.find(known, name) for name in chosen]
+
+
+def _rebuild(
+    options: argparse.Namespace,
+    workflow: Workflow,
+    known: Ledger,
+    targets: Sequence[graph.Target] | None,
+) -> None:
+    from osad.audit.rebuild import rebuild
+
+    cells = [cell for target in targets or [] for cell in target.cells]
+    comparison = rebuild(
+        workflow.root,
+        known,
+        cells,
+        commit=options.commit,
+        configfiles=[path.resolve() for path in options.configfile],
+    )
+    for path in comparison.equal:
+        print(f"equal: {path}")
+    for note in comparison.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if comparison.differs:
+        raise CheckError("\n".join(comparison.differs))
+    print(f"rebuilt {_names(targets or [])}: {len(comparison.equal)} artefacts have equal bytes")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a cell with all its inputs as a Workflow Run RO-Crate."""
+    from osad.crate.crate import write_crate
+
+    workflow = _workflow(options)
+    known = _ledger(workflow)
+    write_crate(workflow, known, graph.find(known, options.cell), options.output)
+    print(f"wrote {options.output}")
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "record": record,
+    "adopt": adopt,
+    "save": save,
+    "explain": explain,
+    "verify": verify,
+    "export": export,
+}
+
+
+def add_parsers(top: argparse.ArgumentParser) -> None:
+    """Add the subcommands and their options to the parser of ``osad audit``."""
+    commands = top.add_subparsers(dest="audit", required=True, metavar="COMMAND")
+    for name, function in COMMANDS.items():
+        text = (function.__doc__ or "").strip()
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=function)
+        command.add_argument(
+            "--configfile", type=Path, action="append", default=[], metavar="FILE",
+            help="of another grid than that of params.yaml, as for snakemake",
+        )  # fmt: skip
+        if name in ("explain", "export"):
+            command.add_argument("cell", metavar="CELL", help="id of a run, or of a mean (no /sN)")
+        if name == "explain":
+            command.add_argument("--json", action="store_true", help="machine-readable")
+            command.add_argument(
+                "--depth", type=int, choices=range(1, render.DEPTH + 1), default=render.DEPTH,
+                help="1 the number, 2 files, 3 also commands and code, 4 also every image",
+            )  # fmt: skip
+        if name == "export":
+            command.add_argument("--output", type=Path, required=True, metavar="DIR")
+        if name == "verify":
+            command.add_argument("cells", nargs="*", metavar="CELL")
+            command.add_argument("--all", action="store_true", help="everything in the ledger")
+            command.add_argument("--sample", type=int, metavar="K", help="K cells drawn at random")
+            command.add_argument("--seed", type=int, default=0, help="of --sample")
+            command.add_argument("--rebuild", action="store_true", help="make the cells again")
+            command.add_argument("--commit", default="HEAD", help="what --rebuild checks out")

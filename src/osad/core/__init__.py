@@ -1,0 +1,1 @@
+"""What everything else builds on: cells' ids, errors, files, seeds and late imports."""

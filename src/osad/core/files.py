@@ -1,0 +1,206 @@
+r"""Reading and writing files so that equal content always means equal bytes.
+
+Text is UTF-8 with ``\n`` newlines, floats have ``repr`` precision, JSON keys are sorted, and
+every file appears under its name only when it is complete (written beside it, then renamed).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osad.core.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+METADATA_KEY = "osad"
+"""The one metadata key of our safetensors files: with several, their order is not fixed."""
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path | str) -> str:
+    """Return the SHA-256 of a file's content, as 64 hexadecimal digits.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path in the same folder and rename it to ``path`` on success.
+
+    On an error the temporary file is removed and an earlier ``path`` stays as it was.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        # Some libraries create private files; results are for everybody.
+        temporary.chmod(0o644)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text with the newlines it has."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON with sorted keys, indented by one blank, ended by a newline.
+
+    Raises:
+        ValueError: the value holds NaN or infinity, which JSON does not have.
+    """
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not valid JSON ({error}); restore the file") from error
+
+
+def format_value(value: object) -> str:
+    """Format one CSV field: ``repr`` precision for floats, empty for None.
+
+    Example:
+        >>> format_value(0.1), format_value(None), format_value(3)
+        ('0.1', '', '3')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(float(value))
+    return str(value)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return rows as CSV text with a header; each row must have exactly the columns given."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        if row.keys() != set(columns):
+            raise ValueError(f"row has columns {sorted(row)}, expected {sorted(columns)}")
+        writer.writerow([format_value(row[column]) for column in columns])
+    return stream.getvalue()
+
+
+def write_csv(
+    path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
+) -> None:
+    """Write rows as a CSV file (see `csv_text`)."""
+    write_text(path, csv_text(columns, rows))
+
+
+def read_csv(path: Path | str, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV file as text fields and check that it has the columns expected.
+
+    Args:
+        path: the file.
+        columns: names that must be among the header's columns.
+
+    Raises:
+        DataError: the file is missing, lacks a column, or has a row with too few or many fields.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+            header = list(reader.fieldnames or [])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: is not a UTF-8 CSV file ({error}); restore the file") from error
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing; restore the file")
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise DataError(f"{path}, line {number}: wrong number of fields; restore the file")
+    return rows
+
+
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write tensors and a JSON description as one safetensors file.
+
+    Args:
+        path: the file.
+        tensors: contiguous CPU tensors by name.
+        metadata: anything JSON can hold; read back by `read_metadata`.
+    """
+    from safetensors.torch import save_file
+
+    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        save_file(dict(tensors), temporary, metadata={METADATA_KEY: text})
+
+
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """Read the JSON description of a safetensors file, without torch.
+
+    Raises:
+        DataError: the file is missing or is not one of ours.
+    """
+    try:
+        with open(path, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= 100_000_000:
+                raise ValueError("no safetensors header")
+            header = json.loads(stream.read(length))
+        description: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}: is damaged or not ours ({error}); delete it and rerun") from error
+    return description
+
+
+def read_tensors(path: Path | str) -> dict[str, torch.Tensor]:
+    """Read all tensors of a safetensors file into memory-mapped CPU tensors.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}); restore the file") from error
+    except SafetensorError as error:
+        raise DataError(f"{path}: is damaged ({error}); delete it and rerun") from error

@@ -1,0 +1,1 @@
+"""A cell with all its inputs as a Workflow Run RO-Crate."""

@@ -1,0 +1,241 @@
+"""A number with everything behind it as a Workflow Run RO-Crate.
+
+The crate follows RO-Crate 1.1 and the profiles Process, Workflow and Provenance Run Crate 0.5. It
+holds the files of the number that are on disk and small; large ones and the images are described
+by path, digest and size. Two exports of one commit, with the same files on disk, have equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from osad.audit import git, graph, ledger
+from osad.audit.graph import Target
+from osad.audit.ledger import Entry, Ledger
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import csv_text, read_csv, sha256_file
+from osad.crate.bundle import LIMIT, Bundle, identifier
+from osad.crate.runs import Runs
+from osad.data import registry as data_registry
+from osad.methods import registry as method_registry
+from osad.pipeline.workflow import Workflow
+
+MAIN = "Snakefile"
+CONFIGURATION = "params.yaml"
+FURTHER = ("LICENSE", "dvc.yaml", "dvc.lock", "requirements/workflow.lock")
+"""Files of the project that say how it is run; copied where they are."""
+FOLDERS = ("workflow", "data/published")
+"""Folders of small files of the project that are copied whole."""
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
+    "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
+    "https://w3id.org/ro/wfrun/provenance/0.5": ("Provenance Run Crate", "0.5"),
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
+}
+LICENCE = "https://spdx.org/licenses/Apache-2.0"
+BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
+README = """# {name}
+
+{description}
+
+- `ro-crate-metadata.json` describes every file, every job with its inputs, parameters and outputs,
+  and how the jobs follow from each other.
+- `number.csv` has the line of the tables that prints the number{runs}.
+- `provenance.jsonl` has the lines of the ledger: for each output its digest, command, parameters,
+  inputs and code.
+- The other files are where they are in the project.
+
+Files of {limit} MB or more and the images of the data set are not here. Their paths and SHA-256
+are: of features and weights in `ro-crate-metadata.json`, of images in `{manifest}`.
+"""
+
+
+def write_crate(workflow: Workflow, known: Ledger, target: Target, output: Path) -> None:
+    """Write a cell with all its inputs as a Workflow Run RO-Crate.
+
+    Args:
+        workflow: the pipeline.
+        known: the ledger.
+        target: one run, or a mean over seeds with all its runs.
+        output: a folder that is empty or does not exist.
+
+    Raises:
+        CheckError: a file is not what the ledger says.
+        ConfigError: the folder is not empty, or there is no commit to take the date from.
+        DataError: a file that the crate cannot do without is missing.
+    """
+    _check_output(output)
+    commit, date = _commit(workflow.root)
+    ends = [graph.artefact(known, "metrics", cell) for cell in target.cells]
+    entries = {entry.path: entry for entry in graph.upstream(known, ends)}
+    bundle = Bundle(workflow.root)
+    main = bundle.workflow(
+        MAIN, version=commit, license={"@id": LICENCE}, conformsTo={"@id": BIOSCHEMAS}
+    )
+    bundle.describe(datePublished=date, version=commit)
+    _introduce(bundle, target, known)
+    images = _images(bundle, workflow, entries.values())
+    inputs = [bundle.file(CONFIGURATION)]
+    for path in _project_files(workflow.root):
+        bundle.file(path)
+    runs = Runs(bundle, workflow, main, entries, images)
+    runs.add(ends, inputs, target.name)
+    _cite_method(bundle, target, entries.values())
+    _add_number(bundle, workflow.root, known, target)
+    lines = "".join(f"{ledger.line(entry)}\n" for entry in entries.values())
+    bundle.text("provenance.jsonl", lines, description="The lines of the ledger, one per output")
+    bundle.write(output)
+
+
+def _check_output(output: Path) -> None:
+    """Check that the crate would overwrite nothing.
+
+    Raises:
+        ConfigError: it would.
+    """
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise ConfigError(f"{output}: is there and no empty folder; choose another --output")
+
+
+def _commit(root: Path) -> tuple[str, str]:
+    """Return the commit that is checked out and its date.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not git.is_repository(root):
+        raise ConfigError(
+            "git: this folder is no repository with a commit, and the crate is dated by its "
+            "commit; export from a clone, or commit first"
+        )
+    commit = git.head(root) + (" with uncommitted changes" if git.changes(root) else "")
+    return commit, git.run(root, "show", "--no-patch", "--format=%cI", "HEAD").strip()
+
+
+def _introduce(bundle: Bundle, target: Target, known: Ledger) -> None:
+    """Say what the crate is, of whom, and under which licence."""
+    what = f"mean over {len(target.cells)} seeds" if target.mean else "run of one seed"
+    name = f"{target.name}: a number of the benchmark osad and its inputs"
+    description = (
+        f"What the image-level AUROC of {target.name} ({what}) was made of: data, split, features, "
+        "checkpoint, scores, parameters, code and environment, each with its SHA-256, and the "
+        "jobs between them."
+    )
+    bundle.describe(name=name, description=description)
+    licence = bundle.entity(
+        LICENCE,
+        "CreativeWork",
+        name="Apache License 2.0",
+        description="Of the project's code and results; images have the licence of their data set.",
+    )
+    bundle.link(bundle.root_id, "license", licence)
+    author = bundle.entity("#maintainers", "Organization", name="The maintainers of osad")
+    bundle.link(bundle.root_id, "author", author)
+    for address, (title, version) in PROFILES.items():
+        profile = bundle.entity(address, "CreativeWork", name=title, version=version)
+        bundle.link(bundle.root_id, "conformsTo", profile)
+    text = README.format(
+        name=name,
+        description=description,
+        runs=", and `runs.csv` those of its runs" if target.mean else "",
+        limit=LIMIT // 1_000_000,
+        manifest=graph.manifest(target.cells[0]),
+    )
+    readme = bundle.text("README.md", text)
+    bundle.link(readme, "about", bundle.root_id)
+
+
+def _images(bundle: Bundle, workflow: Workflow, entries: Iterable[Entry]) -> dict[str, str]:
+    """Describe the data sets; return their ids by the path of ``SOURCE.json``."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry.rule != "fetch":
+            continue
+        folder = Path(entry.path).parent
+        name = folder.name
+        spec = data_registry.get(name, workflow.params.dataset_settings.get(name))
+        images = bundle.entity(
+            f"{identifier('file', folder.as_posix())}/",
+            "Dataset",
+            name=spec.title,
+            description=f"The images, which are not in this crate. {spec.licence_note}".strip(),
+            url={"@id": spec.homepage} if spec.homepage else None,
+        )
+        licence = bundle.entity(
+            identifier("licence", name),
+            "CreativeWork",
+            name=spec.licence,
+            description=spec.licence_note or f"Licence of the images of {spec.title}",
+        )
+        bundle.link(images, "license", licence)
+        _cite(bundle, images, identifier("citation", name), spec.citation)
+        found[entry.path] = images
+    return found
+
+
+def _cite(bundle: Bundle, subject: str, name: str, text: str) -> None:
+    """Let an entity and the crate cite a work, if there is one."""
+    if text:
+        work = bundle.entity(name, "CreativeWork", name=text)
+        bundle.link(subject, "citation", work)
+        bundle.link(bundle.root_id, "citation", work)
+
+
+def _cite_method(bundle: Bundle, target: Target, entries: Iterable[Entry]) -> None:
+    """Let the software that trains and scores cite the paper of the method."""
+    method = target.cells[0].method
+    paper = method_registry.get(method).paper
+    for rule in ("train", "score"):
+        if any(entry.rule == rule for entry in entries):
+            _cite(bundle, identifier("tool", rule), identifier("citation", method), paper)
+
+
+def _project_files(root: Path) -> list[str]:
+    """Return the files that say how the project is run, sorted within each folder."""
+    found = [path for path in FURTHER if (root / path).is_file()]
+    for folder in FOLDERS:
+        files = sorted(path.relative_to(root) for path in (root / folder).rglob("*.*"))
+        found += [path.as_posix() for path in files if _is_source(root, path)]
+    return found
+
+
+def _is_source(root: Path, path: Path) -> bool:
+    hidden = any(part.startswith((".", "__")) for part in path.parts)
+    return (root / path).is_file() and not hidden
+
+
+def _add_number(bundle: Bundle, root: Path, known: Ledger, target: Target) -> None:
+    """Add the line of the tables that prints the number, and for a mean those of its runs."""
+    tables = Path(graph.results_folder(known)) / "tables"
+    runs = [str(cell) for cell in target.cells]
+    parts: dict[str, tuple[str, list[str]]] = {"number.csv": ("cells.csv", runs)}
+    if target.mean:
+        parts = {"number.csv": ("summary.csv", [target.name]), "runs.csv": ("cells.csv", runs)}
+    for name, (table, cells) in parts.items():
+        path = (tables / table).as_posix()
+        bundle.text(
+            name, _rows(root, known, path, cells), description=f"From {path}, with its header"
+        )
+
+
+def _rows(root: Path, known: Ledger, path: str, cells: Sequence[str]) -> str:
+    """Return some rows of a table as CSV.
+
+    Raises:
+        CheckError: the table is not what the ledger says.
+        DataError: it is missing or has no such row.
+    """
+    if not (root / path).is_file():
+        raise DataError(f"{path}: is missing; get it with `dvc pull` or run snakemake")
+    entry = known.entries.get(path)
+    if entry is not None and sha256_file(root / path) != entry.sha256:
+        raise CheckError(f"{path}: differs from the ledger; see `osad audit verify`")
+    rows: Mapping[str, dict[str, str]] = {
+        row["cell"]: row for row in read_csv(root / path, ["cell"])
+    }
+    for cell in cells:
+        if cell not in rows:
+            raise DataError(f"{path}: has no row {cell}; run snakemake")
+    columns = list(rows[cells[0]])
+    return csv_text(columns, [rows[cell] for cell in cells])

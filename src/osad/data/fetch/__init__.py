@@ -1,0 +1,1 @@
+"""Getting what a data set's authors publish: archives, downloads, unpacking."""

@@ -1,0 +1,340 @@
+"""The original files of a data set: archives that a user has or that are downloaded."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import read_json, write_json
+from osad.data.fetch.archives import is_archive, stem, unpack
+from osad.data.fetch.download import Stopped, Unreachable, download
+
+DOWNLOADS = Path("data/downloads")
+"""Where archives are kept, one folder for each data set."""
+
+DIGESTS = "digests.json"
+"""File beside the archives: digests found at first sight, of archives that have no known one."""
+
+PARALLEL = 4
+"""Archives that are downloaded at the same time."""
+
+UNPACKED = "unpacked-"
+DEPTH = 5
+
+
+class MissingData(DataError):
+    """The original files are not here, and a person has to get them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One file that the authors of a data set publish.
+
+    Attributes:
+        file: its name, which it also has below ``data/downloads/{dataset}``.
+        page: address of the page where a person gets it.
+        url: address of the file itself; empty when an account or a click is needed.
+        digest: ``sha256:HEX`` or ``md5:HEX``; empty when it is not known, then the digest of the
+            first good download is kept and compared from then on.
+        size: bytes, None when not known.
+        needs: what a person has to do on the page, for example ``a Kaggle account``.
+    """
+
+    file: str
+    page: str
+    url: str = ""
+    digest: str = ""
+    size: int | None = None
+    needs: str = ""
+
+
+@contextmanager
+def originals(
+    dataset: str,
+    archives: Sequence[Archive],
+    settings: Mapping[str, Any],
+    *,
+    downloads: Path = DOWNLOADS,
+) -> Iterator[Path]:
+    """Give a folder with the unpacked original files of a data set, for the time of the block.
+
+    The files come from, in this order: the setting ``raw_path`` (a folder with the unpacked files,
+    a folder with all the archives, or one archive; nothing in it is changed); archives that lie in
+    ``data/downloads/{dataset}``; their addresses. Archives are unpacked to a temporary folder,
+    which is deleted at the end. Several archives are unpacked to one folder each, named after
+    them; the files of a single one lie in the folder given.
+
+    Args:
+        dataset: id of the data set.
+        archives: what its authors publish.
+        settings: its settings of ``params.yaml``.
+        downloads: folder of the downloaded archives of all data sets.
+
+    Raises:
+        MissingData: a person has to get a file; the message says which, where, and where to put it.
+        ConfigError: ``raw_path`` is no text or overlaps the project's copy of the data set.
+        CheckError: an archive has not the digest that it must have.
+        DataError: an archive is damaged or refused, or the disk is full.
+    """
+    place = downloads / dataset
+    raw_path = settings.get("raw_path")
+    fresh: dict[str, str] = {}
+    if raw_path is None:
+        found = _downloaded(dataset, archives, place)
+        fresh = _check_kept(place, archives)
+    else:
+        found = _given(dataset, archives, raw_path, downloads)
+        if not found:
+            yield Path(raw_path)
+            return
+    place.mkdir(parents=True, exist_ok=True)
+    for leftover in place.glob(f"{UNPACKED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=UNPACKED, dir=place) as temporary:
+        root = Path(temporary, "originals")
+        for path in found:
+            print(f"{dataset}: unpacking {path.name}", file=sys.stderr, flush=True)
+            unpack(path, root if len(found) == 1 else root / stem(path.name))
+        yield root
+    _keep(place, fresh)
+
+
+def locate(root: Path, *names: str) -> Path:
+    """Find the folder that holds some entries: ``root`` itself or the one nearest below it.
+
+    Archives often wrap their content in one or more folders.
+
+    Args:
+        root: where to look.
+        names: files or folders that have to lie side by side.
+
+    Raises:
+        DataError: there is no such folder, or there are several as near.
+    """
+    level = [root]
+    for _ in range(DEPTH):
+        hits = [folder for folder in level if all((folder / name).exists() for name in names)]
+        if len(hits) > 1:
+            raise DataError(f"{hits[0]} and {hits[1]} both hold {', '.join(names)}; remove one")
+        if hits:
+            return hits[0]
+        level = sorted(
+            entry
+            for folder in level
+            for entry in (folder.iterdir() if folder.is_dir() else ())
+            if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
+        )
+    raise DataError(
+        f"{root}: no folder in it holds {', '.join(names)}; it is not the data set as its authors "
+        "publish it, get it again"
+    )
+
+
+def locate_named(root: Path, name: str) -> Path:
+    """Find the folder of this name that is nearest, or the one of the same name right inside it.
+
+    An archive ``x.zip`` among several may or may not wrap its content in a folder ``x``.
+
+    Raises:
+        DataError: there is none, or there are several as near.
+    """
+    folder = locate(root, name) / name
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def how_to_get(dataset: str, archives: Sequence[Archive], *, downloads: Path = DOWNLOADS) -> str:
+    """Return how a person gets the archives of a data set, and where to put them.
+
+    Example:
+        >>> archive = Archive(file="x.zip", page="https://x.org/data", needs="an account")
+        >>> how_to_get("x", [archive])
+        'get x.zip from https://x.org/data (needs an account) and put it into data/downloads/x'
+    """
+    pages: dict[tuple[str, str], list[str]] = {}
+    for archive in archives:
+        pages.setdefault((archive.page, archive.needs), []).append(archive.file)
+    texts = [
+        f"{', '.join(files)} from {page}" + (f" (needs {needs})" if needs else "")
+        for (page, needs), files in pages.items()
+    ]
+    pronoun = "it" if len(archives) == 1 else "them"
+    return f"get {'; '.join(texts)} and put {pronoun} into {(downloads / dataset).as_posix()}"
+
+
+def _given(
+    dataset: str, archives: Sequence[Archive], raw_path: object, downloads: Path
+) -> list[Path]:
+    """Return the archives that ``raw_path`` names; none when it is a folder of unpacked files."""
+    where = f"datasets.{dataset}.raw_path"
+    if not isinstance(raw_path, str) or not raw_path:
+        raise ConfigError(f"params.yaml, {where}: must be the path of a folder or of an archive")
+    path = Path(raw_path)
+    copy = (downloads.parent / "raw" / dataset).resolve()
+    if path.resolve().is_relative_to(copy) or copy.is_relative_to(path.resolve()):
+        raise ConfigError(f"params.yaml, {where}: {path} must not overlap data/raw/{dataset}")
+    if path.is_file():
+        if not is_archive(path):
+            raise DataError(f"{path}: {where} is neither a folder nor an archive; correct it")
+        if len(archives) > 1:
+            raise DataError(
+                f"{path}: {where} is one archive, but {dataset!r} has {len(archives)}: "
+                f"{', '.join(archive.file for archive in archives)}; name the folder of them"
+            )
+        for archive in archives:
+            if archive.file == path.name:  # Another name is another archive, a person's own.
+                _check(path, archive.digest)
+        return [path]
+    if not path.is_dir():
+        raise MissingData(
+            f"{path}: {where} does not exist; correct it, or "
+            f"{how_to_get(dataset, archives, downloads=downloads)} and remove the setting"
+        )
+    if not archives or not all((path / archive.file).is_file() for archive in archives):
+        return []
+    for archive in archives:
+        _check(path / archive.file, archive.digest)
+    return [path / archive.file for archive in archives]
+
+
+def _downloaded(dataset: str, archives: Sequence[Archive], place: Path) -> list[Path]:
+    """Return the archives in ``place`` after downloading those that are not there."""
+    if not archives:
+        raise MissingData(
+            f"data set {dataset!r}: nothing can be downloaded; name the folder of its files as "
+            f"datasets.{dataset}.raw_path in params.yaml"
+        )
+    wanted = [archive for archive in archives if not (place / archive.file).is_file()]
+    by_hand = [archive for archive in wanted if not archive.url]
+    if by_hand:
+        raise MissingData(
+            f"data set {dataset!r} is not here and a person has to get it: "
+            f"{_remedy(dataset, by_hand, place.parent)}"
+        )
+    _download_all(dataset, wanted, place)
+    return [place / archive.file for archive in archives]
+
+
+def _remedy(dataset: str, archives: Sequence[Archive], downloads: Path) -> str:
+    return (
+        f"{how_to_get(dataset, archives, downloads=downloads)}, or name your copy as "
+        f"datasets.{dataset}.raw_path in params.yaml; then run the same command again"
+    )
+
+
+def _download_all(dataset: str, archives: Sequence[Archive], place: Path) -> None:
+    """Download several archives at the same time; the first failure stops the others."""
+    stop = threading.Event()
+
+    def one(archive: Archive) -> None:
+        print(f"{dataset}: downloading {archive.url}", file=sys.stderr, flush=True)
+        try:
+            download(
+                archive.url,
+                place / archive.file,
+                digest=archive.digest,
+                size=archive.size,
+                stop=stop,
+            )
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        tasks = [pool.submit(one, archive) for archive in archives]
+        try:
+            errors = [error for task in tasks if (error := task.exception()) is not None]
+        except BaseException:  # The process is asked to end.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    others = [error for error in errors if not isinstance(error, Unreachable)]
+    if others:
+        raise others[0]
+    causes = [error for error in errors if not isinstance(error, Stopped)]
+    if causes:
+        raise MissingData(
+            f"{causes[0]}; data set {dataset!r} is not here: connect to the network and run the "
+            f"same command again, or {_remedy(dataset, archives, place.parent)}"
+        ) from causes[0]
+
+
+def _check(path: Path, digest: str) -> str:
+    """Check the digest of an archive if one is known; return the digest found.
+
+    Raises:
+        CheckError: it is another one.
+    """
+    kind, _, wanted = (digest or "sha256:").partition(":")
+    found = _digest(path, kind)
+    if wanted and found != wanted.lower():
+        raise CheckError(
+            f"{path}: its {kind} is {found}, expected {wanted}; it is damaged or another version. "
+            "Delete it and get it again"
+        )
+    return f"{kind}:{found}"
+
+
+def _check_kept(place: Path, archives: Sequence[Archive]) -> dict[str, str]:
+    """Check the archives in the folder of downloads.
+
+    Returns:
+        the digests found of archives that have no known one and none that was kept.
+
+    Raises:
+        CheckError: a digest is another one than the known or the kept one.
+    """
+    store = place / DIGESTS
+    kept: dict[str, str] = read_json(store) if store.is_file() else {}
+    fresh = {}
+    for archive in archives:
+        path = place / archive.file
+        try:
+            found = _check(path, archive.digest or kept.get(archive.file, ""))
+        except CheckError as error:
+            if archive.digest:
+                raise
+            raise CheckError(
+                f"{error}, or, if its authors have published another one, delete {store}"
+            ) from error
+        if not archive.digest and archive.file not in kept:
+            fresh[archive.file] = found
+    return fresh
+
+
+def _keep(place: Path, fresh: Mapping[str, str]) -> None:
+    """Keep digests of archives that turned out to be good, and say so."""
+    if not fresh:
+        return
+    store = place / DIGESTS
+    write_json(store, (read_json(store) if store.is_file() else {}) | dict(fresh))
+    for name, digest in fresh.items():
+        print(
+            f"{name}: its digest is not published; {digest} is kept in {store} and compared from "
+            "now on",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _digest(path: Path, kind: str) -> str:
+    """Return a digest of a file, hexadecimal.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    import hashlib
+
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, kind).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from error

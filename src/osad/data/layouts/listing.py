@@ -1,0 +1,307 @@
+"""A user's own images in a folder of any layout, described by a table.
+
+Settings in ``params.yaml``::
+
+    datasets:
+      mine: {layout: csv, raw_path: my/images, table: my/list.csv, defect_classes: [scratch]}
+
+The table is a CSV file in UTF-8 with the columns ``path`` (relative to ``raw_path``), ``label`` (0
+normal, 1 anomalous), ``class`` (of anomalous images; ``good`` or empty for normal ones) and, where
+wanted, ``split`` (``train`` or ``test``) and ``mask`` (path relative to ``raw_path``). Without
+``split`` the normal images are divided 3:1; anomalous images are always test images.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import csv_text, sha256_bytes
+from osad.data.images import is_image_name
+from osad.data.layouts import common as layouts
+from osad.data.layouts.common import check_place, class_name, divided, read_image
+from osad.data.manifest import NORMAL_CLASS, Record, byte_order, parse_label, path_problem
+from osad.data.registry import DatasetSpec, Settings
+from osad.data.source import Source, fill
+
+NEEDED = ("path", "label", "class")
+OPTIONAL = ("split", "mask")
+COLUMNS = (*NEEDED, *OPTIONAL)
+COPY = "table.csv"
+"""Name of the copy of the table in ``data/raw/{dataset}``; it has every column and is sorted."""
+MAX_BYTES = 100_000_000
+"""Larger files are no tables of images."""
+SHOWN = 60
+"""Characters of a value that a message shows."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of the table.
+
+    Attributes:
+        path: relative to ``raw_path``.
+        label: 0 normal, 1 anomalous.
+        class_name: ``good`` or the defect class.
+        split: ``train`` or ``test``; empty for normal images that are to be divided.
+        mask: path of the mask, relative to ``raw_path``; empty without one.
+        line: of the table.
+    """
+
+    path: str
+    label: int
+    class_name: str
+    split: str
+    mask: str
+    line: int
+
+    def as_fields(self) -> dict[str, object]:
+        """Return the fields of the copy of the table."""
+        return {
+            "path": self.path,
+            "label": self.label,
+            "class": self.class_name,
+            "split": self.split,
+            "mask": self.mask,
+        }
+
+
+def shown(value: str) -> str:
+    """Return a value as a message shows it: escaped and not too long."""
+    return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}...")
+
+
+def parse(content: bytes, where: str) -> list[Row]:
+    """Read a table and check every field of it.
+
+    Args:
+        content: of the file.
+        where: the file, for messages.
+
+    Returns:
+        The rows, sorted by path.
+
+    Raises:
+        DataError: it is no such table; the message names the line and the value.
+    """
+    rows: list[Row] = []
+    for line, fields in _lines(content, where):
+        row = _row(fields, line)
+        if isinstance(row, str):
+            raise DataError(f"{where}, line {line}: {row}; correct the table")
+        rows.append(row)
+    _check_all(rows, where)
+    return sorted(rows, key=lambda row: byte_order(row.path))
+
+
+def _lines(content: bytes, where: str) -> Iterable[tuple[int, dict[str, str]]]:
+    """Yield number and fields of each line after the header; blank lines are left out."""
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{where}: has {len(content)} bytes, more than {MAX_BYTES}; is it a table?")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{where}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the table "
+            "as CSV in UTF-8"
+        ) from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        _check_header(header, where)
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise DataError(
+                    f"{where}, line {reader.line_num}: has {len(fields)} fields, the header "
+                    f"{len(header)}; correct the table"
+                )
+            yield reader.line_num, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise DataError(
+            f"{where}, line {reader.line_num}: is not CSV ({error}); correct the table"
+        ) from error
+
+
+def _check_header(header: Sequence[str], where: str) -> None:
+    """Check the names of the columns.
+
+    Raises:
+        DataError: one is missing, unknown or there twice.
+    """
+    possible = f"columns are {', '.join(NEEDED)} and, optional, {', '.join(OPTIONAL)}"
+    for name in NEEDED:
+        if name not in header:
+            raise DataError(
+                f"{where}, line 1: column {name!r} is missing (the line is "
+                f"{shown(','.join(header))}); {possible}, separated by commas"
+            )
+    for name in header:
+        if name not in COLUMNS:
+            raise DataError(f"{where}, line 1: unknown column {shown(name)}; {possible}")
+        if header.count(name) > 1:
+            raise DataError(f"{where}, line 1: column {name!r} is there twice; {possible}")
+
+
+def _row(fields: Mapping[str, str], line: int) -> Row | str:
+    """Return a row, or what is wrong with it."""
+    path, mask, split = fields["path"], fields.get("mask", ""), fields.get("split", "")
+    for kind, value in (("path", path), *((("mask", mask),) if mask else ())):
+        problem = path_problem(value)
+        if problem:
+            return f"{kind} {shown(value)} {problem}"
+        if not is_image_name(value):
+            return f"{kind} {shown(value)} does not end in png, jpg, jpeg, bmp, tif, tiff or webp"
+    label = parse_label(fields["label"])
+    if label < 0:
+        return f"label {shown(fields['label'])} is neither 0 (normal) nor 1 (anomalous)"
+    name = class_name(fields["class"]) if fields["class"] or label else NORMAL_CLASS
+    if name is None:
+        return f"class {shown(fields['class'])} is not a name of letters a-z, digits, '_' and '-'"
+    if (name == NORMAL_CLASS) != (label == 0):
+        return f"class {shown(fields['class'])} does not go with label {label}"
+    if split not in ("", "train", "test"):
+        return f"split {shown(split)} is neither train nor test"
+    if label and split == "train":
+        return "an anomalous image has split train; training anomalies are drawn by the benchmark"
+    if mask and not label:
+        return f"a normal image has the mask {shown(mask)}"
+    return Row(path, label, name, split or ("test" if label else ""), mask, line)
+
+
+def _check_all(rows: Sequence[Row], where: str) -> None:
+    """Check what concerns several rows.
+
+    Raises:
+        DataError: a path is repeated, normal images are divided in part, or a kind is missing.
+    """
+    lines: dict[str, Row] = {}
+    for row in rows:
+        for path in (row.path, row.mask):
+            other = lines.setdefault(path, row) if path else row
+            if other is not row or (row.path == row.mask):
+                labels = f" with label {other.label}, here {row.label}"
+                raise DataError(
+                    f"{where}, line {row.line}: {shown(path)} is already in line {other.line}"
+                    f"{labels if other.label != row.label else ''}; remove one"
+                )
+    normal = [row for row in rows if not row.label]
+    if not normal or len(normal) == len(rows):
+        raise DataError(
+            f"{where}: lists {len(normal)} normal and {len(rows) - len(normal)} anomalous images; "
+            "both kinds are needed"
+        )
+    empty = [row for row in normal if not row.split]
+    if empty and len(empty) != len(normal):
+        raise DataError(
+            f"{where}, line {empty[0].line}: the split of {shown(empty[0].path)} is empty, those "
+            "of other normal images are not; give it to all or to none"
+        )
+    if not empty and "train" not in {row.split for row in normal}:
+        raise DataError(f"{where}: no normal image has split train; some are needed for training")
+
+
+def make_spec(name: str, settings: Settings) -> DatasetSpec:
+    """Return the specification of a user's own data set.
+
+    Args:
+        name: id of the data set.
+        settings: ``layout``, ``raw_path``, ``table``, ``defect_classes`` (needed for the hard
+            setting) and, as they should appear in reports, title, homepage, licence,
+            licence_note, citation.
+
+    Raises:
+        ConfigError: a setting is unknown, missing or not valid.
+    """
+    return layouts.make_spec(
+        name, settings, required=("raw_path", "table"), fetch=fetch, records=records
+    )
+
+
+def fetch(raw_dir: Path, settings: Settings, *, name: str) -> None:
+    """Copy the images and masks that the table lists, and the table.
+
+    The files are copied, not linked, so a later edit of the originals changes no result.
+
+    Raises:
+        DataError: the table is wrong, or a file is missing or cannot be decoded.
+        ConfigError: the folder and the project's copy of it overlap.
+    """
+    raw_path, table = Path(settings["raw_path"]), Path(settings["table"])
+    check_place(raw_path, raw_dir, name=name, layout="expected is the folder of the images")
+    try:
+        content = table.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{table}: table of {name!r} cannot be read ({error.strerror}); correct params.yaml"
+        ) from error
+    rows = parse(content, str(table))
+    copy = csv_text(COLUMNS, (row.as_fields() for row in rows)).encode()
+    files: dict[str, Callable[[], bytes]] = {COPY: lambda: copy}
+    for row in rows:
+        for path in (row.path, *((row.mask,) if row.mask else ())):
+            _check_file(raw_path, path, where=f"{table}, line {row.line}")
+        files[row.path] = partial(read_image, raw_path / row.path)
+        if row.mask:
+            files[row.mask] = partial(read_image, raw_path / row.mask, mask_of=raw_path / row.path)
+    fill(raw_dir, name, source="csv", files=files)
+
+
+def _check_file(raw_path: Path, path: str, *, where: str) -> None:
+    """Check that a file is there and inside the folder.
+
+    Raises:
+        DataError: it is not.
+    """
+    file = raw_path / path
+    if not file.resolve().is_relative_to(raw_path.resolve()):
+        raise DataError(f"{where}: {file} is a link to a place outside {raw_path}; copy the file")
+    if not file.is_file():
+        raise DataError(f"{where}: {file} is not a file; correct the table or raw_path")
+
+
+def records(source: Source, category: str) -> list[Record]:
+    """List the images of a copied folder.
+
+    Args:
+        source: the files.
+        category: not used, the layout has the category ``all`` only.
+
+    Raises:
+        DataError: the copy of the table is missing or wrong.
+        CheckError: it has changed since the fetch.
+        ConfigError: the copy was made with another layout.
+    """
+    if COPY not in source.files:
+        raise ConfigError(
+            f"{source.root}: was not fetched with `layout: csv`; delete {source.root}/SOURCE.json "
+            "and run again"
+        )
+    copy = Path(source.root, COPY)
+    try:
+        content = copy.read_bytes()
+    except OSError as error:
+        raise DataError(f"{copy}: cannot be read ({error.strerror}); fetch again") from error
+    if sha256_bytes(content) != source.files[COPY]:
+        raise CheckError(f"{copy}: has changed since the fetch; fetch the data set again")
+    rows = parse(content, str(copy))
+    split = {row.path: row.split for row in rows}
+    if "" in split.values():
+        split = divided(split, [row.path for row in rows if not row.label])
+    return [
+        Record(
+            path=f"{source.root}/{row.path}",
+            label=row.label,
+            class_name=row.class_name,
+            split=split[row.path],
+            mask=f"{source.root}/{row.mask}" if row.mask else "",
+        )
+        for row in rows
+    ]

@@ -1,0 +1,1 @@
+"""What becomes of scores: metrics, tables and figures, beside the published numbers."""

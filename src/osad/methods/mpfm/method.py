@@ -1,0 +1,337 @@
+"""MPFM: flow matching from normal features to prototypes, with a mixture as velocity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from osad.core.lazy import lazy
+from osad.core.seeds import torch_generator
+from osad.learn.batches import NORMAL, Batch, balanced_batches
+from osad.learn.gaussian import whiten, whitened_training
+from osad.learn.heads import adapter, init_adapter, init_mlp, linear, mlp, top_k_mean
+from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData
+from osad.learn.loop import batched, minimise
+from osad.learn.products import eigh, matmul
+from osad.learn.ranges import check_ranges
+from osad.methods.mpfm import transformer
+from osad.methods.mpfm.mixture import (
+    initial_prototypes,
+    mutual_information_loss,
+    nearest_mean,
+    prototype_log_joint,
+    repulsion_loss,
+    surprise,
+)
+from osad.methods.registry import method
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+else:
+    torch = lazy("torch")
+    F = lazy("torch.nn.functional")
+
+HEADS = ("gaussian", "anomaly", "residual", "normal")
+PROTOTYPE = ("prototype.mean", "prototype.log_weight", "prototype.log_std")
+CALIBRATION = ("gaussian.a", "gaussian.b")
+FIXED = frozenset({"pca.mean", "pca.matrix", transformer.PLACES})
+DROPOUT = 0.1
+
+
+@method(
+    title="MPFM",
+    paper="Mixture Prototype Flow Matching, ICML 2026 (arXiv 2605.02438)",
+    packs=("plain", "rotated", "pseudo"),
+    heads=HEADS,
+    maps=True,
+    full_budget={
+        "epochs": 50,
+        "adapter": 128,
+        "head_width": 512,
+        "dims": 128,
+        "width": 256,
+        "blocks": 4,
+        "positions": 49,
+    },
+    variants={
+        "independent": {"coupled": False},
+        "no_mixture": {"components": 1},
+        "no_anomaly_flow": {"beta": 0.0},
+        "no_mutual_information": {"mutual_information": 0.0},
+    },
+)
+@dataclass(frozen=True)
+class MPFM:
+    """Hyper-parameters of MPFM on cached features.
+
+    Attributes:
+        epochs: passes of ``iterations`` steps.
+        iterations: steps of an epoch.
+        batch: images of a step; a third are seen anomalies.
+        pseudo: probability that a normal draw is replaced by a CutMix view.
+        lr: learning rate of AdamW; a tenth of it for the prototypes.
+        weight_decay: decay of the weights, not applied to prototypes and calibration.
+        adapter: hidden width of the residual adapter.
+        head_width: hidden width of the three heads with a network.
+        dims: d, principal components that the flow works on, at most the number of channels.
+        components: K, of the velocity and of the prototypes, at most a third of the normals.
+        coupled: the flow ends at the prototype nearest to the image, not at noise N(0, I).
+        width: channels of the transformer, a multiple of 4.
+        blocks: blocks of the transformer.
+        positions: positions of each image that the flow loss is computed on, drawn each step.
+        beta: weight of the anomalies' flow loss.
+        margin: excess of the anomalies' negative log likelihood per dimension.
+        mutual_information: lambda, weight of the mutual information between images and prototypes.
+        shrinkage: of the whitening of the normals' position vectors, in (0, 1].
+    """
+
+    epochs: int = 16
+    iterations: int = 20
+    batch: int = 48
+    pseudo: float = 0.5
+    lr: float = 3e-4
+    weight_decay: float = 1e-5
+    adapter: int = 32
+    head_width: int = 64
+    dims: int = 64
+    components: int = 8
+    coupled: bool = True
+    width: int = 64
+    blocks: int = 1
+    positions: int = 16
+    beta: float = 0.1
+    margin: float = 1.0
+    mutual_information: float = 0.1
+    shrinkage: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(
+            self,
+            counts=[
+                "epochs",
+                "iterations",
+                "batch",
+                "adapter",
+                "head_width",
+                "dims",
+                "components",
+                "width",
+                "blocks",
+                "positions",
+            ],
+            positive=["lr"],
+            not_negative=["weight_decay", "beta", "margin", "mutual_information"],
+            probabilities=["pseudo"],
+            shares=["shrinkage"],
+        )
+        if self.width % 4:
+            raise ValueError(f"width is {self.width}, must be a multiple of 4")
+
+    def fit(self, data: TrainingData) -> State:
+        """Train adapter, flow, prototypes and heads together."""
+        white, data = whitened_training(data, self.shrinkage)
+        rows = data.normal.deepest
+        projection, pooled = principal_components(white, rows, self.dims)
+        n_components = min(self.components, max(len(rows) // 3, 1))
+        state = initial_prototypes(pooled.cpu(), n_components, data.key)
+        state |= self._initial(state, pooled.cpu(), rows, torch_generator(data.key, "init"))
+        seen = self.batch // 3
+        trained = minimise(
+            {name: value.to(rows.device) for name, value in state.items()} | projection,
+            balanced_batches(
+                data,
+                self.epochs * self.iterations,
+                normals=self.batch - seen,
+                anomalies=seen,
+                pseudo=self.pseudo,
+            ),
+            _Loss(self, torch_generator(data.key, "flow")),
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            decoupled=True,
+            lr_factor=dict.fromkeys(PROTOTYPE, 0.1),
+            no_decay=frozenset(PROTOTYPE + CALIBRATION),
+            fixed=FIXED,
+        )
+        return white | trained
+
+    def score(self, state: State, images: ImageSet) -> Scores:
+        """Return S_g + S_a + S_r - S_n from the heads' logits, these parts, and M_a's maps."""
+        rows = images.deepest
+        parts = []
+        for part in batched(len(images)):
+            features, z = encode(state, whiten(state, rows.take(part)))
+            parts.append(heads(state, features, z, mapped(state, z)))
+        scores = {name: torch.cat([part[name] for part in parts]) for name in HEADS}
+        scores["normal"] = -scores["normal"]
+        maps = torch.cat([part["map"] for part in parts]).unflatten(1, rows.tensor.shape[2:])
+        total = scores["gaussian"] + scores["anomaly"] + scores["residual"] + scores["normal"]
+        return Scores(total, scores, maps)
+
+    def _initial(
+        self, prototypes: State, pooled: torch.Tensor, rows: Rows, generator: torch.Generator
+    ) -> State:
+        channels, height, width = rows.tensor.shape[1:]
+        state = init_adapter(channels, self.adapter, generator)
+        state |= transformer.init_transformer(
+            prototypes["prototype.mean"],
+            width=self.width,
+            blocks=self.blocks,
+            size=(height, width),
+            generator=generator,
+        )
+        state |= init_mlp("anomaly", (channels, self.head_width, 1), generator)
+        state |= init_mlp("normal", (channels, self.head_width, 1), generator)
+        state |= init_mlp("residual", (pooled.shape[1], self.head_width, 1), generator)
+        # The flow starts at velocity 0, so psi starts as the pooled feature.
+        level = surprise(prototypes, pooled)
+        scale = 1 / level.std(unbiased=False).clamp_min(1e-2)
+        # The inverse of softplus, in the form that does not overflow.
+        state["gaussian.a"] = (scale + (-torch.expm1(-scale)).log()).view(1)
+        state["gaussian.b"] = level.mean().view(1)
+        return state
+
+
+def principal_components(white: State, maps: Rows, dims: int) -> tuple[State, torch.Tensor]:
+    """Fit the projection of normalised position vectors of normals.
+
+    Args:
+        white: the whitening.
+        maps: (n, c, h, w), plain views of normals.
+        dims: how many components.
+
+    Returns:
+        ``pca.mean`` (c,) and ``pca.matrix`` (c, d), d = min(dims, c), and the images' projected
+        mean features (n, d), all float32.
+    """
+    means = []
+    square: torch.Tensor | float = 0.0
+    for part in batched(len(maps)):
+        x = normalised(whiten(white, maps.take(part)))
+        means.append(x.mean(1))
+        flat = x.flatten(0, 1)
+        square = square + matmul(flat.T, flat).double() / x.shape[1]
+    pooled = torch.cat(means)
+    mean = pooled.double().mean(0)
+    _, vectors = eigh(square / len(pooled) - torch.outer(mean, mean))
+    matrix = vectors.flip(1)[:, :dims].float().contiguous()
+    projection = {"pca.mean": mean.float(), "pca.matrix": matrix}
+    return projection, matmul(pooled - projection["pca.mean"], matrix)
+
+
+def normalised(x: torch.Tensor) -> torch.Tensor:
+    """Normalise vectors (..., c) to mean 0 and variance 1 over channels."""
+    return F.layer_norm(x, x.shape[-1:])
+
+
+def encode(state: State, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn whitened position vectors (n, P, c) into adapted ones (n, P, c) and z_0 (n, P, d)."""
+    features = normalised(adapter(state, x))
+    # The mean is subtracted after the projection, from fewer numbers.
+    matrix = state["pca.matrix"]
+    return features, matmul(features, matrix) - matmul(state["pca.mean"], matrix)
+
+
+def mapped(state: State, z: torch.Tensor) -> torch.Tensor:
+    """Compute psi: one Euler step of the mean velocity from t = 0 to 1, averaged over positions.
+
+    Args:
+        state: parameters.
+        z: (n, P, d), z_0.
+
+    Returns:
+        (n, d), with a gradient in z and the flow's parameters.
+    """
+    time = transformer.encoded_time(state, torch.zeros(1, device=z.device))
+    return z.mean(1) + transformer.pooled_velocity(state, transformer.trunk(state, z, time))
+
+
+def heads(
+    state: State,
+    features: torch.Tensor,
+    z: torch.Tensor,
+    psi: torch.Tensor,
+    generator: torch.Generator | None = None,
+) -> State:
+    """Compute the four heads' logits.
+
+    Args:
+        state: parameters.
+        features: (n, P, c), adapted position vectors.
+        z: (n, P, d), z_0.
+        psi: (n, d), see `mapped`.
+        generator: source of the dropout's draws, in training only.
+
+    Returns:
+        ``gaussian``, ``anomaly``, ``residual`` (higher: anomalous) and ``normal`` (higher:
+        normal), each (n,), and ``map`` (n, P), the anomaly head's logit of every position.
+
+    Source:
+        MPFM (arXiv 2605.02438), scoring heads M_g, M_a, M_r and M_n.
+    """
+    level = surprise(state, psi)
+    places = mlp(state, "anomaly", features)
+    means = state["prototype.mean"]
+    nearest = nearest_mean(psi.detach(), means)
+    residual = (psi - F.embedding(nearest, means)) * torch.exp(-state["prototype.log_std"])
+    return {
+        "gaussian": F.softplus(state["gaussian.a"]) * (level - state["gaussian.b"]),
+        "anomaly": top_k_mean(places),
+        "residual": _dropout_mlp(state, "residual", residual, generator),
+        "normal": _dropout_mlp(state, "normal", features.mean(1), generator),
+        "map": places,
+    }
+
+
+def _dropout_mlp(
+    state: State, prefix: str, x: torch.Tensor, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Apply two affine maps with ReLU and, in training, dropout between them: (n, c) -> (n,)."""
+    hidden = F.relu(linear(state, f"{prefix}.0", x))
+    if generator is not None:
+        kept = torch.rand(hidden.shape, generator=generator) >= DROPOUT
+        hidden = hidden * kept.to(hidden) / (1 - DROPOUT)
+    return linear(state, f"{prefix}.1", hidden).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """Sum of the heads' binary losses, the flow losses and the mutual information."""
+
+    method: MPFM
+    generator: torch.Generator
+
+    def __call__(self, state: State, batch: Batch) -> torch.Tensor:
+        features, z = encode(state, batch.features)
+        psi = mapped(state, z)
+        logits = heads(state, features, z, psi, self.generator)
+        anomalous = (batch.labels != NORMAL).float()
+        binary = F.binary_cross_entropy_with_logits
+        # M_n is trained on 1 - y: its score is subtracted, so it must measure normality.
+        total = (
+            binary(logits["gaussian"], anomalous)
+            + binary(logits["anomaly"], anomalous)
+            + binary(logits["residual"], anomalous)
+            + binary(logits["normal"], 1 - anomalous)
+        )
+        normal = batch.labels == NORMAL
+        if self.method.mutual_information:
+            shared = mutual_information_loss(prototype_log_joint(state, psi[normal]))
+            total = total + self.method.mutual_information * shared
+        if not bool(normal.any()):
+            return total
+        nll = transformer.flow_nll(
+            state,
+            z.detach(),
+            self.generator,
+            coupled=self.method.coupled,
+            n_positions=self.method.positions,
+        )
+        reference = nll[normal].mean()
+        total = total + reference
+        if self.method.beta:
+            push = repulsion_loss(nll[~normal], reference, self.method.margin)
+            total = total + self.method.beta * push
+        return total

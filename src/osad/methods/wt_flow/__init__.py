@@ -1,0 +1,3 @@
+"""WT-Flow: `method` is what is registered, the other modules are its parts."""
+
+from osad.methods.wt_flow import method as method

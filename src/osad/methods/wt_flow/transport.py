@@ -1,0 +1,75 @@
+"""Couplings of data with Gaussian noise that make the transport as costly as possible."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from osad.core.lazy import lazy
+from osad.learn.products import matmul
+
+if TYPE_CHECKING:
+    import scipy.optimize as optimize
+    import torch
+else:
+    optimize = lazy("scipy.optimize")
+    torch = lazy("torch")
+
+
+def worst_target(x: torch.Tensor) -> torch.Tensor:
+    """Return the point of the sphere of radius sqrt(d) that is farthest from each vector.
+
+    A standard Gaussian in d dimensions lies near that sphere, so this is the worst transport to
+    it: z_w(x) = -sqrt(d) x / |x|.
+
+    Args:
+        x: (..., d); a zero vector, for which every point is as far, gives zero.
+
+    Returns:
+        (..., d).
+
+    Example:
+        >>> import torch
+        >>> worst_target(torch.tensor([3.0, 0.0, 0.0, 4.0]))
+        tensor([-1.2000, -0.0000, -0.0000, -1.6000])
+    """
+    length = x.square().sum(-1, keepdim=True).clamp_min(1e-12).sqrt()
+    return x * (-math.sqrt(x.shape[-1]) / length)
+
+
+def worst_assignment(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Assign to each vector another one such that the sum of squared distances is largest.
+
+    |x - z|^2 = |x|^2 + |z|^2 - 2 x.z and only the last term depends on the assignment, so the sum
+    of inner products is minimised (Hungarian method).
+
+    Args:
+        x: (n, d), finite, without gradient.
+        z: (n, d), finite.
+
+    Returns:
+        (n,) int64, a permutation: x[i] belongs to z[result[i]].
+    """
+    cost: Any = matmul(x, z.T).cpu().numpy()
+    _, columns = optimize.linear_sum_assignment(cost)
+    return torch.from_numpy(columns).to(x.device)
+
+
+def locally_worst(x: torch.Tensor, z: torch.Tensor, group: int) -> torch.Tensor:
+    """Reorder vectors by the worst assignment within groups of consecutive ones.
+
+    Args:
+        x: (n, d), finite, without gradient.
+        z: (n, d), finite.
+        group: vectors of a group; the last group may be smaller.
+
+    Returns:
+        (n, d): row i is the vector of z that x[i] is assigned to; 1 as ``group`` gives z.
+
+    Source:
+        WT-Flow (arXiv 2508.05461), "local worst transport", as reconstructed here.
+    """
+    if group == 1:
+        return z
+    pairs = zip(x.split(group), z.split(group), strict=True)
+    return torch.cat([noise[worst_assignment(vectors, noise)] for vectors, noise in pairs])

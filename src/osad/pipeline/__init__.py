@@ -1,0 +1,1 @@
+"""The pipeline as data: parameters, rules, jobs, fingerprints, and its steps."""

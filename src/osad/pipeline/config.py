@@ -1,0 +1,339 @@
+"""Reading and checking the parameters (`params.yaml` and the files of `configs/`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from osad.core.cells import Protocol
+from osad.core.errors import ConfigError
+from osad.data import registry as data_registry
+from osad.evaluation.figures.request import FigureSpec, expand_figures, parse_figures
+from osad.methods import registry as method_registry
+from osad.methods.registry import MethodSpec, coerce, suggestion
+from osad.pipeline.config_files import check_plain, merge, read_yaml, shortened
+
+SCHEMA = Path("workflow/schemas/params.schema.yaml")
+Changes = Mapping[str, tuple[Any, Any]]
+"""Pairs of a hyper-parameter's value and the one it stands against, by name."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is cached of every image.
+
+    Attributes:
+        backbone: name of the frozen network.
+        image_size: side of its square input, pixels.
+        strides: strides of the cached maps, ascending.
+        views: training views per image.
+        rotation: largest angle of the rotated views, degrees.
+        weights_file: local file of the weights, or None.
+    """
+
+    backbone: str
+    image_size: int
+    strides: tuple[int, ...]
+    views: int
+    rotation: float
+    weights_file: str | None
+
+
+@dataclass(frozen=True)
+class Params:
+    """All parameters of a run, checked.
+
+    Attributes:
+        results: folder of everything the pipeline makes.
+        datasets: ids of the grid's data sets.
+        dataset_settings: settings by data set.
+        settings: settings of the grid.
+        shots: numbers of seen anomalies of the settings general and hard.
+        seeds: numbers of the runs.
+        methods: ids of the grid's methods, in the tables' order.
+        removed: anomalies taken out of the general test set.
+        features: what is cached of every image.
+        hyper: resolved hyper-parameters by method.
+        changes: by method, its hyper-parameters that differ from those of the method that it is a
+            variant of, with both values: ``{"prototypes": (8, 32)}``.
+        cuts: by method, its hyper-parameters below a full budget, with the full values.
+        figures: figures to draw of the grid.
+    """
+
+    results: str
+    datasets: tuple[str, ...]
+    dataset_settings: Mapping[str, Mapping[str, Any]]
+    settings: tuple[str, ...]
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    methods: tuple[str, ...]
+    removed: int
+    features: Features
+    hyper: Mapping[str, Mapping[str, Any]]
+    changes: Mapping[str, Changes]
+    cuts: Mapping[str, Changes]
+    figures: tuple[FigureSpec, ...]
+
+
+def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    """Check a configuration against the JSON schema.
+
+    Raises:
+        ConfigError: the first violation, with its place, the value and what is allowed.
+    """
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(schema)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(dict(config)))
+    if error is None:
+        return
+    place = ".".join(str(part) for part in error.absolute_path) or "top level"
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema["properties"])
+        unknown = next(key for key in error.instance if key not in known)
+        raise ConfigError(
+            f"params.yaml, {place}: unknown key {unknown!r}" + suggestion(str(unknown), known)
+        )
+    raise ConfigError(f"params.yaml, {place}: {shortened(error.message)}")
+
+
+def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
+    """Check a configuration and return it with every default filled in.
+
+    Args:
+        config: the merged content of the configuration files.
+        schema: the JSON schema (see `SCHEMA`).
+
+    Raises:
+        ConfigError: an unknown key or name, or a value out of range.
+    """
+    check_plain(config)
+    check_schema(config, schema)
+    grid, features = config["grid"], config["features"]
+    for name in grid["datasets"]:
+        data_registry.get(name, config["datasets"].get(name))
+    declared = {
+        name: _declared(name, values) for name, values in config.get("variants", {}).items()
+    }
+    hyper = {name: _resolve(name, config["methods"], declared) for name in grid["methods"]}
+    for name in declared.keys() - hyper.keys():
+        _resolve(name, config["methods"], declared)
+    for name in hyper:
+        base = _spec(name, declared).base
+        if base and base not in hyper:
+            raise ConfigError(
+                f"params.yaml, grid.methods: {name} starts from the checkpoints of {base}, which "
+                f"is not there; add {base} or leave {name} out"
+            )
+    for name, resolved in hyper.items():
+        for stride in resolved.get("strides", ()):
+            if stride not in features["strides"]:
+                raise ConfigError(
+                    f"params.yaml, methods.{name}.strides: stride {stride} is not cached; "
+                    "add it to features.strides or choose another"
+                )
+    for name, values in config["methods"].items():
+        _spec(name, declared).resolve(values)
+    too_many = [shots for shots in grid["shots"] if shots > config["protocol"]["removed"]]
+    if too_many:
+        raise ConfigError(
+            f"params.yaml, grid.shots: {too_many[0]} is more than protocol.removed "
+            f"({config['protocol']['removed']}); raise protocol.removed or lower the shots"
+        )
+    _check_features(features)
+    params = Params(
+        results=config["results"],
+        datasets=tuple(grid["datasets"]),
+        dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
+        settings=tuple(grid["settings"]),
+        shots=tuple(grid["shots"]),
+        seeds=tuple(grid["seeds"]),
+        methods=tuple(grid["methods"]),
+        removed=config["protocol"]["removed"],
+        features=Features(
+            backbone=features["backbone"],
+            image_size=features["image_size"],
+            strides=tuple(features["strides"]),
+            views=features["views"],
+            rotation=float(features["rotation"]),
+            weights_file=features["weights_file"],
+        ),
+        hyper=hyper,
+        changes={
+            name: _changes(hyper[name], _resolve(name.split(".")[0], config["methods"], {}))
+            for name in grid["methods"]
+            if "." in name
+        },
+        cuts={name: _cuts(hyper[name], _spec(name, declared)) for name in grid["methods"]},
+        figures=(),
+    )
+    names = _protocol_names(params)
+    competing = [name for name in params.methods if not _spec(name, declared).control]
+    figures = parse_figures(
+        expand_figures(config.get("figures", []), competing=competing, protocols=names),
+        where="params.yaml, figures",
+        methods=params.methods,
+        protocols=names,
+    )
+    for figure in figures:
+        _check_points(figure, params)
+    return dataclasses.replace(params, figures=figures)
+
+
+def _check_points(figure: FigureSpec, params: Params) -> None:
+    """Check that the methods of a line figure have the values that they are drawn at.
+
+    Raises:
+        ConfigError: one has another value, or no such hyper-parameter.
+    """
+    if not figure.field:
+        return
+    for value, method in figure.points:
+        place = f"params.yaml, figures, {figure.name}"
+        hyper = params.hyper[method]
+        if figure.field not in hyper:
+            raise ConfigError(
+                f"{place}.parameter.field: {method} has no hyper-parameter {figure.field!r}"
+                + suggestion(figure.field, hyper)
+            )
+        if hyper[figure.field] != value:
+            raise ConfigError(
+                f"{place}.points: {method} has {figure.field} {hyper[figure.field]!r}, "
+                f"not {value:g}; correct one of them"
+            )
+
+
+def _declared(name: str, values: Mapping[str, Any]) -> MethodSpec:
+    """Return the description of a variant that the configuration declares.
+
+    Raises:
+        ConfigError: its method or a hyper-parameter is unknown, a value has the wrong type, or
+            the method's file has a variant of this name.
+    """
+    place = f"params.yaml, variants.{name}"
+    try:
+        base = method_registry.registered(name.split(".")[0])
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+    if any(spec.name == name for spec in method_registry.variants(base.name)):
+        raise ConfigError(f"{place}: the method's file has a variant of this name; choose another")
+    hints = get_type_hints(base.hyper)
+    fields = [field.name for field in dataclasses.fields(base.hyper)]
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"{place}.{key}: unknown hyper-parameter" + suggestion(key, fields))
+    overrides = {key: coerce(value, hints[key], f"{place}.{key}") for key, value in values.items()}
+    return method_registry.declared(name, overrides)
+
+
+def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
+    """Return the description of a method that the configuration names.
+
+    Raises:
+        ConfigError: neither a file nor the configuration knows it.
+    """
+    if name in declared:
+        return declared[name]
+    try:
+        return method_registry.registered(name)
+    except ConfigError:
+        near = suggestion(name, [*declared])
+        if near.startswith("; did"):
+            raise ConfigError(f"method {name!r} is unknown{near}") from None
+        raise
+
+
+def _resolve(
+    name: str, methods: Mapping[str, Mapping[str, Any]], declared: Mapping[str, MethodSpec]
+) -> dict[str, Any]:
+    """Return all hyper-parameters of a method; a variant inherits those of its method.
+
+    Raises:
+        ConfigError: the method or a hyper-parameter is unknown or a value is out of range.
+    """
+    spec = _spec(name, declared)
+    base = methods.get(name.split(".")[0], {})
+    inherited = {key: value for key, value in base.items() if key not in spec.overrides}
+    resolved = spec.resolve({**inherited, **methods.get(name, {})})
+    spec.build(resolved)
+    return resolved
+
+
+def _changes(values: Mapping[str, Any], others: Mapping[str, Any]) -> Changes:
+    """Return the pairs of values that differ, for the names of ``others``."""
+    return {name: (values[name], other) for name, other in others.items() if values[name] != other}
+
+
+def _cuts(values: Mapping[str, Any], spec: MethodSpec) -> Changes:
+    """Return the pairs of values below those of a full budget, but not what makes the variant."""
+    pairs = _changes(values, spec.full_budget)
+    return {n: pair for n, pair in pairs.items() if pair[0] < pair[1] and n not in spec.overrides}
+
+
+def _protocol_names(params: Params) -> set[str]:
+    """Return the names of all protocols of the grid, and of the means over known classes."""
+    found = {
+        protocol
+        for dataset in params.datasets
+        for category in data_registry.get(dataset, params.dataset_settings[dataset]).categories
+        for protocol in protocols(params, dataset, category)
+    }
+    means = {Protocol("hard", p.shots, "mean") for p in found if p.setting == "hard"}
+    return {str(protocol) for protocol in found | means}
+
+
+def _check_features(features: Mapping[str, Any]) -> None:
+    """Check that the backbone exists and has the strides.
+
+    Raises:
+        ConfigError: it does not or has not.
+    """
+    from osad.backbones import get_backbone
+
+    get_backbone(features["backbone"]).channels(features["strides"])
+
+
+def load(root: Path, *overrides: Path) -> Params:
+    """Read ``params.yaml`` and further configuration files below ``root``.
+
+    Raises:
+        ConfigError: a file is missing, not YAML, or wrong.
+    """
+    config = read_yaml(root / "params.yaml")
+    check_plain(config)
+    for path in overrides:
+        extra = read_yaml(path)
+        check_plain(extra)
+        merge(config, extra)
+    return parse(config, read_schema(root))
+
+
+def read_schema(root: Path) -> dict[str, Any]:
+    """Read the JSON schema of the parameters."""
+    return read_yaml(root / SCHEMA)
+
+
+def protocols(params: Params, dataset: str, category: str) -> list[Protocol]:
+    """Return the protocols of the grid for one category, general first, more shots first.
+
+    Data sets with fewer than two defect classes have no hard setting, and some data sets are not
+    used in every setting.
+    """
+    spec = data_registry.get(dataset, params.dataset_settings.get(dataset))
+    settings = [setting for setting in params.settings if setting in spec.protocols]
+    shots = sorted(params.shots, reverse=True)
+    found = []
+    if "general" in settings:
+        found += [Protocol("general", count) for count in shots]
+    if "hard" in settings and not spec.single_class(category):
+        found += [
+            Protocol("hard", count, known)
+            for known in spec.known_classes(category)
+            for count in shots
+        ]
+    if "normal" in settings:
+        found.append(Protocol("normal", 0))
+    return found

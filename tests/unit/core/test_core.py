@@ -1,0 +1,279 @@
+"""Files, names of cells, random numbers, late imports: what everything else rests on."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from osad.core import errors, files, seeds
+from osad.core.cells import Cell, Protocol, manifest_path
+from osad.core.errors import ConfigError, DataError
+from osad.core.lazy import lazy
+
+# --- files --------------------------------------------------------------------------------
+
+
+def test_digests_of_known_content(tmp_path):
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    assert files.sha256_bytes(b"abc") == files.sha256_file(path) == known
+    with pytest.raises(DataError, match=r"nothing: cannot be read \(No such file"):
+        files.sha256_file(tmp_path / "nothing")
+
+
+def test_a_file_appears_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "new/folder/file.txt"
+    files.write_text(path, "old\n")
+    with pytest.raises(RuntimeError), files.replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old\n"
+        raise RuntimeError
+    assert path.read_text(encoding="utf-8") == "old\n"
+    assert os.listdir(path.parent) == ["file.txt"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_text_keeps_its_newlines(tmp_path):
+    files.write_text(tmp_path / "t", "a\nb\r\nü")
+    assert (tmp_path / "t").read_bytes() == b"a\nb\r\n\xc3\xbc"
+
+
+def test_json_has_one_form(tmp_path):
+    path = tmp_path / "v.json"
+    files.write_json(path, {"b": [1, 0.1], "a": "ü"})
+    assert path.read_text(encoding="utf-8") == '{\n "a": "ü",\n "b": [\n  1,\n  0.1\n ]\n}\n'
+    assert files.read_json(path) == {"a": "ü", "b": [1, 0.1]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(path, math.nan)
+    assert files.read_json(path) == {"a": "ü", "b": [1, 0.1]}
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff"])
+def test_damaged_json_is_named(tmp_path, content):
+    path = tmp_path / "v.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"v\.json: is not valid JSON"):
+        files.read_json(path)
+    path.unlink()
+    with pytest.raises(DataError, match=r"v\.json: cannot be read"):
+        files.read_json(path)
+
+
+COLUMNS = ("path", "value", "note")
+
+
+def test_csv_has_one_form(tmp_path):
+    rows = [
+        {"path": "a,b", "value": 0.1 + 0.2, "note": None},
+        {"note": 'say "x"', "value": np.float64(1e-7), "path": True},
+    ]
+    text = 'path,value,note\n"a,b",0.30000000000000004,\nTrue,1e-07,"say ""x"""\n'
+    assert files.csv_text(COLUMNS, rows) == text
+    files.write_csv(tmp_path / "t.csv", COLUMNS, rows)
+    assert (tmp_path / "t.csv").read_bytes() == text.encode()
+    back = files.read_csv(tmp_path / "t.csv", ["note", "path"])
+    assert back[0] == {"path": "a,b", "value": "0.30000000000000004", "note": ""}
+    assert float(back[0]["value"]) == 0.1 + 0.2
+    with pytest.raises(ValueError, match="row has columns"):
+        files.csv_text(COLUMNS, [{"path": 1}])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path,value\n1,2\n", "column 'note' is missing"),
+        (b"", "column 'path' is missing"),
+        (b"path,value,note\n1,2,3\n1,2\n", "line 3: wrong number of fields"),
+        (b"path,value,note\n1,2,3,4\n", "line 2: wrong number of fields"),
+        (b"path,value,note\n\xff,2,3\n", "is not a UTF-8 CSV file"),
+    ],
+)
+def test_damaged_csv_is_named(tmp_path, content, message):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"t\.csv.*{message}"):
+        files.read_csv(path, COLUMNS)
+
+
+def test_tensors_survive_and_equal_content_means_equal_bytes(tmp_path):
+    import torch
+
+    tensors = {"b": torch.arange(6).view(2, 3), "a": torch.tensor(0.1)}
+    metadata = {"z": [1, None], "cell": "ü"}
+    files.write_tensors(tmp_path / "1", tensors, metadata)
+    files.write_tensors(
+        tmp_path / "2", dict(reversed(tensors.items())), dict(reversed(metadata.items()))
+    )
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    assert files.read_metadata(tmp_path / "1") == metadata
+    back = files.read_tensors(tmp_path / "1")
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
+    files.write_tensors(tmp_path / "3", {}, {})
+    assert files.read_tensors(tmp_path / "3") == {}
+    assert files.read_metadata(tmp_path / "3") == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x02" + bytes(7) + b"{}", b"\xff" * 20, b"{" * 40])
+def test_damaged_tensors_are_named(tmp_path, content):
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"c\.safetensors: is damaged or not ours"):
+        files.read_metadata(path)
+    if content[:1] != b"\x02":  # That one is an empty file of somebody else.
+        with pytest.raises(DataError, match=r"c\.safetensors: is damaged"):
+            files.read_tensors(path)
+    path.unlink()
+    for read in (files.read_metadata, files.read_tensors):
+        with pytest.raises(DataError, match=r"c\.safetensors: cannot be read"):
+            read(path)
+
+
+# --- seeds --------------------------------------------------------------------------------
+
+
+def test_draws_are_those_that_results_were_made_with():
+    assert seeds.derive_seed() == 0xE3B0C44298FC1C14 >> 1  # SHA-256 of nothing.
+    assert seeds.derive_seed("elpv/all/general-m10/dpdl/s0", "init") == 9051302293831647227
+    assert seeds.numpy_generator("a", 1).integers(1000, size=4).tolist() == [457, 0, 5, 466]
+    assert seeds.torch_generator("a", 1).initial_seed() == 4742018630964328543
+
+
+def test_keys_separate_their_parts():
+    keys = [("a", "b"), ("ab",), ("a", "b", ""), ("b", "a"), ("a", 1), ("a", 11), ()]
+    values = [seeds.derive_seed(*key) for key in keys]
+    assert len(set(values)) == len(keys)
+    assert all(0 <= value < 2**63 for value in values)
+
+
+def test_generators_depend_on_their_key_alone():
+    import torch
+
+    before = torch.get_rng_state()
+    first, again, other = (seeds.torch_generator(*k) for k in (("a", 1), ("a", 1), ("a", 2)))
+    draws = [torch.randn(3, generator=generator) for generator in (first, again, other)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    assert torch.equal(torch.get_rng_state(), before)
+    numpy_draws = [seeds.numpy_generator("a", n).random(3).tolist() for n in (1, 1, 2)]
+    assert numpy_draws[0] == numpy_draws[1] != numpy_draws[2]
+
+
+# --- cells --------------------------------------------------------------------------------
+
+WORD = st.from_regex(r"[a-z0-9][a-z0-9_]{0,8}", fullmatch=True)
+SHOTS = st.integers(1, 99)
+PROTOCOLS = st.one_of(
+    st.builds(Protocol, st.just("general"), SHOTS),
+    st.builds(Protocol, st.just("hard"), SHOTS, WORD),
+    st.just(Protocol("normal", 0)),
+)
+
+
+@given(protocol=PROTOCOLS)
+def test_protocols_survive_their_name(protocol):
+    assert Protocol.parse(str(protocol)) == protocol
+
+
+@given(
+    names=st.tuples(WORD, WORD),
+    protocol=PROTOCOLS,
+    method=st.lists(WORD, min_size=1, max_size=2).map(".".join),
+    seed=st.integers(0, 999),
+)
+def test_cells_survive_their_id(names, protocol, method, seed):
+    cell = Cell(*names, str(protocol), method, seed)
+    assert Cell.parse(str(cell)) == cell
+    assert cell.split_id == f"{names[0]}/{names[1]}/{protocol}/s{seed}"
+
+
+@pytest.mark.parametrize(
+    ("name", "parsed"),
+    [
+        ("general-m10", Protocol("general", 10)),
+        ("hard-mono-m1", Protocol("hard", 1, "mono")),
+        ("hard-half-moon-m10", Protocol("hard", 10, "half-moon")),
+        ("normal-m0", Protocol("normal", 0)),
+    ],
+)
+def test_protocols_of_the_interface(name, parsed):
+    assert Protocol.parse(name) == parsed
+    assert str(parsed) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["general", "general-m0", "normal-m10", "hard-m10", "easy-m1", "general-m-1", ""]
+)
+def test_names_that_are_no_protocols(name):
+    with pytest.raises(ConfigError, match=f"protocol '{name}': "):
+        Protocol.parse(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "elpv/all/general-m10/dpdl", "elpv/all/general-m10/dpdl/0", "elpv/all/x/dpdl/s0",
+        "elpv/all/general-m10/dpdl.a.b/s0", "ELPV/all/general-m10/dpdl/s0", "../all/x/y/s0",
+        "elpv/all/general-m10/dpdl/s0\n",
+    ],
+)  # fmt: skip
+def test_texts_that_are_no_cells(text):
+    with pytest.raises(ConfigError):
+        Cell.parse(text)
+
+
+def test_manifest_paths():
+    assert manifest_path("elpv", "all") == Path("data/manifests/elpv.csv")
+    assert manifest_path("mvtec", "carpet") == Path("data/manifests/mvtec/carpet.csv")
+
+
+def test_exit_codes_of_errors():
+    codes = {name: getattr(errors, name).exit_code for name in dir(errors) if name[-5:] == "Error"}
+    assert codes == {
+        "OsadError": 2, "ConfigError": 2, "DataError": 2, "CheckError": 1, "TrainingError": 1,
+    }  # fmt: skip
+
+
+# --- late imports -------------------------------------------------------------------------
+
+
+def test_lazy_modules_are_imported_at_first_use(monkeypatch, tmp_path):
+    (tmp_path / "lazily_made.py").write_text("VALUE = 3\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    stand_in = lazy("lazily_made")
+    assert "lazily_made" not in sys.modules
+    assert stand_in.VALUE == 3
+    assert "lazily_made" in sys.modules
+    monkeypatch.delitem(sys.modules, "lazily_made")
+    with pytest.raises(AttributeError, match="NOTHING"):
+        _ = stand_in.NOTHING
+    with pytest.raises(ModuleNotFoundError):
+        _ = lazy("no_such_module_at_all").x
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys, osad
+names = [info.name for info in pkgutil.walk_packages(osad.__path__, "osad.")]
+names = [name for name in names if not name.endswith("__main__")]
+for name in names:
+    importlib.import_module(name)
+heavy = {"torch", "torchvision", "timm", "pandas", "sklearn", "scipy", "matplotlib", "snakemake"}
+print(len(names), *sorted(heavy & sys.modules.keys()))
+"""
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    command = [sys.executable, "-c", IMPORT_ALL]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    count, *heavy = done.stdout.split()
+    assert int(count) > 50
+    assert heavy == []

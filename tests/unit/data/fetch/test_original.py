@@ -1,0 +1,303 @@
+"""Original files: where they come from, and what is said when they are not here."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import json
+import threading
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.data.fetch import original
+from osad.data.fetch.original import (
+    Archive,
+    MissingData,
+    how_to_get,
+    locate,
+    locate_named,
+    originals,
+)
+from osad.runtime.harness import main as step_main
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as target:
+        for name, content in files.items():
+            target.writestr(zipfile.ZipInfo(name), content)
+    return stream.getvalue()
+
+
+ONE = zipped({"top/a.txt": b"one"})
+TWO = zipped({"b.txt": b"two"})
+PAGE = "https://x.org/data"
+
+
+def digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder whose files a local server gives, and its address."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=str(folder))
+    )
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def put(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def archive(file: str = "one.zip", **fields: object) -> Archive:
+    return Archive(file=file, page=PAGE, **fields)
+
+
+def test_a_folder_of_unpacked_files_is_used_in_place(project):
+    put(project / "mine/top/a.txt", b"one")
+    with originals("x", [archive()], {"raw_path": "mine"}) as root:
+        assert root == Path("mine")
+    assert tree(project) == {"mine/top/a.txt": b"one"}
+
+
+@pytest.mark.parametrize("raw_path", ["mine", "mine/one.zip"])
+def test_archives_in_raw_path_are_unpacked_elsewhere(project, raw_path):
+    put(project / "mine/one.zip", ONE)
+    with originals("x", [archive(digest=digest(ONE))], {"raw_path": raw_path}) as root:
+        assert tree(root) == {"top/a.txt": b"one"}
+        assert root.resolve().is_relative_to((project / "data/downloads/x").resolve())
+    assert tree(project) == {"mine/one.zip": ONE}
+    with (
+        pytest.raises(CheckError, match=r"mine/one\.zip: its sha256 is .* expected 00"),
+        originals("x", [archive(digest="sha256:00")], {"raw_path": raw_path}),
+    ):
+        pytest.fail("the block must not run")
+
+
+def test_an_archive_of_another_name_is_a_persons_own(project):
+    put(project / "mine.zip", ONE)
+    with originals("x", [archive(digest=digest(TWO))], {"raw_path": "mine.zip"}) as root:
+        assert tree(root) == {"top/a.txt": b"one"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"raw_path": ""}, ConfigError, r"datasets\.x\.raw_path: must be the path"),
+        ({"raw_path": 3}, ConfigError, "must be the path"),
+        ({"raw_path": "."}, ConfigError, "must not overlap data/raw/x"),
+        ({"raw_path": "data/raw/x/deep"}, ConfigError, "must not overlap"),
+        ({"raw_path": "gone"}, MissingData, f"gone: .* does not exist; correct it, or .*{PAGE}"),
+        ({"raw_path": "mine/notes.txt"}, DataError, "neither a folder nor an archive"),
+        ({"raw_path": "mine/one.zip"}, DataError, "'x' has 2: one.zip, two.zip; name the folder"),
+    ],
+)
+def test_wrong_paths(project, settings, error, message):
+    put(project / "mine/one.zip", ONE)
+    put(project / "mine/notes.txt", b"")
+    with (
+        pytest.raises(error, match=message),
+        originals("x", [archive(), archive("two.zip")], settings),
+    ):
+        pytest.fail("the block must not run")
+
+
+def test_archives_put_there_by_hand_are_known_again(project, capsys):
+    place = project / "data/downloads/x"
+    put(place / "one.zip", ONE)
+    with originals("x", [archive()], {}) as root:
+        assert tree(root) == {"top/a.txt": b"one"}
+    assert json.loads((place / "digests.json").read_text()) == {"one.zip": digest(ONE)}
+    assert f"its digest is not published; {digest(ONE)} is kept" in capsys.readouterr().err
+    with originals("x", [archive()], {}):
+        assert "not published" not in capsys.readouterr().err
+    put(place / "one.zip", TWO)
+    message = r"one\.zip: its sha256 is .* or, if its authors .* delete .*digests\.json"
+    with pytest.raises(CheckError, match=message), originals("x", [archive()], {}):
+        pytest.fail("the block must not run")
+
+
+def test_the_digest_of_a_wrong_archive_is_not_kept(project):
+    """Its content is found to be wrong while it is read, so that the right one can follow."""
+    place = project / "data/downloads/x"
+    put(place / "one.zip", TWO)
+    with pytest.raises(DataError, match="no folder in it holds top"):
+        _read_top()
+    assert not (place / "digests.json").exists()
+    put(place / "one.zip", ONE)
+    assert _read_top() == b"one"
+    assert json.loads((place / "digests.json").read_text()) == {"one.zip": digest(ONE)}
+
+
+def _read_top() -> bytes:
+    with originals("x", [archive()], {}) as root:
+        return (locate(root, "top") / "top/a.txt").read_bytes()
+
+
+def test_several_archives_have_a_folder_each_and_nothing_stays(project):
+    place = project / "data/downloads/x"
+    put(place / "one.zip", ONE)
+    put(place / "two.zip", TWO)
+    put(place / "unpacked-old/left.txt", b"")
+    both = [archive(digest=digest(ONE)), archive("two.zip", digest=digest(TWO))]
+
+    def failing() -> None:
+        with originals("x", both, {}) as root:
+            assert tree(root) == {"one/top/a.txt": b"one", "two/b.txt": b"two"}
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
+    assert tree(place) == {"one.zip": ONE, "two.zip": TWO}
+    assert [path.name for path in sorted(place.iterdir())] == ["one.zip", "two.zip"]
+
+
+def test_archives_are_downloaded_and_kept(project, site):
+    folder, address = site
+    put(folder / "one.zip", ONE)
+    put(folder / "two.zip", TWO)
+    both = [
+        archive(url=f"{address}/one.zip", digest=digest(ONE), size=len(ONE)),
+        archive("two.zip", url=f"{address}/two.zip"),
+    ]
+    with originals("x", both, {}) as root:
+        assert tree(root) == {"one/top/a.txt": b"one", "two/b.txt": b"two"}
+    (folder / "one.zip").unlink()
+    (folder / "two.zip").unlink()
+    with originals("x", both, {}) as root:
+        assert tree(root)["two/b.txt"] == b"two"
+    kept = tree(project / "data/downloads/x")
+    assert sorted(kept) == ["digests.json", "one.zip", "two.zip"]
+
+
+def test_a_download_that_fails_names_page_and_place(project, site):
+    folder, address = site
+    put(folder / "one.zip", ONE)
+    both = [
+        archive(url=f"{address}/one.zip"),
+        archive("two.zip", url=f"{address}/two.zip"),
+    ]
+    message = (
+        rf"two\.zip: is not given \(HTTP status 404\); data set 'x' is not here: .* get one\.zip, "
+        rf"two\.zip from {PAGE} and put them into data/downloads/x, or name your copy as "
+        r"datasets\.x\.raw_path in params\.yaml; then run the same command again"
+    )
+    with pytest.raises(MissingData, match=message), originals("x", both, {}):
+        pytest.fail("the block must not run")
+
+
+def test_a_download_with_a_wrong_digest_is_no_missing_file(project, site):
+    folder, address = site
+    put(folder / "one.zip", ONE)
+    wrong = [archive(url=f"{address}/one.zip", digest=digest(TWO))]
+    with pytest.raises(CheckError, match="has not the digest"), originals("x", wrong, {}):
+        pytest.fail("the block must not run")
+    assert not (project / "data/downloads/x/one.zip").exists()
+
+
+def test_what_a_person_has_to_do_is_said_once_and_then_it_goes_on(project):
+    needed = archive(needs="an account")
+    with (
+        pytest.raises(
+            MissingData,
+            match=rf"^data set 'x' is not here and a person has to get it: get one\.zip from {PAGE}"
+            r" \(needs an account\) and put it into data/downloads/x, or name .*raw_path",
+        ),
+        originals("x", [needed], {}),
+    ):
+        pytest.fail("the block must not run")
+    put(project / "data/downloads/x/one.zip", ONE)
+    with originals("x", [needed], {}) as root:
+        assert tree(root) == {"top/a.txt": b"one"}
+
+
+def test_no_download_starts_while_a_person_is_needed(project, monkeypatch):
+    monkeypatch.setattr(original, "download", lambda *_, **__: pytest.fail("downloaded"))
+    both = [archive(), archive("two.zip", url="http://127.0.0.1:9/two.zip")]
+    with pytest.raises(MissingData, match=r"get one\.zip from"), originals("x", both, {}):
+        pytest.fail("the block must not run")
+
+
+def test_a_data_set_without_archives_needs_a_path(project):
+    with pytest.raises(MissingData, match=r"name the folder .*raw_path"), originals("x", [], {}):
+        pytest.fail("the block must not run")
+
+
+def test_the_step_records_that_a_person_is_needed(project):
+    arguments = "fetch --dataset brainmri --output data/raw/brainmri/SOURCE.json --failure f.json"
+    assert step_main(arguments.split()) == 2
+    failure = json.loads(Path("f.json").read_text())
+    assert (failure["step"], failure["error"]) == ("fetch", "MissingData")
+    assert "needs a Kaggle account" in failure["reason"]
+    assert "data/downloads/brainmri" in failure["reason"]
+
+
+def test_seven_z_archives_are_for_a_person(project):
+    put(project / "data/downloads/x/one.7z", b"7z")
+    with (
+        pytest.raises(DataError, match="unpack it by hand and name the folder as raw_path"),
+        originals("x", [archive("one.7z")], {}),
+    ):
+        pytest.fail("the block must not run")
+    assert list((project / "data/downloads/x").glob("unpacked-*")) == []
+
+
+def test_folders_are_found_inside_wrappers(tmp_path):
+    put(tmp_path / "w/yes/a", b"")
+    put(tmp_path / "w/no/a", b"")
+    put(tmp_path / "w/deeper/yes/a", b"")
+    put(tmp_path / "w/deeper/no/a", b"")
+    put(tmp_path / "__MACOSX/yes/a", b"")
+    put(tmp_path / "__MACOSX/no/a", b"")
+    assert locate(tmp_path, "yes", "no") == tmp_path / "w"
+    assert locate(tmp_path / "w", "yes", "no") == tmp_path / "w"
+    with pytest.raises(DataError, match="no folder in it holds yes, maybe"):
+        locate(tmp_path, "yes", "maybe")
+    put(tmp_path / "v/yes/a", b"")
+    put(tmp_path / "v/no/a", b"")
+    with pytest.raises(DataError, match=r"v and .*w both hold yes, no"):
+        locate(tmp_path, "yes", "no")
+
+
+def test_folders_named_like_their_archive(tmp_path):
+    put(tmp_path / "c1/c1/Train/a", b"")
+    put(tmp_path / "c2/Train/a", b"")
+    assert locate_named(tmp_path, "c1") == tmp_path / "c1/c1"
+    assert locate_named(tmp_path, "c2") == tmp_path / "c2"
+
+
+def test_how_to_get_several_files():
+    files = [archive(), archive("two.zip"), Archive(file="three.7z", page="https://y.org")]
+    assert how_to_get("x", files) == (
+        f"get one.zip, two.zip from {PAGE}; three.7z from https://y.org and put them into "
+        "data/downloads/x"
+    )

@@ -1,0 +1,318 @@
+"""Users' own images described by a table."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.data import registry
+from osad.data.layouts import listing as table_layout
+from osad.data.layouts.common import orientation, read_image
+from osad.data.layouts.listing import parse
+from osad.data.manifest import read_manifest
+from osad.pipeline.steps.fetch import main as fetch_main
+from osad.pipeline.steps.manifest import main as manifest_main
+
+SETTINGS = {
+    "layout": "csv",
+    "raw_path": "my/images",
+    "table": "my/list.csv",
+    "defect_classes": ["scratch"],
+}
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def png(value: int, size: tuple[int, int] = (6, 4)) -> bytes:
+    return encoded(Image.new("L", size, value))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project folder with five images, two masks and no table; the current directory."""
+    folder = tmp_path / "project/my/images"
+    (folder / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    for number, name in enumerate(["a.png", "b 1.PNG", "c.png", "deep/d.png", "e.png"]):
+        (folder / name).write_bytes(png(number))
+    (folder / "mask.png").write_bytes(png(255))
+    return tmp_path / "project"
+
+
+TABLE = """path,label,class,mask
+c.png,1,Scratch,mask.png
+b 1.PNG,0,good,
+a.png,0,,
+deep/d.png,0,good,
+e.png,1,dent,
+"""
+
+
+def build(text: str | bytes = TABLE, settings: dict | None = None) -> list[tuple[str, ...]]:
+    """Run fetch and manifest; return path, label, class, split and mask of each image."""
+    content = text.encode() if isinstance(text, str) else text
+    Path("my/list.csv").write_bytes(content)
+    common = ["--dataset", "mine", "--settings", json.dumps(settings or SETTINGS)]
+    source = "data/raw/mine/SOURCE.json"
+    fetch_main([*common, "--output", source])
+    output = "data/manifests/mine.csv"
+    manifest_main([*common, "--category", "all", "--source", source, "--output", output])
+    start = "data/raw/mine/"
+    return [
+        (
+            row.path.removeprefix(start),
+            str(row.label),
+            row.class_name,
+            row.split,
+            row.mask.removeprefix(start),
+        )
+        for row in read_manifest(output)
+    ]
+
+
+def test_a_table_without_split_divides_the_normals(project):
+    # ceil(3 / 4) = 1 of three normals is a test image; which one is scikit-learn's draw.
+    rows = build()
+    assert [row[:3] for row in rows] == [
+        ("a.png", "0", "good"),
+        ("b 1.PNG", "0", "good"),
+        ("c.png", "1", "scratch"),
+        ("deep/d.png", "0", "good"),
+        ("e.png", "1", "dent"),
+    ]
+    assert sorted(row[3] for row in rows if row[1] == "0") == ["test", "train", "train"]
+    assert {row[3] for row in rows if row[1] == "1"} == {"test"}
+    assert [row[4] for row in rows] == ["", "", "mask.png", "", ""]
+    assert Path("data/raw/mine/table.csv").read_text() == (
+        "path,label,class,split,mask\n"
+        "a.png,0,good,,\nb 1.PNG,0,good,,\nc.png,1,scratch,test,mask.png\n"
+        "deep/d.png,0,good,,\ne.png,1,dent,test,\n"
+    )
+
+
+def test_a_table_with_split_keeps_it(project):
+    text = "split,class,label,path\ntest,good,0,a.png\ntrain,,0,c.png\n,scratch,1,e.png\n"
+    assert [(row[0], row[3]) for row in build(text)] == [
+        ("a.png", "test"),
+        ("c.png", "train"),
+        ("e.png", "test"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        b"\xef\xbb\xbf" + TABLE.encode(),
+        TABLE.replace("\n", "\r\n").encode(),
+        TABLE.replace("\n", "\n\n").encode(),
+        ("path,label,class,mask\n" + "\n".join(sorted(TABLE.splitlines()[1:]))).encode(),
+    ],
+    ids=["byte order mark", "Windows newlines", "blank lines", "another order, no last newline"],
+)
+def test_the_form_of_a_table_does_not_matter(project, variant):
+    plain, source = build(), Path("data/raw/mine/SOURCE.json").read_bytes()
+    assert build(variant) == plain
+    assert Path("data/raw/mine/SOURCE.json").read_bytes() == source
+
+
+LINE = "a.png,0,good,,\ne.png,1,dent,,\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/etc/x.png,0,good,,", "path '/etc/x.png' is absolute"),
+        ("C:/x.png,0,good,,", "is absolute"),
+        ("../secret.png,0,good,,", r"'\.\.'"),
+        ("deep\\d.png,0,good,,", "backslash"),
+        ('"x\n.png",0,good,,', "control character"),
+        ("x\x00.png,0,good,,", "control character"),
+        (",0,good,,", "path '' is empty"),
+        ("x.txt,0,good,,", "does not end in png"),
+        ("c.png,normal,good,,", "label 'normal' is neither 0"),
+        ("c.png,2,dent,,", "label '2' is neither 0"),
+        ("c.png, 1,dent,,", "label ' 1' is neither 0"),
+        ("c.png,0,dent,,", "class 'dent' does not go with label 0"),
+        ("c.png,1,good,,", "class 'good' does not go with label 1"),
+        ("c.png,1,,,", "class '' is not a name"),
+        ("c.png,1,a/b,,", "class 'a/b' is not a name"),
+        ("c.png,0,good,val,", "split 'val' is neither train nor test"),
+        ("c.png,1,dent,train,", "anomalous image has split train"),
+        ("c.png,0,good,,mask.png", "a normal image has the mask 'mask.png'"),
+        ("c.png,1,dent,,../m.png", r"mask '\.\./m\.png' has"),
+        ("a.png,1,dent,,", "'a.png' is already in line 2 with label 0, here 1"),
+        ("e.png,1,dent,,", "'e.png' is already in line 3; remove"),
+        ("c.png,1,dent,,e.png", "'e.png' is already in line 3"),
+        ("c.png,1,dent,,c.png", "'c.png' is already in line 4"),
+        ("c.png,0,good,test,", "line 2: the split of 'a.png' is empty"),
+        ("c.png,0,good", "has 3 fields, the header 5"),
+        ("c.png,0,good,,,", "has 6 fields, the header 5"),
+        ("c.png,0," + "x" * 200_000 + ",,", "is not CSV .field larger than"),
+        ("x" * 2000 + "/../y.png,0,good,,", "path 'x{60}...' has"),
+        ('c.png,0,"good,,', "is not CSV .unexpected end of data"),
+    ],
+)
+def test_hostile_lines_are_refused_with_their_number(line, message):
+    content = f"path,label,class,split,mask\n{LINE}{line}\n".encode()
+    number = "[0-9]+" if message.startswith("line 2") else "[456]"
+    with pytest.raises(DataError, match=rf"^t\.csv, (line {number}: .*)?{message}") as refused:
+        parse(content, "t.csv")
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "line 1: column 'path' is missing"),
+        (b"path,label,class\n", "0 normal and 0 anomalous"),
+        (b"path,label,class\na.png,0,good\n", "1 normal and 0 anomalous"),
+        (b"path,label,class\na.png,1,dent\n", "0 normal and 1 anomalous"),
+        (b"path;label;class\na.png;0;good\n", "'path' is missing .*separated by commas"),
+        (b"path,label,class,colour\n", "line 1: unknown column 'colour'"),
+        (b"path,label,class,path\n", "column 'path' is there twice"),
+        (b"path,label,class\na.png,0,good\nk\xe4se.png,0,good\n", "line 3: byte 0xe4 is not UTF-8"),
+        ("path,label,class\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00", "byte 0x89 is not UTF-8"),
+        (
+            b"path,label,class,split\na.png,0,good,test\nb.png,1,dent,\n",
+            "no normal image has split train",
+        ),
+    ],
+)
+def test_files_that_are_no_tables_are_refused(content, message):
+    with pytest.raises(DataError, match=rf"^t\.csv.*{message}"):
+        parse(content, "t.csv")
+
+
+def test_a_file_that_is_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(table_layout, "MAX_BYTES", 10)
+    with pytest.raises(DataError, match=r"t\.csv: has 19 bytes, more than 10"):
+        parse(b"path,label,class\n\n\n", "t.csv")
+
+
+def test_files_must_be_there_and_inside(project, tmp_path):
+    with pytest.raises(DataError, match=r"my/list\.csv, line 7: my/images/f\.png is not a file"):
+        build(TABLE + "f.png,0,good,\n")
+    (tmp_path / "secret.png").write_bytes(png(9))
+    Path("my/images/f.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match=r"line 7: my/images/f\.png is a link to a place outside"):
+        build(TABLE + "f.png,0,good,\n")
+    Path("my/images/f.png").unlink()
+    Path("my/images/out").symlink_to(tmp_path)
+    with pytest.raises(DataError, match=r"line 7: my/images/out/secret\.png is a link to a place"):
+        build(TABLE + "out/secret.png,0,good,\n")
+    with pytest.raises(DataError, match=r"nowhere\.csv: table of 'mine' cannot be read"):
+        build(settings=SETTINGS | {"table": "nowhere.csv"})
+    with pytest.raises(DataError, match="my/photos: raw_path of 'mine' is not a folder"):
+        build(settings=SETTINGS | {"raw_path": "my/photos"})
+
+
+def test_equal_images_with_other_labels_are_refused(project):
+    Path("my/images/e.png").write_bytes(png(0))
+    with pytest.raises(DataError, match="equal bytes, but one is labelled normal"):
+        build()
+
+
+def test_damaged_images_and_masks_of_another_size_are_refused(project):
+    Path("my/images/mask.png").write_bytes(png(255, (4, 6)))
+    with pytest.raises(DataError, match=r"mask\.png: the mask has 4 x 6 pixels and its image 6 x"):
+        build()
+    Path("my/images/a.png").write_bytes(png(1)[:-30])
+    with pytest.raises(DataError, match=r"a\.png: cannot be decoded"):
+        build()
+
+
+def test_a_changed_copy_of_the_table_is_noticed(project):
+    build()
+    copy = Path("data/raw/mine/table.csv")
+    copy.write_text(copy.read_text().replace("scratch", "dent"))
+    common = ["--dataset", "mine", "--settings", json.dumps(SETTINGS), "--category", "all"]
+    place = ["--source", "data/raw/mine/SOURCE.json", "--output", "m.csv"]
+    with pytest.raises(CheckError, match=r"table\.csv: has changed since the fetch"):
+        manifest_main([*common, *place])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layout": "csv", "raw_path": "x"}, "'table' must be a text"),
+        ({"layout": "csv", "table": "x"}, "'raw_path' must be a text"),
+        ({"layout": "csv", "raw_path": "x", "table": ["y"]}, "'table' must be a text"),
+        ({"layout": "folder", "raw_path": "x", "table": "y"}, "unknown setting 'table'"),
+        (SETTINGS | {"defect_classes": ["a", "a"]}, "names a class twice"),
+        (SETTINGS | {"defect_classes": [1]}, "must be a list"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        registry.get("mine", settings)
+
+
+def test_a_class_that_the_table_lacks_is_named(project):
+    with pytest.raises(ConfigError, match=r"names 'crack', but the folder has dent, scratch"):
+        build(settings=SETTINGS | {"defect_classes": ["crack"]})
+
+
+def test_the_layout_may_not_change_below_a_copy(project):
+    build()
+    settings = json.dumps(SETTINGS | {"layout": "folder"} | {"table": ""})
+    with pytest.raises(ConfigError, match="unknown setting 'table'"):
+        registry.get("mine", json.loads(settings))
+    folder = registry.get("mine", {"layout": "folder", "raw_path": "my/images"})
+    from osad.data.source import read_source
+
+    with pytest.raises(DataError, match="train/good: there are no images"):
+        folder.records(read_source(Path("data/raw/mine/SOURCE.json")), "all")
+
+
+# --- masks of photographs that are stored turned ------------------------------------------------
+
+
+def turned(size: tuple[int, int], number: int | None) -> bytes:
+    exif = Image.Exif()
+    if number is not None:
+        exif[0x0112] = number
+    return encoded(Image.new("L", size, 200), exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        # A quarter turn of an oblong image: the size tells how the mask was made.
+        (turned((6, 4), 6), turned((4, 6), None), None),
+        (turned((6, 4), 6), turned((6, 4), None), "6 x 4 pixels and its image 4 x 6"),
+        (turned((6, 4), 6), turned((6, 4), 6), None),
+        # Where it does not, the mask is refused.
+        (turned((6, 4), 3), turned((6, 4), None), "orientation 1 and its image 3"),
+        (turned((5, 5), 8), turned((5, 5), None), "orientation 1 and its image 8"),
+        (turned((5, 5), None), turned((5, 5), 2), "orientation 2 and its image 1"),
+        (turned((5, 5), 8), turned((5, 5), 8), None),
+        (turned((5, 5), 1), turned((5, 5), None), None),
+        (turned((5, 5), 0), turned((5, 5), None), None),
+    ],
+)
+def test_masks_of_turned_photographs(tmp_path, image, mask, message):
+    (tmp_path / "i.png").write_bytes(image)
+    (tmp_path / "m.png").write_bytes(mask)
+    if message is None:
+        assert read_image(tmp_path / "m.png", mask_of=tmp_path / "i.png") == mask
+    else:
+        with pytest.raises(DataError, match=rf"m\.png: the mask has .*{message}"):
+            read_image(tmp_path / "m.png", mask_of=tmp_path / "i.png")
+
+
+def test_orientation_is_read_from_every_format():
+    exif = Image.Exif()
+    exif[0x0112] = 7
+    for kind in ("PNG", "JPEG", "TIFF", "WEBP"):
+        assert orientation(encoded(Image.new("RGB", (8, 4)), kind, exif=exif)) == 7
+    assert orientation(encoded(Image.new("RGB", (8, 4)), "BMP")) == 1

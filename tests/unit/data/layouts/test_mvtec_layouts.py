@@ -1,0 +1,217 @@
+"""MVTec AD's family: masks, and which files of a layout are used."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from mvtec_cases import decoded, encode, image, mask
+from PIL import Image
+
+from osad.core.errors import DataError
+from osad.data.images import decode
+from osad.data.layouts import mvtec as mvtec_layout
+from osad.data.layouts.mvtec import Item, one_mask
+from osad.data.sets import mvtec_3d, mvtec_loco, visa
+
+# --- masks ---------------------------------------------------------------------------------------
+
+SIZE = (6, 4)
+
+
+def grid(*pixels: tuple[int, int]) -> list[list[int]]:
+    return [[255 * ((row, column) in pixels) for column in range(6)] for row in range(4)]
+
+
+def merged(*masks: bytes, over: bytes | None = None) -> bytes:
+    """Return the one mask of an image of 6 x 4 pixels; the masks are named m0, m1."""
+    named = [(f"m{number}", content) for number, content in enumerate(masks)]
+    return one_mask(named, image=over or image(1), name="i")
+
+
+def test_several_masks_become_one():
+    masks = [mask((0, 0, 231), (1, 1, 231)), mask((1, 1, 5), (3, 5, 5))]
+    assert decoded(merged(*masks)) == grid((0, 0), (1, 1), (3, 5))
+    assert merged(*masks[::-1]) == merged(*masks)
+
+
+def test_a_mask_of_numbers_becomes_one_of_0_and_255():
+    assert decoded(merged(mask((2, 3, 1)))) == grid((2, 3))
+
+
+def test_a_plain_mask_is_kept():
+    grey = mask((2, 3, 255))
+    assert merged(grey) == grey
+    one_bit = encode(np.asarray(grid((0, 5))) > 0, "PNG")
+    assert merged(one_bit) == one_bit
+    assert Image.open(io.BytesIO(one_bit)).mode == "1"
+
+
+def test_of_a_palette_the_numbers_count():
+    picture = Image.new("P", SIZE)
+    picture.putpalette([0, 0, 0, 0, 0, 0, 255, 0, 0])  # Number 1 is black, too.
+    picture.putpixel((4, 0), 1)
+    picture.putpixel((5, 0), 2)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    assert decoded(merged(stream.getvalue())) == grid((0, 4), (0, 5))
+
+
+def test_of_colours_the_strongest_counts():
+    values = np.zeros((4, 6, 3), dtype=np.uint8)
+    values[1, 2, 2] = 9
+    assert decoded(merged(encode(values, "PNG"))) == grid((1, 2))
+    opaque = np.dstack([np.zeros((4, 6, 3), np.uint8), np.full((4, 6), 255, np.uint8)])
+    assert merged(encode(opaque, "PNG")) == b""
+
+
+def test_of_16_bits_small_numbers_count():
+    values = np.zeros((4, 6), dtype=np.uint16)
+    values[3, 0] = 1
+    assert decoded(merged(encode(values, "PNG"))) == grid((3, 0))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "where", "size"),
+    [(3, (3, 4), (4, 6)), (6, (1, 3), (6, 4)), (8, (4, 0), (6, 4))],
+)
+def test_a_mask_is_turned_with_its_image(orientation, where, size):
+    # 6 x 4 pixels, (row 0, column 1) marked. 3: half a turn. 6: a quarter clockwise. 8: the other.
+    values = np.zeros((4, 6, 3), dtype=np.uint8)
+    values[0, 1] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "PNG", exif=exif)
+    upright = np.asarray(decode(stream.getvalue(), "i"))[:, :, 0] == 255
+    found = np.asarray(decoded(merged(mask((0, 1, 255)), over=stream.getvalue())))
+    assert found.shape == upright.shape == size
+    assert np.argwhere(found).tolist() == [list(where)]
+    assert (found == 255).tolist() == upright.tolist()
+
+
+def test_wrong_masks_are_named():
+    with pytest.raises(DataError, match="m0: the mask has 6 x 4 pixels and its image 4 x 6"):
+        merged(mask(), over=encode(np.zeros((6, 4, 3), dtype=np.uint8), "PNG"))
+    with pytest.raises(DataError, match="m0: the mask is of format JPEG, not PNG"):
+        merged(image(1, "JPEG"))
+    with pytest.raises(DataError, match="m0: cannot be decoded"):
+        merged(mask()[:40])
+    with pytest.raises(DataError, match="i: cannot be decoded"):
+        merged(mask(), over=image(1)[:40])
+
+
+def test_an_image_whose_mask_is_empty_has_none(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(image(1))
+    (tmp_path / "m.png").write_bytes(mask())
+    assert mvtec_layout.read_masks(tmp_path, [Item("a.png", "c/test/cut/a.png", ("m.png",))]) == {}
+    assert "1 masks mark no pixel" in capsys.readouterr().err
+
+
+# --- layouts -------------------------------------------------------------------------------------
+
+
+def test_where_a_mask_goes():
+    assert Item("x", "candle/test/anomaly/000.JPG").mask_target == (
+        "candle/ground_truth/anomaly/000_mask.png"
+    )
+    assert Item("x", "test/cut/000.png", ("m",)).below("carpet") == Item(
+        "carpet/x", "carpet/test/cut/000.png", ("carpet/m",)
+    )
+
+
+def test_the_masks_of_loco_are_those_of_the_images_folder():
+    paths = [
+        "train/good/000.png",
+        "validation/good/000.png",
+        "test/good/000.png",
+        "test/logical_anomalies/000.png",
+        "ground_truth/logical_anomalies/000/001.png",
+        "ground_truth/logical_anomalies/000/000.png",
+        "ground_truth/logical_anomalies/000/._000.png",
+        "ground_truth/structural_anomalies/000/000.png",
+    ]
+    assert mvtec_loco.plan_category(paths) == [
+        Item("test/good/000.png", "test/good/000.png"),
+        Item(
+            "test/logical_anomalies/000.png",
+            "test/logical_anomalies/000.png",
+            (
+                "ground_truth/logical_anomalies/000/000.png",
+                "ground_truth/logical_anomalies/000/001.png",
+            ),
+        ),
+        Item("train/good/000.png", "train/good/000.png"),
+    ]
+    with pytest.raises(DataError, match=r"logical_anomalies/000\.png: an anomalous image without"):
+        mvtec_loco.plan_category(paths[:4])
+
+
+def test_of_3d_only_colours_are_used():
+    paths = [
+        "train/good/rgb/000.png",
+        "train/good/xyz/000.tiff",
+        "validation/good/rgb/000.png",
+        "test/good/rgb/000.png",
+        "test/good/gt/000.png",
+        "test/hole/rgb/007.png",
+        "test/hole/xyz/007.tiff",
+        "test/hole/gt/007.png",
+        "calibration/camera_parameters.json",
+    ]
+    assert mvtec_3d.plan_category(paths) == [
+        Item("test/good/rgb/000.png", "test/good/000.png"),
+        Item("test/hole/rgb/007.png", "test/hole/007.png", ("test/hole/gt/007.png",)),
+        Item("train/good/rgb/000.png", "train/good/000.png"),
+    ]
+    with pytest.raises(DataError, match=r"007\.png: an anomalous image without a mask"):
+        mvtec_3d.plan_category([path for path in paths if "/hole/gt/" not in path])
+    with pytest.raises(DataError, match="train/good: there are no images"):
+        mvtec_3d.plan_category(paths[3:])
+
+
+LINE = "candle,test,anomaly,candle/Data/Images/Anomaly/000.JPG,candle/Data/Masks/Anomaly/000.png"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (LINE.replace("candle,test", "lamp,test"), "line 3: object 'lamp' is not a category"),
+        (LINE.replace(",test,", ",val,"), "line 3: split 'val' or label 'anomaly' is unknown"),
+        (LINE.replace(",anomaly,", ",odd,"), "line 3: split 'test' or label 'odd' is unknown"),
+        (LINE.replace(",test,", ",train,"), "line 3: an anomalous image is for training"),
+        (LINE.replace("candle/Data/I", "../candle/I"), r"line 3: path '\.\./candle/I"),
+        (LINE.replace("candle/Data/M", "/Data/M"), r"line 3: path '/Data/M.*is absolute"),
+        ("candle,test,normal,,", "line 3: the image has no path"),
+        ("candle,test", "line 3: wrong number of fields"),
+        (LINE, "an image is listed twice"),
+        ("candle,test,anomaly,candle/Data/Images/Anomaly/001.JPG,", "without a mask"),
+        ("candle,test,normal,candle/Data/Images/Normal/1.JPG,m.png", "the mask of a normal image"),
+    ],
+)
+def test_a_wrong_split_of_visa_is_refused(tmp_path, line, message):
+    where = tmp_path / "split_csv/1cls.csv"
+    where.parent.mkdir()
+    where.write_text(f"object,split,label,image,mask\n{LINE}\n{line}\n")
+    with pytest.raises(DataError, match=message):
+        visa.plan(tmp_path, ["candle"])
+
+
+def test_the_folder_of_the_categories_is_found(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "top" / name).mkdir(parents=True)
+    (tmp_path / "__MACOSX/a").mkdir(parents=True)
+    assert mvtec_layout.category_root(tmp_path, ["a", "b"]) == tmp_path / "top"
+    assert mvtec_layout.category_root(tmp_path / "top", ["a", "b"]) == tmp_path / "top"
+    with pytest.raises(DataError, match=r"top: the folder of the category 'c' is missing \(1 of 3"):
+        mvtec_layout.category_root(tmp_path, ["a", "b", "c"])
+    with pytest.raises(DataError, match="no folder in it holds c"):
+        mvtec_layout.category_root(tmp_path, ["c", "a"])
+
+
+def test_a_wrong_category_is_named(tmp_path):
+    (tmp_path / "a/train/good").mkdir(parents=True)
+    (tmp_path / "a/train/good/0.png").write_bytes(image(1))
+    with pytest.raises(DataError, match=r"/a: test: there are no anomalous images"):
+        mvtec_layout.plan_all(tmp_path, ["a"], of_category=mvtec_layout.plan_category)

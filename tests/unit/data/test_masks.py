@@ -1,0 +1,308 @@
+"""Masks: decoded, verified, resized, packed; also those of a real data set."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from osad.core.arrays import read_arrays, write_arrays
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import read_metadata, sha256_bytes, sha256_file, write_json
+from osad.data.manifest import Record, read_manifest, write_manifest
+from osad.data.masks import MaskPack, full_mask, pack_bits, read_masks, shrink, write_masks
+from osad.evaluation import maps as anomaly_maps
+from osad.evaluation.localisation import aupro, collect, pixel_auroc
+from osad.evaluation.maps import AnomalyMaps
+from osad.pipeline.steps import masks as step
+
+REAL = Path(
+    os.environ.get("OSAD_REAL_DATA", Path(__file__).parents[4] / "shared/datasets"), "mvtec_screw"
+)
+
+
+def encoded(values: np.ndarray, form: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def square(value: int = 255, size: tuple[int, int] = (12, 16)) -> np.ndarray:
+    values = np.zeros(size, np.uint8)
+    values[2:6, 4:12] = value
+    return values
+
+
+# Single masks
+
+
+@pytest.mark.parametrize("value", [1, 7, 128, 255])
+def test_every_value_but_0_marks(value):
+    found = full_mask(encoded(square(value)), "m.png")
+    assert found.dtype == bool
+    assert np.array_equal(found, square() > 0)
+
+
+def test_colours_palettes_and_single_bits():
+    wanted = square() > 0
+    colour = np.zeros((*wanted.shape, 3), np.uint8)
+    colour[wanted, 2] = 3
+    assert np.array_equal(full_mask(encoded(colour), "m.png"), wanted)
+    assert np.array_equal(full_mask(encoded(wanted, "BMP"), "m.bmp"), wanted)
+    palette = Image.fromarray(wanted.astype(np.uint8), "L").convert("P")
+    stream = io.BytesIO()
+    palette.save(stream, "PNG")
+    assert np.array_equal(full_mask(stream.getvalue(), "m.png"), wanted)
+
+
+def test_traces_of_compression_do_not_mark():
+    content = encoded(square(size=(64, 64)), "JPEG", quality=60)
+    decoded = np.asarray(Image.open(io.BytesIO(content)))
+    assert np.count_nonzero(decoded) > 32  # There are traces.
+    assert np.array_equal(full_mask(content, "m.jpg"), square(size=(64, 64)) > 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (encoded(square(0)), "m.x: the mask of an anomalous image marks no pixel"),
+        (encoded(square(1), "JPEG", quality=100), "marks no pixel"),
+        (b"no image", "m.x: cannot be decoded"),
+    ],
+)
+def test_unusable_masks_are_named(content, message):
+    with pytest.raises(DataError, match=message):
+        full_mask(content, "m.x")
+
+
+def test_shrinking_takes_the_middle_pixel_and_ignores_the_aspect():
+    mask = np.zeros((6, 9), bool)
+    mask[1, 4] = True  # Middle of the upper middle third.
+    mask[3, 0] = True  # Beside the middle of the lower left one.
+    assert shrink(mask, 3).tolist()[0] == [False, True, False]
+    assert not shrink(mask, 3)[1:].any()
+    same = np.random.default_rng(0).random((10, 10)) < 0.4
+    assert np.array_equal(shrink(same, 10), same)
+    assert np.array_equal(shrink(same, 30), same.repeat(3, 0).repeat(3, 1))
+
+
+# Packs
+
+
+def made(n: int = 3, size: int = 13) -> tuple[MaskPack, list[np.ndarray]]:
+    masks = list(np.random.default_rng(1).random((n, size, size)) < 0.3)
+    names = [f"a/{number}.png" for number in range(n)]
+    digests = tuple(f"{number:064x}" for number in range(n))
+    return MaskPack(
+        tuple(names), digests, digests[::-1], ("a/x.png",), size, pack_bits(masks, size)
+    ), masks
+
+
+@pytest.mark.parametrize("size", [1, 8, 13])
+def test_packs_come_back_as_they_were(tmp_path, size):
+    pack, masks = made(size=size)
+    write_masks(tmp_path / "m", pack)
+    found = read_masks(tmp_path / "m")
+    assert found.bits.nbytes == 3 * size * -(-size // 8)
+    for path, digest, mask in zip(pack.paths, pack.sha256, masks, strict=True):
+        read = found.mask(path, digest, where=tmp_path)
+        assert read.dtype == bool
+        assert np.array_equal(read, mask)
+    assert found.mask("a/x.png", "f" * 64, where=tmp_path) is None
+    with pytest.raises(CheckError, match=r"does not know the anomalous image a/y\.png"):
+        found.mask("a/y.png", "f" * 64, where=tmp_path)
+    with pytest.raises(CheckError, match=r"the mask of a/1\.png is for an image with sha256 0000"):
+        found.mask("a/1.png", "f" * 64, where=tmp_path)
+    write_masks(tmp_path / "again", found)
+    assert sha256_file(tmp_path / "again") == sha256_file(tmp_path / "m")
+
+
+def test_a_pack_may_be_empty(tmp_path):
+    pack, _ = made(0)
+    write_masks(tmp_path / "m", pack)
+    assert read_masks(tmp_path / "m").unmasked == ("a/x.png",)
+    assert read_masks(tmp_path / "m").bits.shape == (0, 13, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "masks of format 1"),
+        ({"image_size": 14}, r"its masks are not \(3, 14, 2\) uint8"),
+        ({"image_size": 17}, r"its masks are not \(3, 17, 3\) uint8"),
+        ({"paths": ["a", "b"]}, "its masks are not"),
+        ({"mask_sha256": ["a", "b"]}, "not as many"),
+        ({"unmasked": ["a/0.png"]}, "not unique"),
+        ({"more": 1}, "masks of format 1"),
+    ],
+)
+def test_packs_that_contradict_themselves_are_refused(tmp_path, changes, message):
+    write_masks(tmp_path / "m", made()[0])
+    metadata = read_metadata(tmp_path / "m") | changes
+    write_arrays(tmp_path / "m", read_arrays(tmp_path / "m"), metadata)
+    with pytest.raises(DataError, match=message):
+        read_masks(tmp_path / "m")
+
+
+# The step
+
+
+def project(folder: Path, **changed: bytes) -> Path:
+    """Write a data set of one normal image and three anomalies, one of them without a mask."""
+    raw = folder / "data/raw/made"
+    files = {
+        "good.png": encoded(square(9, (40, 40))),
+        "a.png": encoded(square(10, (40, 40))),
+        "b.png": encoded(square(11, (40, 30))),
+        "c.png": encoded(square(12, (40, 40))),
+        "a_mask.png": encoded(square(1, (40, 40))),
+        "b_mask.png": encoded(square(255, (40, 30))),
+        **{name.replace("__", "."): content for name, content in changed.items()},
+    }
+    raw.mkdir(parents=True)
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    digests = {name: sha256_bytes(content) for name, content in files.items()}
+    source = {"dataset": "made", "source": "test", "files": digests}
+    write_json(raw / "SOURCE.json", source)
+    write_manifest(
+        folder / "m.csv",
+        [
+            Record(
+                path=f"data/raw/made/{name}.png",
+                label=int(name != "good"),
+                class_name="good" if name == "good" else "bent",
+                split="test",
+                mask=f"data/raw/made/{name}_mask.png" if name in "ab" else "",
+                sha256=digests[f"{name}.png"],
+            )
+            for name in ("good", "a", "b", "c")
+        ],
+    )
+    return raw
+
+
+def run(size: int = 20) -> MaskPack:
+    options = {"manifest": "m.csv", "source": "data/raw/made/SOURCE.json", "size": str(size),
+               "output": "out/masks.safetensors"}  # fmt: skip
+    written = step.main([text for key, value in options.items() for text in (f"--{key}", value)])
+    assert written == [Path("out/masks.safetensors")]
+    return read_masks(written[0])
+
+
+def test_step_packs_the_masks_of_a_manifest(tmp_path, monkeypatch):
+    raw = project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    pack = run()
+    assert pack.paths == ("data/raw/made/a.png", "data/raw/made/b.png")
+    assert pack.unmasked == ("data/raw/made/c.png",)
+    assert pack.sha256 == tuple(sha256_file(raw / f"{name}.png") for name in "ab")
+    assert pack.mask_sha256 == tuple(sha256_file(raw / f"{name}_mask.png") for name in "ab")
+    first = pack.mask(pack.paths[0], pack.sha256[0], where=tmp_path)
+    # Rows 2 to 5 and columns 4 to 11 of 40, every second pixel.
+    assert np.argwhere(first).tolist() == [[y, x] for y in (1, 2) for x in (2, 3, 4, 5)]
+    before = sha256_file(tmp_path / "out/masks.safetensors")
+    run()
+    assert sha256_file(tmp_path / "out/masks.safetensors") == before
+
+
+@pytest.mark.parametrize("name", ["a_mask.png", "b.png"])
+def test_step_refuses_changed_files(tmp_path, monkeypatch, name):
+    raw = project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (raw / name).write_bytes(encoded(square(77, (40, 40))))
+    with pytest.raises(DataError, match=f"{name}: its content has changed"):
+        run()
+    (raw / name).unlink()
+    with pytest.raises(DataError, match=f"{name}: cannot be read"):
+        run()
+    assert not Path("out/masks.safetensors").exists()
+
+
+def test_step_refuses_masks_that_do_not_fit(tmp_path, monkeypatch):
+    project(tmp_path, b_mask__png=encoded(square(1, (30, 40))))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"b_mask\.png: the mask has 40 x 30 pixels .* 30 x 40"):
+        run()
+
+
+def test_step_refuses_masks_without_a_recorded_digest(tmp_path, monkeypatch):
+    raw = project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    records = read_manifest("m.csv")
+    (tmp_path / "elsewhere.png").write_bytes((raw / "a_mask.png").read_bytes())
+    for mask in ("data/raw/made/other.png", "elsewhere.png", "a_mask.png"):
+        changed = [
+            Record(r.path, r.label, r.class_name, r.split, mask if r.mask else "", r.sha256)
+            for r in records
+        ]
+        write_manifest("m.csv", changed)
+        with pytest.raises(DataError, match=f"{mask}: is not listed in data/raw/made/SOURCE"):
+            run()
+
+
+def test_step_tells_of_defects_that_vanish(tmp_path, monkeypatch, capsys):
+    thin = np.zeros((40, 40), np.uint8)
+    thin[10] = 1
+    project(tmp_path, a_mask__png=encoded(thin))
+    monkeypatch.chdir(tmp_path)
+    assert not run(4).bits[0].any()
+    assert "masks: 1 of 2 have no pixel left at 4 x 4 pixels" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="--size 0"):
+        run(0)
+
+
+# Real masks
+
+
+@pytest.fixture
+def screw(tmp_path, monkeypatch) -> list[Record]:
+    """Lay out two classes of MVTec AD's screw as a project; the files stay where they are."""
+    if not REAL.is_dir():
+        pytest.skip(f"no real masks: {REAL.name} is not in OSAD_REAL_DATA or beside the checkout")
+    raw = tmp_path / "data/raw/screw"
+    raw.mkdir(parents=True)
+    for part in ("test", "ground_truth"):
+        (raw / part).symlink_to(REAL / part)
+    monkeypatch.chdir(tmp_path)
+    files, records = {}, []
+    for name in ("thread_top", "scratch_head"):
+        for image in sorted((REAL / "test" / name).iterdir())[:8]:
+            path = f"test/{name}/{image.name}"
+            mask = f"ground_truth/{name}/{image.stem}_mask.png"
+            files |= {file: sha256_file(REAL / file) for file in (path, mask)}
+            records.append(
+                Record(
+                    f"data/raw/screw/{path}", 1, name, "test", f"data/raw/screw/{mask}", files[path]
+                )
+            )
+    write_json(raw / "SOURCE.json", {"dataset": "screw", "source": "MVTec", "files": files})
+    write_manifest("screw.csv", records)
+    return records
+
+
+def test_real_masks(screw, tmp_path):
+    options = "--manifest screw.csv --source data/raw/screw/SOURCE.json --size 224 --output m"
+    step.main(options.split())
+    pack = read_masks(tmp_path / "m")
+    assert len(pack.paths) == len(screw) == 16
+    masks = []
+    for record in sorted(screw, key=lambda record: record.path):
+        masks.append(pack.mask(record.path, record.sha256, where=tmp_path))
+        full = np.asarray(Image.open(record.mask)) > 0
+        # Nearest resizing keeps the area up to the pixels of the border.
+        assert masks[-1].mean() == pytest.approx(full.mean(), rel=0.1)
+        assert 0.0005 < masks[-1].mean() < 0.05
+    # Maps that are the masks themselves, averaged over the positions of a feature map.
+    coarse = np.stack(masks).reshape(16, 14, 16, 14, 16).mean(axis=(2, 4), dtype=np.float32)
+    oracle = AnomalyMaps("c", pack.paths, pack.sha256, 224, coarse)
+    assert anomaly_maps.problem(oracle) is None
+    found = collect(coarse, masks, size=224)
+    assert 0.97 < pixel_auroc(found) < 1
+    assert 0.9 < aupro(found) < 1
+    mirrored = collect(coarse[:, ::-1, ::-1].copy(), masks, size=224)
+    assert aupro(mirrored) < 0.6

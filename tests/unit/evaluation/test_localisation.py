@@ -1,0 +1,268 @@
+"""Upsampling, pixel AUROC and AUPRO: hand-worked values and slow, independent definitions."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from osad.evaluation.localisation import (
+    Pixels,
+    aupro,
+    collect,
+    gaussian,
+    pixel_auroc,
+    regions,
+    resampling,
+    upsample,
+)
+
+# Upsampling
+
+
+def test_upsampling_by_hand():
+    # Middles of the two positions are at 1.0 and 3.0 of four pixels, whose middles are 0.5, 1.5...
+    maps = np.array([[[0, 4], [8, 8]]], np.float32)
+    expected = [[0, 1, 3, 4], [2, 2.75, 4.25, 5], [6, 6.25, 6.75, 7], [8, 8, 8, 8]]
+    assert upsample(maps, 4)[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(7, 7, 224), (3, 5, 16), (1, 2, 9), (8, 8, 8)]
+)
+def test_upsampling_is_bilinear_interpolation(height, width, size):
+    import torch
+
+    maps = np.random.default_rng(size).normal(size=(3, height, width)).astype(np.float32)
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(maps)[:, None].double(), (size, size), mode="bilinear"
+    )[:, 0]
+    found = upsample(maps, size)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.6, 4.0, 30.0])
+def test_smoothing_is_a_gaussian_filter(sigma):
+    from scipy import ndimage
+
+    maps = np.random.default_rng(1).normal(size=(2, 4, 4)).astype(np.float32)
+    wanted = [
+        ndimage.gaussian_filter(image.astype(float), sigma, mode="reflect", truncate=4.0)
+        for image in upsample(maps, 32)
+    ]
+    np.testing.assert_allclose(upsample(maps, 32, sigma=sigma), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.3, 4.0])
+def test_constant_maps_stay_exactly_constant(sigma):
+    values = np.float32([0.1, -3e-20, 2.5e30, 1 / 3])
+    maps = np.broadcast_to(values[:, None, None], (4, 7, 7)).copy()
+    assert np.array_equal(
+        upsample(maps, 50, sigma=sigma), np.broadcast_to(values[:, None, None], (4, 50, 50))
+    )
+    assert sum(gaussian(1.3, 5)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("positions", "size", "sigma", "message"),
+    [
+        (5, 4, 0.0, "5 positions cannot be brought to 4 pixels"),
+        (0, 4, 0.0, "0 positions"),
+        (2, 4, -1.0, "sigma -1.0"),
+        (2, 4, float("nan"), "sigma nan"),
+    ],
+)
+def test_resampling_refuses(positions, size, sigma, message):
+    with pytest.raises(ValueError, match=message):
+        resampling(positions, size, sigma=sigma)
+
+
+# Metrics
+
+
+def divided(scores, masks) -> Pixels:
+    """Divide scores that are at full size already."""
+    scores = np.asarray(scores, np.float32)
+    masks = [None if mask is None else np.asarray(mask, bool) for mask in masks]
+    return collect(scores, masks, size=scores.shape[1])
+
+
+def hand_worked() -> Pixels:
+    """Ten normal pixels 1..10, a region of 2 pixels and one of 4 that hangs together by corners."""
+    scores = [[11, 10, 1, 9], [8.5, 9, 12, 2], [3, 4, 7.5, 0], [5, 6, 7, 8]]
+    marked = [[1, 0, 0, 1], [1, 0, 1, 0], [0, 0, 1, 1], [0, 0, 0, 0]]
+    return divided([scores], [marked])
+
+
+def test_metrics_by_hand():
+    pixels = hand_worked()
+    assert pixels.normal.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert np.bincount(pixels.region).tolist() == [2, 4]
+    # Normal pixels below, of 10: 11: 10, 8.5: 8, 9: 8.5, 12: 10, 7.5: 7, 0: 0.
+    assert pixel_auroc(pixels) == (10 + 8 + 8.5 + 10 + 7 + 0) / 60
+    # The curve ends at 3 accepted normal pixels. A pixel counts from the moment that it is accepted
+    # itself; lost until then: 11: 0 of 3, 8.5: 2 | 12: 0, 9: on the way from 1 to 2, so 1.5;
+    # 7.5: 3; 0: 3. So 1 - (2/2 + 7.5/4) / (2 * 3).
+    assert aupro(pixels) == pytest.approx(1 - (1 + 1.875) / 6, abs=1e-15)
+    # With 1.5 accepted the ramp of 9 is cut in its middle: half of its height at the end, so
+    # 0.5 * 0.5 / 2 won of 1.5; 8.5 is lost. 1 - (1.5/2 + (1.375 + 1.5 + 1.5)/4) / (2 * 1.5).
+    assert aupro(pixels, limit=0.15) == pytest.approx(1 - (0.75 + 4.375 / 4) / 3, abs=1e-15)
+
+
+def test_regions_weigh_the_same_whatever_their_size():
+    scores, marked = np.zeros((1, 6, 6)), np.zeros((1, 6, 6), bool)
+    marked[0, 0, 0], marked[0, 3:, 3:] = True, True
+    scores[0, 0, 0] = 2  # The small region is found, the large one comes after all normal pixels.
+    scores[0, 3:, 3:] = -1
+    assert aupro(divided(scores, marked)) == pytest.approx(0.5, abs=1e-15)
+    assert pixel_auroc(divided(scores, marked)) == 0.1
+
+
+def test_perfect_reversed_and_constant_scores():
+    marked = np.zeros((2, 5, 5), bool)
+    marked[0, 1:3, 1:4] = marked[1, 4, 4] = True
+    assert pixel_auroc(divided(marked, marked)) == aupro(divided(marked, marked)) == 1.0
+    assert pixel_auroc(divided(~marked, marked)) == aupro(divided(~marked, marked)) == 0.0
+    constant = divided(np.full((2, 5, 5), 0.1), marked)
+    assert pixel_auroc(constant) == 0.5
+    assert aupro(constant) == pytest.approx(0.15, abs=1e-15)
+    assert aupro(constant, limit=1.0) == pytest.approx(0.5, abs=1e-15)
+
+
+def slow_regions(mask: np.ndarray) -> list[list[tuple[int, int]]]:
+    """Find connected regions by walking from pixel to pixel."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    found = []
+    while left:
+        waiting, region = [left.pop()], []
+        while waiting:
+            y, x = waiting.pop()
+            region.append((y, x))
+            near = {(y + dy, x + dx) for dy, dx in itertools.product((-1, 0, 1), repeat=2)} & left
+            left -= near
+            waiting += near
+        found.append(region)
+    return found
+
+
+def slow_aupro(scores: np.ndarray, masks: np.ndarray, limit: float) -> float:
+    """Build the curve threshold by threshold and integrate it."""
+    parts = [
+        np.array([image[y, x] for y, x in region])
+        for image, mask in zip(scores, masks, strict=True)
+        for region in slow_regions(mask)
+    ]
+    normal = scores[~masks]
+    rates, overlaps = [0.0], [0.0]
+    for threshold in sorted(set(scores.ravel().tolist()), reverse=True):
+        rates.append(float(np.mean(normal >= threshold)))
+        overlaps.append(float(np.mean([np.mean(part >= threshold) for part in parts])))
+    area = 0.0
+    for (x0, x1), (y0, y1) in zip(
+        itertools.pairwise(rates), itertools.pairwise(overlaps), strict=True
+    ):
+        if x1 > limit:
+            y1 = y0 + (y1 - y0) * (limit - x0) / (x1 - x0)
+            x1 = limit
+        area += (x1 - x0) * (y0 + y1) / 2
+        if x1 == limit:
+            break
+    return area / limit
+
+
+@pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("n_levels", [2, 7, 10**6])
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_the_definitions(seed, n_levels, limit):
+    from sklearn.metrics import roc_auc_score
+
+    draw = np.random.default_rng((seed, n_levels))
+    masks = draw.random((4, 9, 9)) < draw.choice([0.05, 0.3])
+    masks[2] = False
+    scores = (draw.integers(0, n_levels, masks.shape) + masks * n_levels // 3).astype(np.float32)
+    pixels = divided(scores, [mask if mask.any() else None for mask in masks])
+    assert aupro(pixels, limit=limit) == pytest.approx(slow_aupro(scores, masks, limit), abs=1e-12)
+    wanted = roc_auc_score(masks.ravel(), scores.ravel())
+    assert pixel_auroc(pixels) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_one_region_is_a_partial_roc_curve():
+    from sklearn.metrics import roc_auc_score
+
+    draw = np.random.default_rng(3)
+    marked = np.zeros((1, 30, 30), bool)
+    marked[0, 5:20, 8:21] = True
+    scores = (draw.integers(0, 40, marked.shape) + 8 * marked).astype(np.float32)
+    # scikit-learn maps the partial area from [limit^2 / 2, limit] to [1/2, 1].
+    standard = roc_auc_score(marked.ravel(), scores.ravel(), max_fpr=0.3)
+    wanted = (0.045 + (2 * standard - 1) * (0.3 - 0.045)) / 0.3
+    assert aupro(divided(scores, marked)) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_order_of_images_does_not_matter():
+    draw = np.random.default_rng(4)
+    masks, scores = draw.random((5, 8, 8)) < 0.2, draw.random((5, 8, 8))
+    first, second = divided(scores, masks), divided(scores[::-1], masks[::-1])
+    assert pixel_auroc(first) == pixel_auroc(second)
+    assert aupro(first) == pytest.approx(aupro(second), abs=1e-15)
+
+
+def test_without_one_kind_of_pixel_there_is_no_value():
+    scores = np.random.default_rng(5).random((2, 4, 4))
+    for masks in ([None, None], [np.zeros((4, 4)), None], [np.ones((4, 4))] * 2):
+        pixels = divided(scores, masks)
+        assert pixel_auroc(pixels) is None
+        assert aupro(pixels) is None
+
+
+def test_maps_are_upsampled_before_they_are_divided():
+    draw = np.random.default_rng(6)
+    maps = draw.random((3, 4, 4)).astype(np.float32)
+    masks = [None, draw.random((16, 16)) < 0.1, None]
+    pixels = collect(maps, masks, size=16, sigma=1.5)
+    full = upsample(maps, 16, sigma=1.5)
+    assert np.array_equal(pixels.anomalous, full[1][masks[1]])
+    rest = np.concatenate([full[0].ravel(), full[1][~masks[1]], full[2].ravel()])
+    assert np.array_equal(pixels.normal, np.sort(rest))
+
+
+def test_corners_connect():
+    assert regions(np.eye(4, dtype=bool))[1] == 1
+    assert regions(np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]], bool))[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("maps", "masks", "message"),
+    [
+        (np.zeros((2, 2, 2), np.float32), [None], "1 masks"),
+        (np.zeros((1, 2, 2)), [None], "float64 maps"),
+        (np.zeros((1, 4), np.float32), [None], "do not go"),
+        (np.full((1, 2, 2), np.nan, np.float32), [None], "not finite"),
+        (np.full((1, 2, 2), np.inf, np.float32), [None], "not finite"),
+        (np.zeros((1, 2, 2), np.float32), [np.zeros((2, 2), bool)], r"expected \(4, 4\) bool"),
+        (np.zeros((1, 2, 2), np.float32), [np.zeros((4, 4), np.uint8)], "uint8, expected"),
+    ],
+)
+def test_bad_input_is_refused(maps, masks, message):
+    with pytest.raises(ValueError, match=message):
+        collect(maps, masks, size=4)
+
+
+@pytest.mark.parametrize("limit", [0.0, -0.1, 1.1, float("nan")])
+def test_limit_is_a_rate(limit):
+    with pytest.raises(ValueError, match="must lie in"):
+        aupro(hand_worked(), limit=limit)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, osad.evaluation.localisation, osad.evaluation.maps\n"
+        "import osad.pipeline.steps.masks\n"
+        "print(sorted({'torch', 'scipy', 'sklearn', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

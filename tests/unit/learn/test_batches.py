@@ -1,0 +1,223 @@
+"""Composition of batches and the draws behind them; reading splits and packs into image sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import learn_cases
+import numpy as np
+import pytest
+import torch
+from learn_cases import rows
+
+from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import sha256_bytes
+from osad.core.seeds import numpy_generator
+from osad.data.splits import SplitRow
+from osad.features.packs import PackInfo, write_pack
+from osad.learn.batches import NORMAL, PSEUDO, SEEN, balanced_batches, endless
+from osad.learn.images import ImageSet, TrainingData
+from osad.methods import registry
+from osad.methods.inputs import image_set, of_role, open_packs
+
+one_thread = learn_cases.one_thread
+VIEWS = 4
+
+
+def coded(n: int, offset: int) -> torch.Tensor:
+    """Return views (n, R, 2) that say what they are: the image's number and the view."""
+    image = torch.arange(offset, offset + n).view(-1, 1).expand(n, VIEWS)
+    return torch.stack([image, torch.arange(VIEWS).expand(n, VIEWS)], dim=2).half()
+
+
+def training(n_normals: int, n_anomalies: int, key: str = "key") -> TrainingData:
+    """Return normals 0.., anomalies 1000.. and pseudo views 500.. of the normals."""
+    normal = ImageSet(
+        tuple(map(str, range(n_normals))),
+        rotated=rows(coded(n_normals + 3, 0), range(n_normals)),
+        pseudo=rows(coded(n_normals, 500)),
+    )
+    anomaly = ImageSet(tuple(map(str, range(n_anomalies))), rotated=rows(coded(n_anomalies, 1000)))
+    return TrainingData(normal, anomaly, key)
+
+
+def contents(data, steps=50, normals=32, anomalies=16, pseudo=0.5, **options):
+    batches = list(
+        balanced_batches(
+            data, steps, normals=normals, anomalies=anomalies, pseudo=pseudo, **options
+        )
+    )
+    assert len(batches) == steps
+    return batches
+
+
+def test_batch_has_48_images_and_half_of_the_normals_replaced():
+    counts = Counter()
+    for batch in contents(training(40, 10)):
+        assert batch.features.shape == (48, 2)
+        assert batch.labels.dtype == torch.int64
+        image, labels = batch.features[:, 0], batch.labels
+        assert bool((image[labels == NORMAL] < 40).all())
+        assert bool(((image[labels == PSEUDO] >= 500) & (image[labels == PSEUDO] < 540)).all())
+        assert bool((image[labels == SEEN] >= 1000).all())
+        assert int((labels == SEEN).sum()) == 16
+        counts.update(labels.tolist())
+    assert counts[NORMAL] + counts[PSEUDO] == 50 * 32
+    assert counts[PSEUDO] == pytest.approx(800, abs=80)  # Four standard deviations.
+
+
+@pytest.mark.parametrize(("pseudo", "label"), [(0.0, NORMAL), (1.0, PSEUDO)])
+def test_extreme_shares_of_pseudo_anomalies(pseudo, label):
+    for batch in contents(training(5, 0), steps=3, anomalies=0, pseudo=pseudo):
+        assert batch.labels.tolist() == [label] * 32
+
+
+def test_every_image_comes_before_any_comes_again():
+    batches = contents(training(40, 10), steps=5, pseudo=0.0)
+    for label, n in ((NORMAL, 40), (SEEN, 10)):
+        drawn = torch.cat([batch.features[batch.labels == label, 0] for batch in batches]).tolist()
+        for start in range(0, len(drawn) - n + 1, n):
+            assert len(set(drawn[start : start + n])) == n
+        assert drawn[:n] != sorted(drawn[:n])
+
+
+def test_endless_draws_whole_permutations():
+    drawn = endless(7, 24, numpy_generator("endless"))
+    assert drawn.shape == (24,)
+    assert [sorted(drawn[start : start + 7]) for start in (0, 7, 14)] == [list(range(7))] * 3
+    assert drawn[:7].tolist() != drawn[7:14].tolist()
+
+
+def test_one_anomaly_fills_its_share_with_all_its_views():
+    batches = contents(training(8, 1), steps=4)
+    for batch in batches:
+        assert batch.features[batch.labels == SEEN, 0].tolist() == [1000.0] * 16
+    views = torch.cat([batch.features[batch.labels == SEEN, 1] for batch in batches])
+    assert set(views.tolist()) == set(range(VIEWS))
+
+
+def test_draws_are_keyed_on_the_cell_and_the_purpose():
+    def stream(key="key", **options):
+        batches = contents(training(20, 4, key), steps=2, **options)
+        return torch.cat([batch.features for batch in batches])
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = stream()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, stream())
+    assert not torch.equal(first, stream("other"))
+    assert not torch.equal(first, stream(purpose="references"))
+
+
+def test_views_that_a_method_did_not_ask_for_are_an_error():
+    data = training(5, 2)
+    data = dataclasses.replace(data, normal=dataclasses.replace(data.normal, pseudo=None))
+    with pytest.raises(ValueError, match="no pseudo"):
+        contents(data)
+
+
+# --- reading splits and packs -------------------------------------------------------------
+
+SPEC = registry.get("devnet")
+
+
+def split_row(number: int, role: str) -> SplitRow:
+    path = f"data/raw/made/{number}.png"
+    label = int(number >= 4)
+    return SplitRow(path, sha256_bytes(path.encode()), role, label, "dent" if label else "good")
+
+
+ROLES = ("train_normal", "train_normal", "test", "train_normal", "train_anomaly", "test")
+ROWS = [split_row(number, role) for number, role in enumerate(ROLES)]
+
+
+def write(folder, pack: str, numbers, *, weights: str = "ab", **changes):
+    chosen = [ROWS[number] for number in numbers]
+    info = PackInfo(
+        pack=pack,
+        paths=tuple(row.path for row in chosen),
+        sha256=tuple(row.sha256 for row in chosen),
+        device="cpu",
+        **({} if pack == "pixels" else {"backbone": "resnet18", "weights_sha256": weights}),
+        **changes,
+    )
+    tensors = {
+        name: torch.arange(np.prod(shape)).reshape(shape).to(info.dtype())
+        for name, shape in info.shapes().items()
+    }
+    path = folder / f"{pack}.safetensors"
+    write_pack(path, tensors, info)
+    return path, tensors
+
+
+@pytest.fixture
+def cache(tmp_path):
+    plain = {"image_size": 64, "strides": (16, 32), "channels": (2, 3)}
+    deep = {"image_size": 64, "strides": (32,), "channels": (3,), "views": VIEWS}
+    return {
+        "pixels": write(tmp_path, "pixels", range(6)),
+        "plain": write(tmp_path, "plain", [5, 4, 3, 2, 1, 0], **plain),
+        "rotated": write(tmp_path, "rotated", [0, 1, 3, 4, 5], **deep),
+        "pseudo": write(tmp_path, "pseudo", [0, 1, 3], **deep),
+    }
+
+
+def opened(cache, *kinds: str):
+    spec = dataclasses.replace(SPEC, packs=kinds)
+    return open_packs([cache[kind][0] for kind in kinds], spec)
+
+
+def test_image_sets_hold_the_rows_of_their_images(cache):
+    packs = opened(cache, "plain", "rotated", "pseudo", "pixels")
+    cpu = torch.device("cpu")
+    normal = image_set(of_role(ROWS, "train_normal"), packs, cpu, training=True)
+    anomaly = image_set(of_role(ROWS, "train_anomaly"), packs, cpu, training=True)
+    test = image_set(of_role(ROWS, "test"), packs, cpu, training=False)
+    assert normal.paths == tuple(f"data/raw/made/{number}.png" for number in (0, 1, 3))
+    plain = cache["plain"][1]
+    for stride in (16, 32):
+        assert torch.equal(normal.maps[stride].take(), plain[f"s{stride}"][[5, 4, 2]].float())
+    assert normal.deepest is normal.maps[32]
+    assert torch.equal(normal.need("rotated").take(), cache["rotated"][1]["s32"][[0, 1, 2]].float())
+    assert torch.equal(anomaly.need("rotated").take(), cache["rotated"][1]["s32"][[3]].float())
+    assert torch.equal(normal.need("pseudo").take(), cache["pseudo"][1]["s32"].float())
+    assert anomaly.pseudo is None
+    assert test.rotated is None
+    assert test.labels is None
+    assert torch.equal(test.need("pixels").take(), cache["pixels"][1]["intensity"][[2, 5]])
+
+
+def test_labels_are_given_only_on_request(cache):
+    packs, cpu = opened(cache, "plain"), torch.device("cpu")
+    assert image_set(ROWS, packs, cpu, training=False).labels is None
+    labels = image_set(ROWS, packs, cpu, training=False, labels=True).labels
+    assert labels.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_a_role_without_images_is_an_empty_set(cache):
+    packs = opened(cache, "plain", "rotated")
+    empty = image_set([], packs, torch.device("cpu"), training=True)
+    assert (len(empty), len(empty.deepest), len(empty.need("rotated"))) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kinds", [("plain",), ("plain", "rotated", "pseudo"), ()])
+def test_packs_are_exactly_those_of_the_method(cache, kinds):
+    with pytest.raises(ConfigError, match="devnet needs the packs plain, rotated, got"):
+        open_packs([cache[kind][0] for kind in kinds], SPEC)
+
+
+def test_packs_of_different_weights_do_not_mix(cache, tmp_path):
+    other, _ = write(
+        tmp_path, "rotated", [0], weights="cd",
+        image_size=64, strides=(32,), channels=(3,), views=VIEWS,
+    )  # fmt: skip
+    with pytest.raises(DataError, match="different backbones"):
+        open_packs([cache["plain"][0], other], SPEC)
+
+
+def test_features_of_other_bytes_are_refused(cache):
+    changed = [dataclasses.replace(ROWS[0], sha256="0" * 64)]
+    with pytest.raises(CheckError, match=r"0\.png"):
+        image_set(changed, opened(cache, "plain"), torch.device("cpu"), training=False)

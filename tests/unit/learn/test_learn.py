@@ -1,0 +1,429 @@
+"""Heads, losses, whitening, pooling, the training loop and the codebook, by hand-worked values."""
+
+from __future__ import annotations
+
+import math
+
+import learn_cases
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from learn_cases import rows
+
+from osad.core.errors import ConfigError, TrainingError
+from osad.core.seeds import torch_generator
+from osad.learn.batches import Batch
+from osad.learn.codebook import codebook
+from osad.learn.gaussian import (
+    moments,
+    position_whitening,
+    shrunk,
+    whiten,
+    whitened_training,
+    whitening,
+)
+from osad.learn.heads import (
+    adapter,
+    init_adapter,
+    init_linear,
+    init_mlp,
+    linear,
+    mlp,
+    plain_head,
+    positions,
+    top_k_mean,
+)
+from osad.learn.images import ImageSet, TrainingData
+from osad.learn.loop import batched, minimise
+from osad.learn.losses import deviation_loss, dispersion_loss
+from osad.learn.pooling import pooled
+from osad.methods.dpdl.bridge import Bridge
+from osad.methods.dpdl.method import prototype_losses
+
+one_thread = learn_cases.one_thread
+
+
+def draws(*shape: int, key: str = "draws") -> torch.Tensor:
+    return torch.randn(*shape, generator=torch_generator(key))
+
+
+# --- heads --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "k"), [(49, 4), (196, 19), (16, 1), (5, 1), (1, 1)])
+def test_top_ten_percent_of_positions(n, k):
+    order = torch.randperm(n, generator=torch_generator("order"))
+    scores = torch.stack([order, -order]).float()
+    best = (n - 1 + n - k) / 2  # Mean of n-1, n-2, ..., n-k.
+    assert top_k_mean(scores).tolist() == [best, -(k - 1) / 2]
+
+
+def test_plain_head_averages_absolute_scores_where_asked():
+    # Scores 2x - 1 of 20 positions: the two largest are 9 and 7, the two most extreme 9 and -11.
+    x = torch.zeros(1, 20, 1)
+    x[0, 3], x[0, 4], x[0, 11] = 5.0, 4.0, -5.0
+    state = {"h.weight": torch.tensor([[2.0]]), "h.bias": torch.tensor([-1.0])}
+    assert plain_head(state, "h", x, absolute=False).tolist() == [8.0]
+    assert plain_head(state, "h", x, absolute=True).tolist() == [10.0]
+
+
+def test_positions_keep_rows_before_columns():
+    maps = torch.arange(2 * 3 * 2 * 4).view(2, 3, 2, 4)
+    vectors = positions(maps)
+    assert vectors.shape == (2, 8, 3)
+    assert vectors.is_contiguous()
+    assert torch.equal(vectors[1, 5], maps[1, :, 1, 1])
+
+
+def test_affine_maps_start_like_those_of_torch():
+    state = init_linear("a", 25, 400, torch_generator("init"))
+    weight = state["a.weight"]
+    assert weight.shape == (400, 25)
+    assert weight.abs().max() <= 0.2
+    assert weight.std().item() == pytest.approx(0.2 / math.sqrt(3), rel=0.05)
+    assert state["a.bias"].unique().numel() == 400
+    again = init_linear("a", 25, 400, torch_generator("init"))
+    assert torch.equal(weight, again["a.weight"])
+    x = draws(2, 3, 25)
+    # Not equal to the bit: torch's own product depends on who made the processor.
+    torch.testing.assert_close(linear(state, "a", x), F.linear(x, weight, state["a.bias"]))
+
+
+def test_adapter_starts_as_identity_and_adds_a_bottleneck():
+    state = init_adapter(6, 4, torch_generator("init"))
+    x = draws(2, 5, 6)
+    assert torch.equal(adapter(state, x), x)
+    state = {
+        "adapter.down.weight": torch.tensor([[1.0, 1.0], [1.0, -1.0]]),
+        "adapter.down.bias": torch.tensor([0.0, -1.0]),
+        "adapter.up.weight": torch.tensor([[1.0, 10.0], [0.0, 2.0]]),
+        "adapter.up.bias": torch.tensor([0.5, 0.0]),
+    }
+    # W1 x + b1 = (3, -2), relu (3, 0), W2 (3, 0) + b2 = (3.5, 0).
+    assert adapter(state, torch.tensor([1.0, 2.0])).tolist() == [4.5, 2.0]
+
+
+def test_mlp_has_relu_between_its_maps_only():
+    state = init_mlp("m", (6, 8, 4, 1), torch_generator("init"))
+    assert len(state) == 6
+    layers = []
+    for number in range(3):
+        weight = state[f"m.{number}.weight"]
+        layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        layer.load_state_dict({"weight": weight, "bias": state[f"m.{number}.bias"]})
+        layers += [layer, torch.nn.ReLU()]
+    x = draws(7, 6)
+    expected = torch.nn.Sequential(*layers[:-1])(x).squeeze(-1).detach()
+    assert mlp(state, "m", x).shape == (7,)
+    np.testing.assert_allclose(mlp(state, "m", x), expected, rtol=1e-5, atol=1e-6)
+    assert expected.min() < 0  # So a ReLU at the end would show.
+
+
+# --- losses -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "margin", "value"),
+    [
+        ([0.5, -2.0, 3.0, 7.0], [0, 0, 1, 1], 5.0, (0.5 + 2 + 2 + 0) / 4),
+        ([-1.0], [1], 5.0, 6.0),
+        ([1.0, 1.0], [0, 1], 2.0, 1.0),
+        ([], [], 5.0, 0.0),
+    ],
+)
+def test_deviation_loss(scores, targets, margin, value):
+    s = torch.tensor(scores, requires_grad=True)
+    loss = deviation_loss(s, torch.tensor(targets, dtype=torch.int64), margin=margin)
+    assert loss.item() == pytest.approx(value)
+    loss.backward()  # An empty batch must not stop training.
+    assert bool(s.grad.isfinite().all())
+
+
+def direct_dispersion(features: np.ndarray, kappa: float) -> float:
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    total = 0.0
+    for i, x in enumerate(unit):
+        others = [math.exp(kappa * float(x @ y)) for j, y in enumerate(unit) if j != i]
+        total += math.log(sum(others)) - math.log(len(unit) - 1)
+    return total / len(unit)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(2, 8), kappa=st.floats(0.1, 10), key=st.integers(0, 9))
+def test_dispersion_equals_a_double_loop(n, kappa, key):
+    features = 3 * draws(n, 6, key=str(key))
+    value = dispersion_loss(features, kappa=kappa).item()
+    assert value == pytest.approx(direct_dispersion(features.double().numpy(), kappa), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("features", "value"),
+    [
+        ([[1.0, 0.0], [5.0, 0.0], [0.1, 0.0]], 10.0),  # One direction: kappa.
+        ([[1.0, 0.0], [-2.0, 0.0]], -10.0),  # Opposite directions: -kappa.
+        ([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], 0.0),
+    ],
+)
+def test_dispersion_of_simple_arrangements(features, value):
+    assert dispersion_loss(torch.tensor(features)).item() == pytest.approx(value, abs=1e-5)
+
+
+def prototype_value(levels: list[float], labels: list[int]) -> torch.Tensor:
+    """Return the loss of images whose ten positions all have one level; one component, eps 1."""
+    bridge = Bridge(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1), 1.0)
+    log_alpha = torch.tensor(levels).view(-1, 1, 1).expand(-1, 10, 1)
+    anchors = torch.zeros(1, 1)
+    return prototype_losses(
+        bridge, log_alpha, torch.tensor(labels), anchors, margin=0.1, temperature=0.05
+    )
+
+
+NORMAL_PART = 0.2 + 0.5 * math.log(2 * math.pi)  # Level minus log N(0; 0, 1).
+
+
+def test_prototype_losses_by_hand():
+    # Gaps 0.1 + 0.2 - 0.5 = -0.2 and 0.2; 0.05 softplus(-4) and 0.05 softplus(4), weights 1, 1/2.
+    hinges = (0.05 * math.log1p(math.exp(-4)) + 0.5 * 0.05 * math.log1p(math.exp(4))) / 1.5
+    value = prototype_value([0.2, 0.5, 0.1], [0, 1, 2]).item()
+    assert value == pytest.approx(NORMAL_PART + hinges, rel=1e-5)
+
+
+def test_prototype_losses_fall_with_an_anomaly_s_level_down_to_a_bound():
+    values = [prototype_value([0.2, level], [0, 1]).item() for level in (-1, 0, 0.3, 0.5, 9, 1e4)]
+    assert values[:5] == sorted(values[:5], reverse=True)
+    assert len(set(values[:4])) == 4
+    assert min(values) == pytest.approx(NORMAL_PART, abs=1e-6)
+    assert prototype_value([0.3, 9.0], [0, 1]).item() > min(values)  # A normal's level costs.
+
+
+@pytest.mark.parametrize(("labels", "value"), [([1, 2], 0.0), ([0, 0], NORMAL_PART)])
+def test_prototype_losses_without_normals_or_anomalies(labels, value):
+    assert prototype_value([0.2, 0.2], labels).item() == pytest.approx(value, rel=1e-5)
+
+
+def test_normals_are_not_pulled_by_the_hinge():
+    bridge = Bridge(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1), 1.0)
+    levels = torch.tensor([0.2, 0.1]).view(2, 1, 1).repeat(1, 10, 1).requires_grad_()
+    labels, anchors = torch.tensor([0, 1]), torch.zeros(1, 1)
+    prototype_losses(bridge, levels, labels, anchors, margin=0.1, temperature=0.05).backward()
+    assert torch.allclose(levels.grad[0], torch.tensor(0.1))  # 1 / (n P), nothing else.
+    assert levels.grad[1].sum().item() == pytest.approx(-1 / (1 + math.exp(-4)), rel=1e-5)
+
+
+# --- mean, covariance, whitening ----------------------------------------------------------
+
+
+def correlated(n: int, d: int = 6) -> torch.Tensor:
+    return draws(n, d, key="base") @ draws(d, d, key="mix") + torch.arange(d)
+
+
+def test_moments_equal_numpy():
+    x = correlated(50)
+    mean, covariance = moments(x)
+    assert mean.dtype == covariance.dtype == torch.float64
+    np.testing.assert_allclose(mean, x.double().numpy().mean(0), rtol=1e-12)
+    np.testing.assert_allclose(covariance, np.cov(x.double().numpy().T, bias=True), atol=1e-12)
+
+
+def test_whitened_data_has_identity_covariance():
+    x = correlated(200)
+    mean, matrix = whitening(*moments(x), 0.0)
+    white_mean, white_covariance = moments((x - mean) @ matrix)
+    np.testing.assert_allclose(white_mean, np.zeros(6), atol=1e-4)
+    np.testing.assert_allclose(white_covariance, np.eye(6), atol=1e-3)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-5)
+    assert mean.dtype == matrix.dtype == torch.float32
+
+
+def test_shrinkage_from_none_to_all():
+    covariance = torch.tensor([[3.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    assert torch.equal(shrunk(covariance, 0.0), covariance)
+    assert shrunk(covariance, 1.0).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+    assert shrunk(covariance, 0.5).tolist() == [[2.5, 0.5], [0.5, 1.5]]
+    _, matrix = whitening(torch.zeros(2).double(), covariance, 1.0)
+    np.testing.assert_allclose(matrix, np.eye(2) / math.sqrt(2), atol=1e-7)
+
+
+def test_whitening_refuses_features_that_are_not_finite():
+    covariance = torch.tensor([[1.0, math.nan], [math.nan, 1.0]], dtype=torch.float64)
+    with pytest.raises(TrainingError, match="not finite"):
+        whitening(torch.zeros(2).double(), covariance, 0.1)
+
+
+def test_position_whitening_sees_every_position_of_the_chosen_images():
+    maps = (correlated(80 * 6).view(80, 2, 3, 6).permute(0, 3, 1, 2)).half()
+    index = list(range(5, 75))  # More than one part.
+    state = position_whitening(rows(maps, index), 0.0)
+    flat = maps[index].float().permute(0, 2, 3, 1).reshape(-1, 6)
+    mean, matrix = whitening(*moments(flat), 0.0)
+    np.testing.assert_allclose(state["whiten.mean"], mean, atol=1e-5)
+    np.testing.assert_allclose(state["whiten.matrix"], matrix, rtol=1e-3, atol=1e-4)
+    white = whiten(state, maps[index].float())
+    assert white.shape == (70, 6, 6)
+    np.testing.assert_allclose(moments(white.flatten(0, 1))[1], np.eye(6), atol=1e-3)
+
+
+def test_training_views_are_whitened_with_the_plain_normals():
+    packs = learn_cases.Packs("whitening", 40, 3)
+    data = packs.training(range(1, 40, 2), [41, 40], "key")
+    state, white = whitened_training(data, 0.1)
+    assert torch.equal(
+        state["whiten.matrix"], position_whitening(data.normal.deepest, 0.1)["whiten.matrix"]
+    )
+    for before, after in (
+        (data.normal.rotated, white.normal.rotated),
+        (data.normal.pseudo, white.normal.pseudo),
+        (data.anomaly.rotated, white.anomaly.rotated),
+    ):
+        expected = whiten(state, before.take().flatten(0, 1)).unflatten(0, (-1, 3))
+        np.testing.assert_allclose(after.take(), expected, atol=2e-2)  # float16 in memory
+    assert white.anomaly.pseudo is None
+    assert white.normal.deepest is data.normal.deepest
+    none = TrainingData(data.normal, packs.images([], training=True), "key")
+    assert len(whitened_training(none, 0.1)[1].anomaly) == 0
+
+
+# --- pooling ------------------------------------------------------------------------------
+
+
+def test_pooling_over_positions():
+    packs = learn_cases.Packs("pooling", 70, 0)
+    images = packs.images(range(69, -1, -1))
+    vectors = pooled(images, (32, 16), spread=True)
+    parts = []
+    for stride in (32, 16):
+        maps = packs.tensors[f"s{stride}"].flip(0).double().numpy()
+        parts += [maps.mean((2, 3)), maps.std((2, 3))]
+    np.testing.assert_allclose(vectors, np.concatenate(parts, 1), atol=1e-5)
+    assert pooled(images, (16,), spread=False).shape == (70, 12)
+    with pytest.raises(ConfigError, match=r"stride 8 .*cached: 16, 32"):
+        pooled(images, (8,), spread=False)
+
+
+# --- loop ---------------------------------------------------------------------------------
+
+TARGET = torch.tensor([1.0, -2.0])
+
+
+def quadratic(state: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
+    return sum((value - TARGET).square().sum() for value in state.values())
+
+
+def fitted(steps: int, **options) -> dict[str, torch.Tensor]:
+    state = {"w": torch.zeros(2), "v": torch.full((2,), 3.0)}
+    batches = [Batch(torch.empty(0), torch.empty(0))] * steps
+    values = {"lr": 0.1, "weight_decay": 0.0, "clip": 1e9} | options
+    trained = minimise(state, batches, quadratic, **values)
+    assert torch.equal(state["w"], torch.zeros(2))  # The initial tensors stay.
+    assert not any(value.requires_grad for value in trained.values())
+    return trained
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_loop_takes_the_steps_of_torch_s_optimisers(decoupled):
+    parameters = {"w": torch.zeros(2, requires_grad=True)}
+    parameters["v"] = torch.full((2,), 3.0, requires_grad=True)
+    optimiser = (torch.optim.AdamW if decoupled else torch.optim.Adam)(
+        [{"params": [parameters["w"]]}, {"params": [parameters["v"]], "weight_decay": 0.0}],
+        lr=0.1,
+        weight_decay=0.5,
+    )
+    for step in range(5):
+        for group in optimiser.param_groups:
+            group["lr"] = 0.1 if step < 3 else 0.01
+        optimiser.zero_grad()
+        quadratic(parameters, Batch(torch.empty(0), torch.empty(0))).backward()
+        optimiser.step()
+    trained = fitted(
+        5,
+        weight_decay=0.5,
+        decoupled=decoupled,
+        no_decay=frozenset({"v"}),
+        schedule=lambda step: 1.0 if step < 3 else 0.1,
+    )
+    for name, value in parameters.items():
+        np.testing.assert_allclose(trained[name], value.detach(), rtol=1e-6)
+
+
+def test_loop_finds_the_minimum_and_keeps_fixed_tensors():
+    trained = fitted(300, fixed=frozenset({"v"}))
+    np.testing.assert_allclose(trained["w"], TARGET, atol=1e-3)
+    assert trained["v"].tolist() == [3.0, 3.0]
+
+
+def test_loop_scales_single_rates_and_projects_after_steps():
+    trained = fitted(
+        20, lr_factor={"v": 0.0}, after_step=lambda tensors: tensors["w"].clamp_(-0.5, 0.5)
+    )
+    assert trained["w"].tolist() == [0.5, -0.5]
+    assert trained["v"].tolist() == [3.0, 3.0]
+
+
+def test_loop_clips_the_norm_of_the_whole_gradient():
+    seen = []
+
+    def loss(state, batch):
+        for value in state.values():
+            value.register_hook(lambda gradient: seen.append(gradient.clone()))
+        return 1000 * quadratic(state, batch)
+
+    state = {"w": torch.zeros(2), "v": torch.zeros(2)}
+    batch = Batch(torch.empty(0), torch.empty(0))
+    # Adam's first step hides the gradient's scale unless its epsilon of 1e-8 is comparable.
+    trained = minimise(state, [batch], loss, lr=1.0, weight_decay=0.0, clip=1e-8)
+    norm = torch.cat(seen).norm()
+    clipped = seen[0] / norm * 1e-8
+    expected = -clipped / (clipped.abs() + 1e-8)
+    np.testing.assert_allclose(trained["w"], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_loop_stops_at_a_loss_that_is_not_finite(bad):
+    values = iter([1.0, 1.0, bad])
+    state, batch = {"w": torch.zeros(2)}, Batch(torch.empty(0), torch.empty(0))
+    with pytest.raises(TrainingError, match=rf"loss is {bad} at step 2"):
+        minimise(
+            state,
+            [batch] * 5,
+            lambda tensors, _: quadratic(tensors, batch) * next(values),
+            lr=0.1,
+            weight_decay=0.0,
+        )
+
+
+def test_slices_cover_all_images():
+    assert batched(130, 64) == [slice(0, 64), slice(64, 128), slice(128, 130)]
+    assert batched(64) == [slice(0, 64)]
+    assert batched(0) == []
+
+
+# --- codebook and image sets --------------------------------------------------------------
+
+
+def test_codebook_finds_the_centres_of_clusters():
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    vectors = (centres.repeat_interleave(20, 0) + 0.1 * draws(60, 2)).float()
+    codes = codebook(vectors, 3, "key")
+    assert codes.dtype == torch.float32
+    order = torch.cdist(centres, codes).argmin(1)
+    np.testing.assert_allclose(codes[order], vectors.view(3, 20, 2).mean(1), atol=1e-5)
+    assert torch.equal(codes, codebook(vectors, 3, "key"))
+
+
+def test_rows_are_taken_as_float32_in_the_set_s_order():
+    tensor = torch.arange(24).view(6, 2, 2).half()
+    chosen = rows(tensor, [4, 1, 3])
+    assert len(chosen) == 3
+    assert chosen.take().dtype == torch.float32
+    assert torch.equal(chosen.take(), tensor[[4, 1, 3]].float())
+    assert torch.equal(chosen.take(slice(1, 3)), tensor[[1, 3]].float())
+    views = chosen.take(torch.tensor([2, 0]), views=torch.tensor([1, 0]))
+    assert views.tolist() == [[14.0, 15.0], [16.0, 17.0]]
+
+
+def test_missing_views_are_named():
+    with pytest.raises(ValueError, match="no pseudo"):
+        ImageSet(()).need("pseudo")

@@ -1,0 +1,468 @@
+"""MPFM: its mixtures, its transformer, and its scores and losses against their equations."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import learn_cases
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from learn_cases import Packs
+
+from osad.core.errors import ConfigError
+from osad.core.seeds import torch_generator
+from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch
+from osad.learn.images import State
+from osad.learn.products import bmm
+from osad.methods import registry
+from osad.methods.mpfm import method as mpfm
+from osad.methods.mpfm import transformer
+from osad.methods.mpfm.mixture import (
+    initial_prototypes,
+    joint_log_density,
+    mixture_nll,
+    mutual_information_loss,
+    nearest_mean,
+    prototype_log_joint,
+    repulsion_loss,
+    surprise,
+)
+
+one_thread = learn_cases.one_thread
+
+PACKS = Packs("mpfm", 24, 8)
+DATA = PACKS.training(range(20), [24, 25, 26], "cell")
+SHOWN = PACKS.images([20, 21, 22, 28, 29, 30, 31])
+TINY = {
+    "epochs": 1, "iterations": 5, "batch": 12, "adapter": 4, "head_width": 8, "dims": 6,
+    "components": 3, "width": 16, "blocks": 1, "positions": 5, "lr": 1e-2,
+}  # fmt: skip
+VARIANTS = (
+    "mpfm", "mpfm.independent", "mpfm.no_mixture", "mpfm.no_anomaly_flow",
+    "mpfm.no_mutual_information",
+)  # fmt: skip
+
+
+def build(name: str = "mpfm", **values):
+    spec = registry.get(name)
+    kept = {key: value for key, value in TINY.items() if key not in spec.overrides}
+    return spec.build(spec.resolve(kept | values))
+
+
+def made(*shape: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
+    return torch.randn(shape, generator=torch_generator("mpfm", seed), dtype=dtype)
+
+
+def network(seed: int = 0, *, components: int = 3, random: bool = True) -> State:
+    """Return a network for maps of 2 x 3 positions with 5 dimensions, moved from its start."""
+    generator = torch_generator("network", seed)
+    state = transformer.init_transformer(
+        torch.randn(components, 5, generator=generator),
+        width=16, blocks=2, size=(2, 3), generator=generator,
+    )  # fmt: skip
+    if random:
+        for name in sorted(state.keys() - {transformer.PLACES}):
+            state[name] = state[name] + 0.3 * torch.randn(state[name].shape, generator=generator)
+    return state
+
+
+# --- batched products ---------------------------------------------------------------------
+
+
+def test_a_batched_product_by_hand():
+    a = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
+    b = torch.tensor([[[5.0], [6.0]], [[7.0], [8.0]]])
+    assert bmm(a, b).tolist() == [[[17.0]], [[53.0]]]
+    with pytest.raises(ValueError, match=r"leading axes differ: \(2, 1, 2\) and \(1, 2, 1\)"):
+        bmm(a, b[:1])
+
+
+def test_batched_products_have_the_values_and_gradients_of_torch():
+    a, b = made(3, 4, 5).requires_grad_(), made(3, 5, 2, seed=1).requires_grad_()
+    assert torch.allclose(bmm(a, b), torch.bmm(a, b))
+    assert torch.autograd.gradcheck(bmm, (a, b))
+    assert torch.autograd.gradcheck(lambda x: bmm(x, b.detach()).sum((0, 1)), (a,))  # Expanded.
+    # Strided views with several leading axes, as the attention has them.
+    joined = made(2, 4, 3, 2, 5, seed=2).requires_grad_()
+
+    def attention(x: torch.Tensor) -> torch.Tensor:
+        query, key, value = x.permute(2, 0, 3, 1, 4).unbind(0)
+        return bmm(bmm(query, key.transpose(-1, -2)).softmax(-1), value)
+
+    query, key, value = joined.detach().permute(2, 0, 3, 1, 4).unbind(0)
+    expected = (query @ key.transpose(-1, -2)).softmax(-1) @ value
+    assert torch.allclose(attention(joined), expected)
+    assert torch.autograd.gradcheck(attention, (joined,))
+
+
+# --- mixtures -----------------------------------------------------------------------------
+
+
+def test_the_likelihood_is_that_of_torch_distributions():
+    x, means = made(4, 7, 5), made(4, 7, 3, 5, seed=1)
+    log_weights = made(4, 7, 3, seed=2).log_softmax(-1)
+    log_std = 0.5 * made(4, 1, 1, seed=3)
+    spread = log_std.exp().unsqueeze(-1).expand(4, 7, 3, 1).expand_as(means)
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=log_weights),
+        torch.distributions.Independent(torch.distributions.Normal(means, spread), 1),
+    )
+    torch.testing.assert_close(mixture_nll(x, means, log_weights, log_std), -mixture.log_prob(x))
+
+
+def test_one_component_is_the_squared_error():
+    x, mean, s = made(6, 4), made(1, 4, seed=1), 0.3
+    found = mixture_nll(x, mean, torch.zeros(1), torch.tensor([math.log(s)]))
+    constant = 4 * math.log(s) + 2 * math.log(2 * math.pi)
+    torch.testing.assert_close(found, (x - mean).square().sum(1) / (2 * s**2) + constant)
+
+
+def test_the_likelihood_has_finite_gradients_far_away_and_for_a_small_spread():
+    x = torch.full((1, 64), 50.0, requires_grad=True)
+    log_std = torch.full((1,), -4.0, requires_grad=True)
+    mixture_nll(x, torch.zeros(8, 64), torch.zeros(8), log_std).sum().backward()
+    assert bool(x.grad.isfinite().all() and log_std.grad.isfinite().all())
+
+
+def test_mutual_information_wants_sharp_and_balanced_assignments():
+    sharp = 100 * F.one_hot(torch.arange(8) % 4, 4).float()
+    collapsed = 100 * F.one_hot(torch.zeros(8, dtype=torch.int64), 4).float()
+    losses = [float(mutual_information_loss(x)) for x in (sharp, torch.zeros(8, 4), collapsed)]
+    assert losses == pytest.approx([-math.log(4), 0, 0], abs=1e-5)
+    # Two images, posteriors (3/4, 1/4) and (1/4, 3/4): H(1/4) - log 2.
+    half = torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log()
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert mutual_information_loss(half).item() == pytest.approx(entropy - math.log(2), abs=1e-6)
+    assert mutual_information_loss(torch.zeros(0, 4)).item() == 0
+
+
+def test_its_descent_sharpens_the_assignments():
+    logits = (0.1 * made(20, 4)).requires_grad_()
+    before = mutual_information_loss(logits)
+    (gradient,) = torch.autograd.grad(before, logits)
+    assert mutual_information_loss(logits - gradient) < before
+    assert before < 0
+
+
+def test_the_push_on_anomalies_is_bounded():
+    reference = torch.tensor(2.0, requires_grad=True)
+    nll = torch.tensor([3.0, 1e6], requires_grad=True)
+    loss = repulsion_loss(nll, reference, 1.0)  # softplus(2 + 1 - 3) = log 2 and 0.
+    assert loss.item() == pytest.approx(math.log(2) / 2)
+    loss.backward()
+    assert nll.grad.tolist() == [-0.25, 0.0]
+    assert reference.grad is None
+    assert repulsion_loss(nll[:0], reference, 1.0).item() == 0
+
+
+def test_prototypes_start_from_clusters():
+    vectors = torch.tensor([[0.0, 1.0], [0.0, -1.0], [9.0, 0.0], [0.0, 0.0], [9.0, 0.0]])
+    start = initial_prototypes(vectors, 2, "key")
+    order = start["prototype.mean"][:, 0].argsort()
+    assert start["prototype.mean"][order].flatten().tolist() == pytest.approx([0, 0, 9, 0])
+    share = start["prototype.log_weight"].exp()[order].tolist()
+    assert share == pytest.approx([3.5 / 6, 2.5 / 6])
+    # Squared distances 1 + 1 over 5 vectors of 2 dimensions.
+    assert start["prototype.log_std"].exp().item() == pytest.approx(math.sqrt(0.2))
+
+
+# --- transformer --------------------------------------------------------------------------
+
+
+def test_the_network_starts_still_and_with_different_components():
+    state = network(random=False)
+    z = made(4, 6, 5, dtype=torch.float32)
+    for t in (0.0, 0.7):
+        time = transformer.encoded_time(state, torch.full((4,), t))
+        hidden = transformer.trunk(state, z, time)
+        start = transformer.linear(state, "flow.input", z) + state[transformer.PLACES]
+        torch.testing.assert_close(hidden, F.layer_norm(start, (16,)))  # Blocks are the identity.
+        weights = transformer.log_weights(state, hidden)
+        torch.testing.assert_close(weights, torch.full((4, 6, 3), -math.log(3)))
+        assert transformer.pooled_velocity(state, hidden).abs().max() < 1e-6
+        assert transformer.log_std(state, time).tolist() == [0.0] * 4
+        means = transformer.means(state, hidden)[0, 0]
+        assert torch.pdist(means).min() > 0.1
+
+
+def test_pooling_before_the_output_layer_changes_nothing():
+    state = network()
+    hidden = made(4, 6, 16, dtype=torch.float32)
+    weights = transformer.log_weights(state, hidden).exp().unsqueeze(-1)
+    expected = (weights * transformer.means(state, hidden)).sum(2).mean(1)
+    found = transformer.pooled_velocity(state, hidden)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_position_reads_all_others_and_no_other_image():
+    state = network()
+    z = made(2, 6, 5, dtype=torch.float32).requires_grad_()
+    hidden = transformer.trunk(state, z, transformer.encoded_time(state, torch.rand(2)))
+    (gradient,) = torch.autograd.grad(hidden[0, 0].sum(), z)
+    assert bool((gradient[0].abs().sum(1) > 0).all())
+    assert gradient[1].abs().max() == 0
+
+
+def test_attention_is_that_of_torch():
+    state = network()
+    x = made(2, 6, 16, dtype=torch.float32)
+    found = transformer._attention(state, "flow.block0", x)
+    joined = F.linear(
+        x, state["flow.block0.attention.weight"], state["flow.block0.attention.bias"]
+    ).view(2, 6, 3, 4, 4)
+    q, k, v = joined.permute(2, 0, 3, 1, 4)
+    expected = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 6, 16)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_times_and_places_are_told_apart():
+    state = network()
+    times = transformer.encoded_time(state, torch.linspace(0, 1, 11))
+    assert torch.pdist(times).min() > 1e-3
+    places = transformer.encoded_places((7, 7), 16)
+    assert places.shape == (49, 16)
+    assert torch.pdist(places).min() > 1e-2
+    assert places.abs().max() <= 1
+
+
+def test_the_spread_stays_in_its_range_and_leaves_the_time_alone():
+    state = network()
+    time = transformer.encoded_time(state, torch.rand(3)).requires_grad_()
+    state["flow.spread.1.bias"] = torch.tensor([99.0])
+    assert transformer.log_std(state, time).tolist() == [2.0] * 3
+    assert not transformer.log_std(state, time).requires_grad
+
+
+# --- method -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_scores_follow_the_equations(name):
+    method = build(name)
+    state = method.fit(DATA)
+    scores = method.score(state, SHOWN)
+    s = {key: value.double() for key, value in state.items()}
+    v = SHOWN.deepest.take().double().flatten(2).transpose(1, 2)
+    x = (v - s["whiten.mean"]) @ s["whiten.matrix"]
+    hidden = (x @ s["adapter.down.weight"].T + s["adapter.down.bias"]).relu()
+    x = x + hidden @ s["adapter.up.weight"].T + s["adapter.up.bias"]
+    x = (x - x.mean(2, keepdim=True)) / (x.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    z = (x - s["pca.mean"]) @ s["pca.matrix"]
+    flow = transformer.trunk(s, z, transformer.encoded_time(s, torch.zeros(1).double()))
+    weights = transformer.log_weights(s, flow).exp().unsqueeze(-1)
+    psi = (z + (weights * transformer.means(s, flow)).sum(2)).mean(1)
+
+    means, spread = s["prototype.mean"], s["prototype.log_std"].exp()
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=s["prototype.log_weight"]),
+        torch.distributions.Independent(
+            torch.distributions.Normal(means, spread.expand_as(means)), 1
+        ),
+    )
+    level = -mixture.log_prob(psi) / psi.shape[1]
+    gaussian = F.softplus(s["gaussian.a"]) * (level - s["gaussian.b"])
+
+    def net(prefix: str, x: torch.Tensor) -> torch.Tensor:
+        hidden = (x @ s[f"{prefix}.0.weight"].T + s[f"{prefix}.0.bias"]).relu()
+        return (hidden @ s[f"{prefix}.1.weight"].T + s[f"{prefix}.1.bias"]).squeeze(-1)
+
+    places = net("anomaly", x)
+    nearest = torch.cdist(psi, means).argmin(1)
+    expected = {
+        "gaussian": gaussian,
+        "anomaly": places.max(1).values,  # The top 10 % of 16 positions is the largest.
+        "residual": net("residual", (psi - means[nearest]) / spread),
+        "normal": -net("normal", x.mean(1)),
+    }
+    for head, values in expected.items():
+        np.testing.assert_allclose(scores.heads[head], values, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(scores.total, sum(expected.values()), rtol=2e-3, atol=5e-3)
+    np.testing.assert_allclose(scores.maps, places.view(7, 4, 4), rtol=2e-3, atol=2e-3)
+
+
+def test_the_projection_keeps_the_largest_variances():
+    method = build(epochs=1, iterations=1)
+    state = method.fit(DATA)
+    x = (DATA.normal.deepest.take().flatten(2).transpose(1, 2) - state["whiten.mean"]) @ (
+        state["whiten.matrix"]
+    )
+    x = F.layer_norm(x, (24,)).flatten(0, 1)
+    covariance = np.cov(x.double().numpy().T, bias=True)
+    values = np.linalg.eigvalsh(covariance)
+    kept = state["pca.matrix"].double().numpy()
+    np.testing.assert_allclose(kept.T @ kept, np.eye(6), atol=1e-5)
+    covered = np.trace(kept.T @ covariance @ kept)
+    assert covered == pytest.approx(values[-6:].sum(), rel=1e-4)
+    np.testing.assert_allclose(state["pca.mean"], x.mean(0), atol=1e-4)
+
+
+def test_there_are_at_most_as_many_dimensions_as_channels_and_few_prototypes():
+    few = PACKS.training(range(10), [24], "cell")
+    state = build(dims=99, components=99).fit(few)
+    assert state["prototype.mean"].shape == (3, 24)
+    assert build("mpfm.no_mixture").fit(few)["prototype.mean"].shape == (1, 6)
+
+
+def test_flows_end_at_the_prototype_nearest_to_the_image():
+    state = {
+        "prototype.mean": torch.tensor([[0.0, 0.0], [10.0, 0.0]]),
+        "prototype.log_std": torch.tensor([0.5]).log(),
+    }
+    # The first image's mean is nearer to the second prototype, though one position is not.
+    z = torch.tensor([[[0.0, 0.0], [14.0, 0.0]], [[1.0, 5.0], [1.0, -5.0]]])
+    assert nearest_mean(z.mean(1), state["prototype.mean"]).tolist() == [1, 0]
+    noise = made(2, 2, 2, dtype=torch.float32)
+    ends = transformer.flow_ends(state, z, noise, coupled=True)
+    torch.testing.assert_close(ends[0], torch.tensor([10.0, 0.0]) + 0.5 * noise[0])
+    torch.testing.assert_close(ends[1], 0.5 * noise[1])
+    assert torch.equal(transformer.flow_ends(state, z, noise, coupled=False), noise)
+
+
+LABELS = torch.tensor([NORMAL] * 5 + [SEEN] * 3 + [PSEUDO] * 4)
+
+
+class Call:
+    """The loss that a fit minimises, with the state that it starts from, moved a little."""
+
+    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch, **values) -> None:
+        def catch(state, batches, loss, **options):
+            self.state, self.batches, self.loss, self.options = state, list(batches), loss, options
+            return state
+
+        monkeypatch.setattr(mpfm, "minimise", catch)
+        self.method = build(name, **values)
+        self.method.fit(DATA)
+        generator = torch_generator("moved")
+        for key in sorted(self.state.keys() - mpfm.FIXED):
+            value = self.state[key]
+            self.state[key] = value + 0.1 * torch.randn(value.shape, generator=generator)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_loss_adds_what_the_variant_has(name, monkeypatch):
+    call = Call(name, monkeypatch)
+    method, state = call.method, call.state
+    batch = Batch(made(12, 16, 24, dtype=torch.float32), LABELS)
+    generator = torch_generator("cell", "flow")
+    features, z = mpfm.encode(state, batch.features)
+    psi = mpfm.mapped(state, z)
+    logits = mpfm.heads(state, features, z, psi, generator)
+    anomalous = (LABELS != NORMAL).float()
+    expected = sum(
+        F.binary_cross_entropy_with_logits(logits[head], target).item()
+        for head, target in (
+            ("gaussian", anomalous), ("anomaly", anomalous), ("residual", anomalous),
+            ("normal", 1 - anomalous),
+        )
+    )  # fmt: skip
+    nll = transformer.flow_nll(
+        state, z, generator, coupled=name != "mpfm.independent", n_positions=5
+    )
+    expected += nll[:5].mean().item()
+    if name != "mpfm.no_anomaly_flow":
+        expected += 0.1 * F.softplus(nll[:5].mean() + 1 - nll[5:]).mean().item()
+    if name not in ("mpfm.no_mutual_information", "mpfm.no_mixture"):
+        joint = prototype_log_joint(state, psi[:5])
+        information = mutual_information_loss(joint)
+        assert information < 0
+        expected += 0.1 * information.item()
+    assert call.loss(state, batch).item() == pytest.approx(expected, rel=1e-5)
+    assert method.components == (1 if name == "mpfm.no_mixture" else 3)
+
+
+def test_a_step_without_normals_still_has_a_loss(monkeypatch):
+    call = Call("mpfm", monkeypatch)
+    labels = torch.full((12,), PSEUDO)
+    value = call.loss(call.state, Batch(made(12, 16, 24, dtype=torch.float32), labels))
+    assert bool(value.isfinite())
+
+
+def test_the_flow_s_likelihood_moves_the_network_alone(monkeypatch):
+    call = Call("mpfm", monkeypatch)
+    state = {key: value.clone().requires_grad_() for key, value in call.state.items()}
+    _, z = mpfm.encode(state, made(6, 16, 24, dtype=torch.float32))
+    nll = transformer.flow_nll(
+        state, z.detach(), torch_generator("nll"), coupled=True, n_positions=5
+    )
+    nll.sum().backward()
+    moved = {key for key, value in state.items() if value.grad is not None}
+    assert all(key.startswith("flow.") for key in moved)
+    assert {"flow.means.weight", "flow.spread.0.weight", "flow.block0.merge.weight"} <= moved
+
+
+def test_the_mapped_feature_moves_adapter_network_and_prototypes(monkeypatch):
+    call = Call("mpfm", monkeypatch)
+    state = {key: value.clone().requires_grad_() for key, value in call.state.items()}
+    _, z = mpfm.encode(state, made(6, 16, 24, dtype=torch.float32))
+    surprise(state, mpfm.mapped(state, z)).sum().backward()
+    for key in ("adapter.up.weight", "flow.means.weight", "flow.weights.weight", *mpfm.PROTOTYPE):
+        assert state[key].grad.abs().max() > 0
+
+
+def test_the_gaussian_head_starts_calibrated_on_normals(monkeypatch):
+    call = Call("mpfm", monkeypatch)
+    start = build(lr=1e-12, iterations=1)
+    monkeypatch.undo()
+    scores = start.score(start.fit(DATA), DATA.normal).heads["gaussian"]
+    assert scores.mean().abs() < 1e-3
+    assert scores.std(unbiased=False).item() == pytest.approx(1, abs=1e-2)
+    assert call.options["lr_factor"] == dict.fromkeys(mpfm.PROTOTYPE, 0.1)
+    assert call.options["fixed"] == {"pca.mean", "pca.matrix", "flow.places"}
+    assert call.options["decoupled"]
+    assert set(mpfm.PROTOTYPE) < call.options["no_decay"]
+
+
+def test_more_likely_features_score_lower_by_the_gaussian_head():
+    state = {
+        "prototype.mean": torch.tensor([[-3.0, 0.0], [3.0, 0.0]]),
+        "prototype.log_weight": torch.zeros(2),
+        "prototype.log_std": torch.zeros(1),
+    }
+    at, near, amid = surprise(state, torch.tensor([[3.0, 0.0], [3.0, 1.0], [0.0, 0.0]]))
+    assert at < near < amid
+    # At the centre both are 3 away: 9/2 + log 2 pi, over two dimensions.
+    assert amid.item() == pytest.approx((4.5 + math.log(2 * math.pi)) / 2, abs=1e-5)
+    joint = joint_log_density(
+        torch.zeros(1, 2), state["prototype.mean"], torch.zeros(2), torch.zeros(1)
+    )
+    torch.testing.assert_close(joint.softmax(1), torch.full((1, 2), 0.5))
+
+
+def test_dropout_belongs_to_training(monkeypatch):
+    call = Call("mpfm", monkeypatch)
+    features, z = mpfm.encode(call.state, made(6, 16, 24, dtype=torch.float32))
+    psi = mpfm.mapped(call.state, z)
+    plain, again = (mpfm.heads(call.state, features, z, psi) for _ in range(2))
+    dropped = mpfm.heads(call.state, features, z, psi, torch_generator("dropout"))
+    for head in ("residual", "normal"):
+        assert torch.equal(plain[head], again[head])
+        assert not torch.equal(plain[head], dropped[head])
+    for head in ("gaussian", "anomaly"):
+        assert torch.equal(plain[head], dropped[head])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("components", 0), ("beta", -0.1), ("width", 10), ("shrinkage", 0.0), ("positions", 0)],
+)
+def test_hyper_parameters_have_ranges(field, value):
+    with pytest.raises(ConfigError, match=f"mpfm: {field} is {value}, must"):
+        build(**{field: value})
+
+
+def test_fields_of_the_variants():
+    values = {name: dataclasses.asdict(registry.get(name).build(registry.get(name).resolve({})))
+              for name in VARIANTS}  # fmt: skip
+    changed = {
+        name: {key for key in values[name] if values[name][key] != values["mpfm"][key]}
+        for name in VARIANTS[1:]
+    }
+    assert changed == {
+        "mpfm.independent": {"coupled"},
+        "mpfm.no_mixture": {"components"},
+        "mpfm.no_anomaly_flow": {"beta"},
+        "mpfm.no_mutual_information": {"mutual_information"},
+    }

@@ -1,0 +1,379 @@
+"""FLOS, SAOE, MLEP and the head that DevNet shares: losses, outliers, scores worked by hand."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections import Counter
+from typing import Any
+
+import learn_cases
+import numpy as np
+import pytest
+import torch
+from learn_cases import Packs
+
+from osad.core.seeds import torch_generator
+from osad.evaluation.metrics import auroc
+from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch, balanced_batches
+from osad.learn.gaussian import whiten, whitened_training
+from osad.learn.heads import adapter, init_adapter, init_linear, plain_head
+from osad.learn.images import Rows, State
+from osad.learn.loop import divided, minimise
+from osad.learn.losses import deviation_loss, focal_loss, triplet_loss, uniform_cross_entropy
+from osad.learn.single_head import aimed, mean_position
+from osad.methods import registry
+from osad.methods.mlep import pooled_training, pooled_white
+from osad.methods.saoe import OUTLIER, exposed_batches, log_odds, outliers
+
+one_thread = learn_cases.one_thread
+
+PACKS = Packs("baselines", 34, 16)
+DATA = PACKS.training(range(24), [34, 35, 36, 37], "cell")
+INDEX = [*range(24, 34), *range(38, 50)]
+SHOWN = PACKS.images(INDEX)
+SMALL = {"epochs": 2, "iterations": 5, "batch": 12, "adapter": 4, "lr": 1e-2}
+
+
+def build(name: str, **values: Any):
+    spec = registry.get(name)
+    return spec.build(spec.resolve(values))
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch_generator("draw"))
+
+
+# --- Losses -------------------------------------------------------------------------------
+
+
+def test_focal_loss_by_hand():
+    logits = torch.tensor([math.log(3), math.log(3), -math.log(9)])  # p = 0.75, 0.75, 0.1
+    targets = torch.tensor([1, 0, 1])
+    terms = [0.25**2 * -math.log(0.75), 0.75**2 * -math.log(0.25), 0.9**2 * -math.log(0.1)]
+    assert focal_loss(logits, targets).item() == pytest.approx(sum(terms) / 3, rel=1e-6)
+    assert focal_loss(logits, targets, alpha=0.5).item() == pytest.approx(sum(terms) / 6, rel=1e-6)
+
+
+def test_focal_loss_without_gamma_is_the_cross_entropy():
+    logits, targets = 3 * draw(50), draw(50, 1)[:, 0] > 0
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.float())
+    torch.testing.assert_close(focal_loss(logits, targets, gamma=0.0), expected)
+
+
+def test_focal_loss_and_its_gradient_are_finite_for_extreme_logits():
+    logits = torch.tensor([-200.0, 200.0, -200.0, 200.0], requires_grad=True)
+    loss = focal_loss(logits, torch.tensor([1, 0, 0, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(100.0)  # Two of four images are wrong by 200.
+    assert logits.grad is not None
+    assert logits.grad.tolist() == pytest.approx([-0.25, 0.25, 0.0, 0.0])
+
+
+def test_uniform_cross_entropy_by_hand():
+    logits = torch.tensor([[math.log(6), math.log(3), 0.0], [0.0, 0.0, 0.0]])  # 0.6, 0.3, 0.1
+    first = -(math.log(0.6) + math.log(0.3) + math.log(0.1)) / 3
+    expected = (first + math.log(3)) / 2
+    assert uniform_cross_entropy(logits).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_triplet_loss_by_hand():
+    anchor = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    positive = torch.tensor([[0.6, 0.8], [0.3, 0.4]])  # At distances 1 and 0.5.
+    negative = torch.tensor([[1.2, 1.6], [0.0, 1.0]])  # At distances 2 and 1.
+    assert triplet_loss(anchor, positive, negative).item() == pytest.approx((0 + 0.5) / 2)
+    wider = triplet_loss(anchor, positive, negative, margin=2.0)
+    assert wider.item() == pytest.approx((1 + 1.5) / 2)
+
+
+def test_triplet_loss_agrees_with_torch_and_has_a_gradient_where_points_coincide():
+    a, p, n = draw(3, 20, 8)
+    expected = torch.nn.functional.triplet_margin_loss(a, p, n, eps=0.0)
+    torch.testing.assert_close(triplet_loss(a, p, n), expected)
+    same = torch.ones(2, 3, requires_grad=True)
+    triplet_loss(same, same.detach(), same.detach()).backward()
+    assert same.grad is not None
+    assert bool(same.grad.isfinite().all())
+
+
+# --- The head of DevNet and FLOS ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [0, 4])
+def test_devnet_is_as_before_its_head_was_shared(width):
+    """Compare all bits with DevNet written out from the parts that it consists of."""
+    method = build("devnet", **SMALL | {"adapter": width, "lr_step": 1})
+    white, data = whitened_training(DATA, method.shrinkage)
+    generator = torch_generator(data.key, "init")
+    state = init_linear("head", 24, 1, generator)
+    if width:
+        state |= init_adapter(24, width, generator)
+
+    def head(state: State, x: torch.Tensor) -> torch.Tensor:
+        return plain_head(state, "head", adapter(state, x) if width else x, absolute=True)
+
+    trained = minimise(
+        state,
+        balanced_batches(data, 10, normals=6, anomalies=6),
+        lambda state, batch: deviation_loss(head(state, batch.features), batch.labels > 0),
+        lr=1e-2,
+        weight_decay=1e-5,
+        schedule=divided(1, 5),
+    )
+    found = method.fit(DATA)
+    assert found.keys() == (white | trained).keys()
+    assert all(torch.equal(found[name], value) for name, value in (white | trained).items())
+    total = head(trained, whiten(white, SHOWN.deepest.take()))
+    assert torch.equal(method.score(found, SHOWN).total, total)
+
+
+@pytest.mark.parametrize(
+    ("name", "absolute"), [("devnet", True), ("flos", True), ("flos.signed", False)]
+)
+def test_the_score_is_the_largest_of_the_map(name, absolute):
+    method = build(name, **SMALL)
+    state = method.fit(DATA)
+    scores = method.score(state, SHOWN)
+    s = {key: value.double().numpy() for key, value in state.items()}
+    maps = SHOWN.deepest.take().double().numpy().transpose(0, 2, 3, 1)  # (n, h, w, c)
+    x = (maps - s["whiten.mean"]) @ s["whiten.matrix"]
+    hidden = np.maximum(x @ s["adapter.down.weight"].T + s["adapter.down.bias"], 0)
+    x = x + hidden @ s["adapter.up.weight"].T + s["adapter.up.bias"]
+    logits = x @ s["head.weight"][0] + s["head.bias"][0]
+    expected = np.abs(logits) if absolute else logits
+    np.testing.assert_allclose(scores.maps, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(scores.total, expected.max((1, 2)), rtol=1e-3, atol=1e-4)
+
+
+def test_initial_heads_take_the_direction_of_their_class_and_keep_their_length():
+    weight = torch.tensor([[3.0, 4.0], [0.0, 2.0], [3.0, 4.0]])
+    towards = torch.tensor([[-3.0, 0.0], [8.0, 6.0], [0.0, 0.0]])
+    expected = torch.tensor([[-5.0, 0.0], [1.6, 1.2], [3.0, 4.0]])
+    torch.testing.assert_close(aimed(weight, towards), expected)
+
+
+@pytest.mark.parametrize(("name", "row"), [("flos.signed", 0), ("saoe", 1)])
+def test_training_starts_with_the_direction_of_the_seen_anomalies(name, row, monkeypatch):
+    call = Call(name, monkeypatch)
+    _, data = whitened_training(DATA, call.method.shrinkage)
+    seen = data.anomaly.need("rotated").take().mean((0, 1, 2))
+    weight = call.state["head.weight"]
+    cosine = torch.nn.functional.cosine_similarity(weight, seen[None])
+    assert cosine[row].item() == pytest.approx(1, abs=1e-4)
+    if name == "saoe":
+        assert cosine[0].item() == pytest.approx(-1, abs=1e-4)  # Normal: away from them.
+
+
+def test_mean_position_averages_all_but_channels():
+    views = draw(70, 3, 4, 5)  # More images than are taken at once.
+    found = mean_position(Rows(views, torch.arange(1, 70), learn_cases.CPU))
+    torch.testing.assert_close(found, views[1:].mean((0, 1, 2)))
+
+
+def separation(name: str, key: str) -> float | None:
+    method = build(name, **SMALL | {"iterations": 10, "lr": 5e-3})
+    data = PACKS.training(range(24), [34, 35, 36, 37], key)
+    total = method.score(method.fit(data), SHOWN).total
+    return auroc(total.numpy(), [int(number >= 34) for number in INDEX])
+
+
+@pytest.mark.parametrize("name", ["flos.signed", "saoe"])
+def test_success_does_not_hang_on_the_draw_of_the_initial_head(name):
+    assert min(separation(name, f"key {number}") for number in range(6)) > 0.8
+
+
+# --- What is minimised --------------------------------------------------------------------
+
+
+class Call:
+    """The arguments of a method's call of the training loop."""
+
+    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch, **values: Any) -> None:
+        def keep(state, batches, loss, **options):
+            self.batches, self.loss, self.options = list(batches), loss, options
+            self.state = {key: value.clone() for key, value in state.items()}
+            return self.state
+
+        module = importlib.import_module(f"osad.methods.{name.split('.')[0]}")
+        monkeypatch.setattr(module, "minimise", keep)
+        self.method = build(name, epochs=1, iterations=3, **values)
+        self.method.fit(DATA)
+
+
+def counts(call: Call) -> list[Counter[int]]:
+    return [Counter(batch.labels.tolist()) for batch in call.batches]
+
+
+@pytest.mark.parametrize(("name", "absolute"), [("flos", True), ("flos.signed", False)])
+def test_flos_minimises_the_focal_loss_of_its_logits(name, absolute, monkeypatch):
+    call = Call(name, monkeypatch, adapter=0)
+    assert counts(call) == [Counter({NORMAL: 24, SEEN: 24})] * 3
+    x, labels = draw(5, 16, 24), torch.tensor([0, 0, 1, 1, 1])
+    w, b = call.state["head.weight"][0], call.state["head.bias"]
+    scores = x @ w + b - 3  # -3 makes some negative.
+    logits = (scores.abs() if absolute else scores).max(1).values  # One position of 16.
+    state = {**call.state, "head.bias": b - 3}
+    p = torch.sigmoid(logits.double())
+    true = torch.where(labels > 0, p, 1 - p)
+    expected = (-((1 - true) ** 2) * true.log()).mean().item()
+    assert bool((logits < 0).any()) != absolute
+    assert call.loss(state, Batch(x, labels)).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_saoe_adds_half_the_uniform_term_of_the_outliers(monkeypatch):
+    call = Call("saoe", monkeypatch, adapter=0)
+    assert counts(call) == [Counter({NORMAL: 16, SEEN: 16, PSEUDO: 16, OUTLIER: 16})] * 3
+    # One channel per class, 10 positions, of which the largest is the logit: 2, 1, 0 and so on.
+    x = torch.full((4, 10, 3), -9.0)
+    x[0, 4], x[1, 5] = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([0.0, 3.0, 1.0])
+    x[2, 6], x[3, 7] = torch.tensor([0.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 2.0])
+    state = {"head.weight": torch.eye(3), "head.bias": torch.zeros(3)}
+    labels = torch.tensor([NORMAL, SEEN, PSEUDO, OUTLIER])
+    e = math.e
+    known = (
+        -math.log(e**2 / (e**2 + e + 1))
+        - math.log(e**3 / (1 + e**3 + e))
+        - math.log(e / (1 + 2 * e))
+    ) / 3
+    uniform = math.log(e + 1 + e**2) - (1 + 0 + 2) / 3
+    found = call.loss(state, Batch(x, labels)).item()
+    assert found == pytest.approx(known + 0.5 * uniform, rel=1e-5)
+
+
+def test_mlep_adds_reconstruction_of_normals_and_triplets(monkeypatch):
+    call = Call("mlep", monkeypatch)
+    assert counts(call) == [Counter({NORMAL: 32, SEEN: 16})] * 3
+    assert call.batches[0].features.shape == (48, 24)
+    state = {f"{part}.0.weight": torch.eye(2) for part in ("encoder", "decoder")}
+    state |= {f"{part}.0.bias": torch.zeros(2) for part in ("encoder", "decoder")}
+    x = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]])  # Embedded as (1,0), (0,1), (0.6,0.8).
+    labels = torch.tensor([NORMAL, NORMAL, SEEN])
+    error = 1.0 / 4  # Only the first normal is not reconstructed: by 1 in one of four numbers.
+    triplet = math.sqrt(2) - math.sqrt(0.4**2 + 0.8**2) + 1
+    found = call.loss(state, Batch(x, labels)).item()
+    assert found == pytest.approx(error + triplet, rel=1e-5)
+
+
+# --- SAOE ---------------------------------------------------------------------------------
+
+
+def test_saoe_scores_by_log_odds_that_do_not_saturate():
+    logits = torch.tensor([[0.0, 1.0, 2.0], [0.0, 40.0, 0.0], [0.0, 41.0, 0.0]])
+    found = log_odds(logits)
+    p = torch.softmax(logits.double(), 1)[:, 0]
+    torch.testing.assert_close(found.double(), ((1 - p) / p).log(), rtol=1e-5, atol=1e-5)
+    probability = 1 - torch.softmax(logits, 1)[:, 0]
+    assert probability[1] == probability[2]  # What the log-odds are for.
+    assert found[1] < found[2]
+
+
+def test_saoe_score_and_map_by_hand():
+    method = build("saoe", **SMALL)
+    state = method.fit(DATA)
+    scores = method.score(state, SHOWN)
+    x = adapter(state, whiten(state, SHOWN.deepest.take()))
+    logits = (x @ state["head.weight"].T + state["head.bias"]).double()  # (n, 16, 3)
+    p = torch.softmax(logits.max(1).values, 1)[:, 0]
+    torch.testing.assert_close(scores.total.double(), ((1 - p) / p).log(), rtol=1e-3, atol=1e-4)
+    p = torch.softmax(logits, 2)[..., 0]
+    expected = ((1 - p) / p).log().reshape(-1, 4, 4)
+    torch.testing.assert_close(scores.maps.double(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_outliers_have_the_variance_of_normals_and_few_of_their_directions():
+    a, b = draw(2, 60, 16, 24)
+    made = outliers(a, b, torch_generator("outliers"))
+    assert made.shape == a.shape
+    assert made.square().mean().item() == pytest.approx(1.0, abs=0.03)
+    cosine = torch.nn.functional.cosine_similarity(made, b, dim=2)
+    assert abs(cosine.mean().item()) < 0.1  # Before the permutation it would be 0.7 or more.
+
+
+def test_outliers_mix_two_normals_with_one_permutation_per_image():
+    a, b = torch.zeros(3, 16, 24), torch.arange(24.0).expand(3, 16, 24)
+    made = outliers(a, b, torch_generator("outliers"))
+    assert bool((made == made[:, :1]).all())  # All positions alike, as in b.
+    scale = made.max(2).values[:, 0] / 23
+    torch.testing.assert_close(made[:, 0].sort().values, scale[:, None] * torch.arange(24.0))
+    assert bool((scale >= 0.7).all())  # 0.5 / sqrt(0.5), at the largest share of a.
+    assert bool((scale <= 1).all())
+    assert not torch.equal(made[0, 0].argsort(), made[1, 0].argsort())
+    only_a = outliers(torch.arange(16.0)[:, None].expand(3, 16, 24), 0 * b, torch_generator("o"))
+    places = only_a[..., 0].argsort(1)
+    assert not torch.equal(places[0], torch.arange(16))  # The positions are shuffled.
+    assert not torch.equal(places[0], places[1])
+
+
+def test_outliers_come_from_normals_alone():
+    _, data = whitened_training(DATA, 0.02)
+    seen = data.anomaly.need("rotated")
+    for batch in exposed_batches(data, 3, 4):
+        assert batch.labels.tolist() == [NORMAL] * 4 + [SEEN] * 4 + [PSEUDO] * 4 + [OUTLIER] * 4
+        assert batch.features.shape == (16, 16, 24)
+    spoilt = seen.tensor.clone().fill_(math.nan)
+    broken = Rows(spoilt, seen.index, seen.device)
+    anomaly = type(data.anomaly)(data.anomaly.paths, data.anomaly.maps, rotated=broken)
+    for batch in exposed_batches(type(data)(data.normal, anomaly, data.key), 3, 4):
+        assert bool(batch.features[batch.labels == SEEN].isnan().all())
+        assert bool(batch.features[batch.labels != SEEN].isfinite().all())
+
+
+# --- MLEP ---------------------------------------------------------------------------------
+
+
+def test_mlep_pools_before_it_whitens_with_the_same_result():
+    white, data = whitened_training(DATA, 0.02)
+    pooled = pooled_training(white, DATA)
+    for name in ("normal", "anomaly"):
+        views = getattr(data, name).need("rotated").take()
+        found = getattr(pooled, name).need("rotated").take()
+        torch.testing.assert_close(found, views.mean(2), rtol=1e-2, atol=2e-3)  # float16 views
+
+
+def test_mlep_parts_are_standardised_on_the_training_normals():
+    method = build("mlep", epochs=1, iterations=10)
+    state = method.fit(DATA)
+    scores = method.score(state, DATA.normal)
+    for head in scores.heads.values():
+        assert head.mean().item() == pytest.approx(0, abs=1e-4)
+        assert head.std(unbiased=False).item() == pytest.approx(1, rel=1e-4)
+    torch.testing.assert_close(
+        scores.total, scores.heads["reconstruction"] + scores.heads["distance"]
+    )
+
+
+def test_mlep_scores_by_error_and_distance():
+    method = build("mlep", epochs=1, iterations=10, head_width=8, embedding=4)
+    state = method.fit(DATA)
+    s = {key: value.double().numpy() for key, value in state.items()}
+
+    def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def layers(prefix: str, x: np.ndarray) -> np.ndarray:
+            hidden = np.maximum(x @ s[f"{prefix}.0.weight"].T + s[f"{prefix}.0.bias"], 0)
+            return hidden @ s[f"{prefix}.1.weight"].T + s[f"{prefix}.1.bias"]
+
+        z = layers("encoder", x)
+        z /= np.linalg.norm(z, axis=1, keepdims=True)
+        return ((layers("decoder", z) - x) ** 2).mean(1), z
+
+    normals = pooled_white(state, DATA.normal.deepest).double().numpy()
+    shown = pooled_white(state, SHOWN.deepest).double().numpy()
+    error, z = both(normals)
+    centre = z.mean(0)
+    np.testing.assert_allclose(s["centre"], centre, atol=1e-5)
+    distance = np.linalg.norm(z - centre, axis=1)
+    error_shown, z_shown = both(shown)
+    distance_shown = np.linalg.norm(z_shown - centre, axis=1)
+    heads = method.score(state, SHOWN).heads
+    np.testing.assert_allclose(
+        heads["reconstruction"], (error_shown - error.mean()) / error.std(), rtol=1e-3, atol=1e-3
+    )
+    np.testing.assert_allclose(
+        heads["distance"], (distance_shown - distance.mean()) / distance.std(), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", ["saoe", "mlep"])
+def test_a_batch_too_small_for_one_of_each_kind_is_refused(name):
+    with pytest.raises(Exception, match="batch is 2, must be 3 or more"):
+        build(name, batch=2)

@@ -1,0 +1,115 @@
+"""Normals of several modes: anomalies between them look most normal to one Gaussian."""
+
+from __future__ import annotations
+
+import functools
+
+import learn_cases
+import pytest
+import torch
+from learn_cases import rows
+
+from osad.core.seeds import torch_generator
+from osad.evaluation.metrics import auroc
+from osad.learn.images import ImageSet, TrainingData
+from osad.methods import registry
+
+one_thread = learn_cases.one_thread
+
+CHANNELS, SIDE, VIEWS, MODES = 12, 4, 2, 4
+PER_MODE = 16
+SEEDS = (0, 1)
+TRAINED = {
+    "epochs": 10, "iterations": 10, "batch": 24, "lr": 3e-3, "adapter": 4, "head_width": 16,
+}  # fmt: skip
+VALUES = {
+    "mahalanobis": {"shrinkage": 0.1},
+    "patchcore": {"candidates": 1024, "coreset": 200, "projection": 12},
+    "dpdl": TRAINED
+    | {"epochs": 25, "iterations": 20, "adapter": 32, "head_width": 64}
+    | {"prototypes": 16, "codebook_samples": 1000},
+    "mpfm": TRAINED | {"components": MODES, "dims": 12, "width": 16, "blocks": 1},
+}
+VALUES["mpfm.no_mixture"] = {k: v for k, v in VALUES["mpfm"].items() if k != "components"}
+
+
+def corners(scale: float) -> torch.Tensor:
+    """Return the modes: four corners of a square, seen by all channels of two groups."""
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    return scale * signs.repeat_interleave(3, 1)  # (4, 6)
+
+
+def images(
+    name: str, centres: torch.Tensor, shift: float, seed: int, *, training: bool
+) -> ImageSet:
+    """Make one image per centre (n, 6); ``shift`` moves a group of channels of its own.
+
+    Each view is drawn anew around the centre; a pseudo anomaly has one quarter from elsewhere.
+    """
+    n = len(centres)
+    generator = torch_generator("modes", name, seed)
+    middle = torch.cat([centres, torch.full((n, CHANNELS - 6), shift)], 1)[:, None, :, None, None]
+    noise = torch.randn(n, 1 + 2 * VIEWS, CHANNELS, SIDE, SIDE, generator=generator)
+    views = middle + noise
+    pseudo = views[:, 1 + VIEWS :]
+    pseudo[..., 8:10, : SIDE // 2, : SIDE // 2] += 4
+    return ImageSet(
+        tuple(f"{name}/{number:03d}.png" for number in range(n)),
+        {32: rows(views[:, 0])},
+        rotated=rows(views[:, 1 : 1 + VIEWS]) if training else None,
+        pseudo=rows(pseudo) if training else None,
+    )
+
+
+@functools.cache
+def score(method: str, seed: int, seen: str = "shifted") -> dict[str, float]:
+    """Return the AUROC of each head and of the total, of unseen anomalies amid the four modes.
+
+    The seen anomalies are of another kind, so no head is trained on what it must find:
+    ``shifted`` are two modes moved in channels of their own, ``between`` lie half-way between
+    neighbouring modes, away from the middle.
+    """
+    modes = corners(3.0)
+    halfway = (modes[[0, 2, 0, 1]] + modes[[1, 3, 2, 3]]) / 2
+    centres, shift = (halfway, 0.0) if seen == "between" else (modes[:2], 3.0)
+    data = TrainingData(
+        images("normal", modes.repeat(PER_MODE, 1), 0.0, seed, training=True),
+        images("seen", centres, shift, seed, training=True),
+        f"modes/{seed}",
+    )
+    spec = registry.get(method)
+    model = spec.build(spec.resolve(VALUES[method]))
+    state = model.fit(data)
+    good = model.score(state, images("good", modes.repeat(8, 1), 0.0, seed, training=False))
+    bad = model.score(state, images("bad", torch.zeros(32, 6), 0.0, seed, training=False))
+    labels = [0] * 32 + [1] * 32
+    parts = {name: torch.cat([head, bad.heads[name]]) for name, head in good.heads.items()}
+    parts["total"] = torch.cat([good.total, bad.total])
+    found = {name: auroc(values.numpy(), labels) for name, values in parts.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def mean(method: str, head: str = "total", seen: str = "shifted") -> float:
+    return sum(score(method, seed, seen)[head] for seed in SEEDS) / len(SEEDS)
+
+
+def test_one_gaussian_takes_the_middle_for_the_most_normal():
+    assert mean("mahalanobis") < 0.2
+
+
+@pytest.mark.parametrize("method", ["patchcore", "mpfm"])
+def test_prototypes_find_anomalies_amid_the_modes(method):
+    assert mean(method) > 0.8 > 0.5 + mean("mahalanobis")
+
+
+def test_dpdl_finds_the_middle_once_it_has_seen_anomalies_between_two_modes():
+    # All heads of DPDL are supervised: it learns from the seen ones that a place between modes is
+    # anomalous. With seen anomalies of the other kind it is little better than chance.
+    assert mean("dpdl", seen="between") > 0.7 > 0.6 + mean("mahalanobis", seen="between")
+    assert mean("dpdl") > 0.4 + mean("mahalanobis")
+
+
+@pytest.mark.parametrize(("head", "least"), [("gaussian", 0.9), ("total", 0.8)])
+def test_a_mixture_sees_the_modes_that_one_component_merges(head, least):
+    assert mean("mpfm", head) > least
+    assert mean("mpfm", head) > mean("mpfm.no_mixture", head) + 0.2

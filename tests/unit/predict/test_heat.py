@@ -1,0 +1,110 @@
+"""Heat maps: which colours where, of which size, under which name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from osad.core.errors import ConfigError
+from osad.predict import heat
+from osad.predict.heat import Scale, levels, overlay, scale_of, shown_size
+from osad.predict.images import Found
+from osad.predict.output import filling, map_names
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def test_levels_by_hand():
+    scores = np.array([[-1, 0, 1, 2, 4, 5]], np.float32)
+    assert levels(scores, Scale(0.0, 4.0, "")).tolist() == [[0, 0, 64, 128, 255, 255]]
+    assert levels(scores, Scale(2.0, 2.0, "")).tolist() == [[0, 0, 0, 0, 255, 255]]
+
+
+def test_the_scale_is_made_of_scores_that_occur():
+    scores = np.arange(1, 2001, dtype=np.float32)[::-1].reshape(2, 40, 25)
+    assert scale_of(scores, "s") == Scale(1000.0, 1998.0, "s")
+    assert scale_of(np.ones((1, 1, 1), np.float32), "s") == Scale(1.0, 1.0, "s")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((300, 300), (300, 300)),
+        ((1, 1), (224, 224)),
+        ((3, 500), (3, 500)),
+        ((1, 4000), (1, 512)),
+        ((6000, 4000), (512, 341)),
+        ((100, 50), (224, 112)),
+    ],
+)
+def test_size_of_a_heat_map(size, expected):
+    assert shown_size(*size) == expected
+
+
+def test_low_scores_leave_the_image_and_high_ones_colour_it():
+    image = Image.new("RGB", (224, 224), (100, 150, 200))
+    scores = np.array([[0, 0], [0, 8]], np.float32)
+    drawn = overlay(image, scores, image_size=64, scale=Scale(0.0, 8.0, ""))
+    assert drawn.getpixel((10, 10)) == (100, 150, 200)
+    # plasma ends in (239, 248, 33); 191/255 of it and 64/255 of the image, rounded.
+    assert heat.colours()[255].tolist() == [239, 248, 33]
+    assert drawn.getpixel((220, 220)) == (204, 223, 75)
+    left, right = np.asarray(drawn)[:112, :112], np.asarray(drawn)[120:, 120:]
+    assert (left != right.mean()).any()
+    assert (
+        drawn.tobytes()
+        == overlay(image, scores, image_size=64, scale=Scale(0.0, 8.0, "")).tobytes()
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3), (40, 30), (2000, 1000)])
+def test_images_of_any_size_get_a_heat_map(size):
+    scores = np.arange(49, dtype=np.float32).reshape(7, 7)
+    drawn = overlay(Image.new("RGB", size), scores, image_size=224, scale=Scale(0.0, 48.0, ""))
+    assert (drawn.mode, drawn.size) == ("RGB", shown_size(*size))
+
+
+def test_scores_of_a_wrong_shape_are_refused():
+    with pytest.raises(ConfigError, match="do not fit 32 pixels"):
+        overlay(Image.new("RGB", (9, 9)), np.zeros((40, 7), np.float32), image_size=32,
+                scale=Scale(0.0, 1.0, ""))  # fmt: skip
+
+
+def test_names_of_heat_maps():
+    images = [Found(path, "1") for path in ("../c.png", "a.png", "b/a.jpg", "b/a.png")]
+    assert map_names(images) == ["c.png.png", "a.png.png", "b/a.jpg.png", "b/a.png.png"]
+    with pytest.raises(ConfigError, match=r"c\.png and \.\./c\.png would have the same heat map"):
+        map_names([*images, Found("c.png", "2")])
+
+
+def test_the_output_appears_only_when_it_is_complete(here):
+    def stopped() -> None:
+        with filling(Path("new/out")) as folder:
+            (folder / "x").write_text("1")
+            assert not Path("new/out").exists()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stopped()
+    assert list(Path("new").iterdir()) == []
+    Path("empty").mkdir()
+    for name in ("empty", "new/out"):
+        with filling(Path(name)) as folder:
+            (folder / "x").write_text("1")
+        assert [path.name for path in Path(name).iterdir()] == ["x"]
+        assert [path.name for path in Path(name).parent.glob(".*.part")] == []
+        with pytest.raises(ConfigError, match="is there and no empty folder"), filling(Path(name)):
+            pass
+    with (
+        pytest.raises(ConfigError, match=r"--output .*: cannot be made"),
+        filling(Path("empty/x/out")),
+    ):
+        pass

@@ -1,0 +1,149 @@
+"""How a step is found, run, and reported when it fails."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from osad.core.errors import CheckError, ConfigError
+from osad.core.files import sha256_bytes
+from osad.pipeline.steps import doctor
+from osad.runtime import harness
+
+
+@pytest.mark.parametrize(
+    ("given", "paths", "rest"),
+    [
+        (["s", "--failure", "f"], (Path("f"), None), ["s"]),
+        (["s", "--failure=f", "-x", "--record", "r"], (Path("f"), Path("r")), ["s", "-x"]),
+        (["s", "--record"], (None, None), ["s", "--record"]),
+        (["s", "--failures", "f"], (None, None), ["s", "--failures", "f"]),
+    ],
+)
+def test_split_shared(given, paths, rest):
+    assert harness.split_shared(given) == (paths, rest)
+
+
+def test_a_record_has_the_digests_of_what_was_written(tmp_path):
+    output, record = tmp_path / "o.json", tmp_path / "runs/o.json"
+    assert (
+        harness.main(["doctor", "--quick", "--output", str(output), "--record", str(record)]) == 0
+    )
+    content = json.loads(record.read_text())
+    assert content["outputs"] == {str(output): sha256_bytes(output.read_bytes())}
+    assert content["step"] == "doctor"
+    assert content["environment"]["device"] == "cpu"
+    assert content["environment"]["torch"] == "2.14.1"
+    assert content["machine"]["seconds"] >= 0
+    # A job that fails leaves no record of an earlier success.
+    assert harness.main(["nosuch", "--record", str(record)]) == 2
+    assert not record.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/me/x/y.csv: bad", "y.csv: bad"),
+        ("two\n  lines", "two lines"),
+        ("elpv/all/dra/s0: 3/4, a / b", "elpv/all/dra/s0: 3/4, a / b"),
+        ("see https://x.org/a/b or ../up/x or ~/z", "see https://x.org/a/b or ../up/x or ~/z"),
+        ("<T object at 0x7f00deadbeef> '/q/r'", "<T object at 0x> 'r'"),
+    ],
+)  # fmt: skip
+def test_one_line(text, expected):
+    assert harness.one_line(text) == expected
+
+
+def test_one_line_makes_paths_of_the_checkout_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert harness.one_line(f"{tmp_path.resolve()}/data/raw/a b.png: missing") == (
+        "data/raw/a b.png: missing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason", "shows_traceback"),
+    [
+        (CheckError("x.csv: differs; restore it"), 1, "x.csv: differs; restore it", False),
+        (ConfigError("seed -1: use 0 or more"), 2, "seed -1: use 0 or more", False),
+        (MemoryError(), 1, harness.MEMORY_ADVICE, False),
+        (RuntimeError("Allocator: can't allocate memory"), 1, harness.MEMORY_ADVICE, False),
+        (KeyError("in /a/b.py at 0x7f0000000"), 1, "KeyError: 'in b.py at 0x'", True),
+        (SystemExit("no"), 1, "no", False),
+    ],
+)  # fmt: skip
+def test_errors_become_codes_messages_and_files(
+    tmp_path, monkeypatch, capsys, error, code, reason, shows_traceback
+):
+    def broken(argv):
+        assert argv == ["--x"]
+        raise error
+
+    monkeypatch.setattr(doctor, "main", broken)
+    failure = tmp_path / "f/doctor.json"
+    assert harness.main(["doctor", "--failure", str(failure), "--x"]) == code
+    stderr = capsys.readouterr().err
+    assert ("Traceback" in stderr) is shows_traceback
+    if not shows_traceback:
+        assert stderr.startswith(f"osad doctor: {reason}")
+        assert stderr.count("\n") == 1
+    expected = {"step": "doctor", "reason": reason, "error": type(error).__name__}
+    assert json.loads(failure.read_text()) == expected
+
+
+def test_success_deletes_an_old_failure(tmp_path):
+    failure = tmp_path / "f.json"
+    failure.write_text("old")
+    arguments = ["doctor", "--quick", "--output", str(tmp_path / "o.json")]
+    assert harness.main([*arguments, f"--failure={failure}"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["o.json"]
+
+
+def test_failure_that_cannot_be_written_keeps_the_exit_code(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert harness.main(["nosuch", "--failure", str(tmp_path / "file/f.json")]) != 0
+    assert "file/f.json" in capsys.readouterr().err
+
+
+def test_unknown_step_lists_the_known_ones(capsys):
+    assert harness.main(["nosuch"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("osad nosuch: unknown step 'nosuch'; known steps: ")
+    assert "doctor" in message
+    assert ", masks, metrics, " in message
+    assert "__main__" not in message
+    assert harness.main([]) == 2
+    assert harness.main(["doctor", "--failure"]) == 2
+
+
+def test_step_never_imports_torch_to_find_it():
+    code = (
+        "import sys; from osad.runtime import harness\n"
+        "harness.main(['x']); print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "False\n"
+
+
+def test_cancelling_leaves_no_half_written_file(tmp_path):
+    code = (
+        "import sys, time; from osad.core import files; from osad.runtime import harness\n"
+        "from osad.pipeline.steps import doctor\n"
+        "def main(argv):\n"
+        "    with files.replacing(argv[0]) as part:\n"
+        "        part.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
+        "doctor.main = main; sys.exit(harness.run(['doctor', sys.argv[1]]))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
