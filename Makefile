@@ -3,7 +3,8 @@ PYTHON ?= python3
 CORES ?= 8
 VENV := .venv
 BIN := $(VENV)/bin
-LOCKS := requirements/numeric.lock requirements/workflow.lock
+LOCKS := requirements/build.lock requirements/numeric.lock requirements/workflow.lock
+INSTALL := $(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -17,12 +18,13 @@ setup: $(VENV)/.run ## make .venv with the locked dependencies and this package
 
 $(VENV)/.run: $(LOCKS) pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements/numeric.lock --requirement requirements/workflow.lock
+	$(INSTALL) --requirement requirements/build.lock
+	$(INSTALL) --requirement requirements/numeric.lock --requirement requirements/workflow.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run requirements/test.lock
-	$(BIN)/python -m pip install --quiet --requirement requirements/test.lock
+	$(INSTALL) --requirement requirements/test.lock
 	touch $@
 
 reproduce: $(VENV)/.run ## rebuild every number of the default grid and print the tables
@@ -34,7 +36,7 @@ smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 
 # One thread in each of the two processes, as in every process of a run.
 test: $(VENV)/.test lint ## run linters, type checks and all tests
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.test ## run the tests that take seconds
 	pytest -m "not slow and not workflow"

@@ -1,5 +1,5 @@
-# The whole benchmark: data -> splits -> features -> train -> score -> tables, figures, page.
-# Everything the rules need to know comes from osad.pipeline.workflow; see docs/architecture.md.
+# The whole benchmark: data -> splits -> features -> runs -> metrics -> tables, figures, page.
+# What each rule reads, writes and depends on stands in osad.pipeline.rules; docs/architecture.md.
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -15,11 +15,8 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/split.smk"
 include: "workflow/rules/features.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/score.smk"
-include: "workflow/rules/share.smk"
+include: "workflow/rules/run.smk"
 include: "workflow/rules/table.smk"
-include: "workflow/rules/figure.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -27,13 +24,6 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.data.input,
-        rules.splits.input,
-        rules.features.input,
-        rules.train_all.input,
-        rules.score_all.input,
-        rules.tables.input,
-        rules.figures.input,
-        rules.report_all.input,
+        [path for rule in RULES for path in rule.files],
     message:
         "everything is there"

@@ -26,29 +26,39 @@ def datasets(options: argparse.Namespace) -> None:
 
 
 def methods(options: argparse.Namespace) -> None:
-    """Print the methods: id, settings, what they read, and their source."""
-    from osad.methods import registry
+    """Print the methods: id, settings, what they read, source; or their hyper-parameters."""
+    from osad.methods import fields, registry
 
-    _print_table(
-        ["id", "title", "settings", "packs", "source"],
-        [
-            [
-                spec.name,
-                spec.title,
-                ", ".join(spec.settings),
-                ", ".join(spec.packs) or "-",
-                spec.paper,
-            ]
+    if options.parameters is None:
+        columns = ["id", "title", "settings", "packs", "source"]
+        rows = [
+            [spec.name, spec.title, ", ".join(spec.settings), ", ".join(spec.packs) or "-", spec.paper]
             for spec in registry.all_specs()
-        ],
-    )
+        ]
+    else:
+        names = [options.parameters] if options.parameters else registry.modules()
+        columns = ["method", *fields.COLUMNS]
+        rows = [
+            [spec.name, *row]
+            for spec in map(registry.registered, names)
+            for row in fields.table(spec.hyper, spec.resolve())
+        ]
+    _print_table(columns, rows)
+
+
+def check_method(options: argparse.Namespace) -> None:
+    """Check that a method keeps its contract: a registered one, or a file of your own."""
+    from osad.methods.check import report
+    from osad.runtime.device import make_deterministic
+
+    make_deterministic()
+    report(options.method)
 
 
 def tables(options: argparse.Namespace) -> None:
     """Print the summary: ours beside the published numbers."""
-    from osad.evaluation.tables.plain import render_summary
     from osad.evaluation.tables.summary import read_summary
-    from osad.evaluation.tables.terminal import summary_table
+    from osad.evaluation.tables.terminal import render_summary, summary_table
 
     rows = read_summary(options.path)
     if sys.stdout.isatty():
@@ -61,17 +71,16 @@ def tables(options: argparse.Namespace) -> None:
 
 def progress(options: argparse.Namespace) -> None:
     """Print how far the grid is: jobs and cells done, failed, left, and about how long it takes."""
-    from osad.pipeline import config
+    from osad.audit.cli import load_rules
     from osad.pipeline.progress import changes, measure
-    from osad.pipeline.workflow import Workflow
 
-    workflow = Workflow(config.load(Path(), *options.configfile), Path().resolve())
+    rules = load_rules(options)
     if options.watch:
         with contextlib.suppress(KeyboardInterrupt):
-            for line in changes(workflow, every=options.every):
+            for line in changes(rules, every=options.every):
                 print(line, flush=True)
         return
-    found = measure(workflow)
+    found = measure(rules)
     lines = [[rule, str(done), str(total - done)] for rule, (done, total) in found.rules.items()]
     _print_table(["rule", "done", "left"], lines)
     print(found.line())
@@ -84,13 +93,14 @@ def audit(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     """Score your own images with a trained cell; write scores and heat maps."""
-    from osad.predict.commands import run
+    from osad.predict.cli import run
 
     run(options)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "audit": audit,
+    "check-method": check_method,
     "datasets": datasets,
     "methods": methods,
     "predict": predict,
@@ -125,17 +135,26 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         if name == "audit":
             from osad.audit.cli import add_parsers
+            from osad.crate.cli import add_parser
 
-            add_parsers(command)
+            add_parser(add_parsers(command))
+        if name == "check-method":
+            command.add_argument(
+                "method", metavar="FILE_OR_NAME", help="its file or folder, or its registered name"
+            )
+        if name == "methods":
+            command.add_argument(
+                "--parameters", nargs="?", const="", metavar="NAME",
+                help="print the hyper-parameters of a method or variant; of all methods without it",
+            )  # fmt: skip
         if name == "predict":
-            from osad.predict.commands import add_options
+            from osad.predict.cli import add_options
 
             add_options(command)
         if name == "progress":
-            command.add_argument(
-                "--configfile", type=Path, action="append", default=[], metavar="FILE",
-                help="of another grid than that of params.yaml, as for snakemake",
-            )  # fmt: skip
+            from osad.audit.cli import add_configfile
+
+            add_configfile(command)
             command.add_argument(
                 "--watch", action="store_true", help="print a line at each change until it is done"
             )

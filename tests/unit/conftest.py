@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from report_cases import Site, make_page, make_results, make_tables, workflow
+from report_cases import Site, make_page, make_results, make_tables, site_rules
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A small grid with its results and their page; not to be changed."""
     root = tmp_path_factory.mktemp("site")
-    found = workflow()
+    rules = site_rules()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        make_results(root, found)
-        make_tables(found)
-        make_page(found)
-    return Site(root, found)
+        make_results(rules)
+        make_tables(rules)
+        make_page(rules)
+    return Site(root, rules)
 
 
 @pytest.fixture

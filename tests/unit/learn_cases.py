@@ -1,18 +1,24 @@
-"""Small generated image sets for the tests of methods: normals, and anomalies that are shifted."""
+"""Small generated image sets, and methods built on them, for the tests of methods."""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
 
 from osad.core.seeds import torch_generator
+from osad.learn import single_head
 from osad.learn.images import ImageSet, Rows, TrainingData
+from osad.methods import registry
+from osad.methods.registry import Method
+from osad.methods.trial import CHANNELS as CHANNELS
+from osad.methods.trial import SyntheticPacks
 
-CHANNELS = {16: 12, 32: 24}
-SIDES = {16: 8, 32: 4}
-VIEWS = 3
+Packs = SyntheticPacks
 CPU = torch.device("cpu")
 
 
@@ -31,81 +37,45 @@ def rows(tensor: torch.Tensor, index: Sequence[int] | None = None) -> Rows:
     return Rows(tensor, torch.tensor(list(chosen), dtype=torch.int64), CPU)
 
 
-class Packs:
-    """Cached features of generated images, like open packs of one data set.
+def draws(*shape: int, key: str = "draws", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Draw standard normal numbers, keyed on a text."""
+    return torch.randn(*shape, generator=torch_generator(key), dtype=dtype)
 
-    The last ``n_anomalies`` images are anomalous: a quarter of each map is shifted in a fixed
-    direction, pseudo anomalies likewise in another one, and their intensity differs.
 
-    Attributes:
-        tensors: by kind of view (and stride), over all images.
-        n_normals: images before the first anomaly.
-    """
+def build(name: str, **values: Any) -> Method:
+    """Return a method or variant with other values, but for those that the variant fixes."""
+    spec = registry.get(name)
+    free = {key: value for key, value in values.items() if key not in spec.overrides}
+    return spec.build(spec.resolve(free))
 
-    def __init__(self, key: str, n_normals: int, n_anomalies: int) -> None:
-        self.n_normals, n = n_normals, n_normals + n_anomalies
-        self.tensors: dict[str, torch.Tensor] = {}
-        generator = torch_generator(key)
-        anomalous = torch.arange(n) >= n_normals
-        for stride, channels in CHANNELS.items():
-            plain = self.draw((n,), stride, generator)
-            plain[anomalous] += self.patch(stride, torch.ones(channels))
-            self.tensors[f"s{stride}"] = plain.half()
-        rotated = self.draw((n, VIEWS), 32, generator)
-        rotated[anomalous] += self.patch(32, torch.ones(CHANNELS[32]))
-        pseudo = self.draw((n, VIEWS), 32, generator)
-        pseudo += self.patch(32, torch.tensor([2.0, 0.0]).repeat(CHANNELS[32] // 2))
-        cutmix = self.draw((n, VIEWS), 32, generator)
-        cutmix += self.patch(32, torch.tensor([0.0, 2.0]).repeat(CHANNELS[32] // 2))
-        draem = self.draw((n, VIEWS), 32, generator)
-        draem += self.patch(32, torch.tensor([2.0, 2.0, 0.0]).repeat(CHANNELS[32] // 3))
-        self.tensors |= {
-            "rotated": rotated.half(),
-            "pseudo": pseudo.half(),
-            "cutmix": cutmix.half(),
-            "draem": draem.half(),
-        }
-        pixels = 0.5 + 0.02 * torch.randn(n, 2, generator=generator)
-        pixels[anomalous, 0] += 0.2
-        self.tensors["pixels"] = pixels
 
-    @staticmethod
-    def draw(shape: tuple[int, ...], stride: int, generator: torch.Generator) -> torch.Tensor:
-        """Draw correlated features around a mean, (*shape, c, h, w)."""
-        channels, side = CHANNELS[stride], SIDES[stride]
-        noise = torch.randn(*shape, channels, side, side, generator=generator)
-        mixed = 0.8 * noise + 0.6 * noise.roll(1, dims=-3)
-        return 2 + mixed * torch.linspace(0.5, 1.5, channels)[:, None, None]
+class Call:
+    """The arguments of a method's call of the training loop."""
 
-    @staticmethod
-    def patch(stride: int, direction: torch.Tensor) -> torch.Tensor:
-        """Return a shift of the upper left quarter of a map, (c, h, w)."""
-        side = SIDES[stride]
-        shift = torch.zeros(len(direction), side, side)
-        shift[:, : side // 2, : side // 2] = 2 * direction[:, None, None]
-        return shift
+    def __init__(
+        self, name: str, data: TrainingData, monkeypatch: pytest.MonkeyPatch, **values: Any
+    ) -> None:
+        def keep(state, batches, loss, **options):
+            self.batches, self.loss, self.options = list(batches), loss, options
+            self.state = {key: value.clone() for key, value in state.items()}
+            return self.state
 
-    def images(
-        self, index: Sequence[int], *, training: bool = False, labels: bool = False
-    ) -> ImageSet:
-        """Select images; views with synthetic defects only for sets without anomalies."""
-        normal = all(number < self.n_normals for number in index)
-        synthetic = {
-            pack: rows(self.tensors[pack], index) if training and normal else None
-            for pack in ("pseudo", "cutmix", "draem")
-        }
-        label = torch.tensor([int(number >= self.n_normals) for number in index])
-        return ImageSet(
-            tuple(f"data/raw/made/{number:03d}.png" for number in index),
-            {stride: rows(self.tensors[f"s{stride}"], index) for stride in CHANNELS},
-            rotated=rows(self.tensors["rotated"], index) if training else None,
-            **synthetic,
-            pixels=rows(self.tensors["pixels"], index),
-            labels=label if labels else None,
-        )
+        module = sys.modules[registry.get(name).hyper.__module__]
+        caller = module if hasattr(module, "minimise") else single_head
+        monkeypatch.setattr(caller, "minimise", keep)
+        self.method = build(name, **values)
+        self.method.fit(data)
 
-    def training(self, normals: Sequence[int], anomalies: Sequence[int], key: str) -> TrainingData:
-        """Return training data of these images."""
-        return TrainingData(
-            self.images(normals, training=True), self.images(anomalies, training=True), key
-        )
+    def counts(self, *, skip: int = 0) -> list[Counter[int]]:
+        """Count the labels of each batch, but for its first images."""
+        return [Counter(part.labels[skip:].tolist()) for part in self.batches]
+
+    def rates(self, steps: int) -> list[float]:
+        """Return the learning rate of each step."""
+        return [self.options["lr"] * self.options["schedule"](step) for step in range(steps)]
+
+
+def images(maps: torch.Tensor, **views: torch.Tensor) -> ImageSet:
+    """Return images with maps (n, c, h, w) of stride 32 and training views."""
+    paths = tuple(f"{number:03d}.png" for number in range(len(maps)))
+    return ImageSet(paths, {32: rows(maps)}, {name: rows(view) for name, view in views.items()})

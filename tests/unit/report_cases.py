@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
+import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,77 +17,68 @@ from osad.core.seeds import numpy_generator
 from osad.data.manifest import Record, write_manifest
 from osad.data.splits import read_split
 from osad.evaluation import maps as anomaly_maps
+from osad.evaluation import scores
 from osad.evaluation.figures.request import parse_figures
+from osad.methods import registry
 from osad.pipeline import config
-from osad.pipeline.steps import (
-    cells,
-    figures,
-    metrics,
-    report_assets,
-    report_cell,
-    report_images,
-    report_page,
-    split,
-    tables,
-)
-from osad.pipeline.workflow import Workflow
-from osad.report.targets import Report
+from osad.pipeline.grid import Grid
+from osad.pipeline.jobs import Job, jobs_of, makers
+from osad.pipeline.rules import Rules
 
 ROOT = Path(__file__).parents[2]
 MINE = {"layout": "folder", "raw_path": "images", "defect_classes": ["scratch", "dent"]}
 CLASSES = {"elpv": ("mono", "poly"), "mine": ("dent", "scratch")}
-METHODS = ("dpdl", "dra", "random")
-WITH_MAPS = ("dpdl", "dra")
+SKILL = {"dpdl": 1.5, "dra": 0.8, "patchcore": 1.0, "random": 0.0}
 FAILED = Cell("elpv", "all", "general-m1", "dra", 1)
 SKIPPED = tuple(Cell("mine", "all", "hard-dent-m1", "dra", seed) for seed in (0, 1))
 REASON = "loss is nan at step 3 <b>&"
 MACHINE = "2 processors of a made-up kind"
-SKILL = {"dpdl": 1.5, "dra": 0.8, "random": 0.0}
+FACTS = {"python": "3.11", "torch": "2.14.1", "device": "cpu"}
 
 
 @dataclass(frozen=True)
 class Site:
-    """A folder with results and their page.
-
-    Attributes:
-        root: the folder, which stands for the project's.
-        workflow: the grid.
-    """
+    """A folder with results and their page, which stands for the project's."""
 
     root: Path
-    workflow: Workflow
+    rules: Rules
 
     @property
-    def report(self) -> Report:
-        return Report(self.workflow)
+    def grid(self) -> Grid:
+        return self.rules.grid
 
     @property
     def page(self) -> Path:
-        return self.root / self.report.folder / "index.html"
+        return self.root / "results/report/index.html"
 
 
-def workflow() -> Workflow:
-    """Return a grid of two data sets, two settings and three methods, one of them a control."""
+def site_rules() -> Rules:
+    """Return a grid of two data sets, two settings and four methods, one of them a control."""
     params = config.load(ROOT)
     drawn = [{"name": "all", "title": "All methods", "kind": "bar",
               "methods": ["dpdl", "dra"], "protocols": ["general-m10"]}]  # fmt: skip
-    figure = parse_figures(drawn, where="x", methods=METHODS, protocols=["general-m10"])
     changed = dataclasses.replace(
         params,
-        datasets=("elpv", "mine"),
+        datasets=tuple(CLASSES),
         dataset_settings={"elpv": {}, "mine": MINE},
         settings=("general", "hard"),
         shots=(10, 1),
         seeds=(0, 1),
-        methods=METHODS,
-        hyper={name: params.hyper[name] for name in METHODS},
+        methods=tuple(SKILL),
+        hyper={name: params.hyper[name] for name in SKILL},
         changes={},
-        figures=figure,
+        figures=parse_figures(drawn, where="x", methods=SKILL, protocols=["general-m10"]),
     )
-    return Workflow(changed, ROOT)
+    return Rules(Grid(changed, ROOT))
 
 
-def make_images(root: Path, dataset: str) -> None:
+def do(job: Job, *further: str) -> None:
+    """Run the step of a job here, below the current folder."""
+    step, *options = job.arguments()
+    importlib.import_module(f"osad.pipeline.steps.{step}").main([*options, *further])
+
+
+def make_images(dataset: str) -> None:
     """Write the images, the manifest, and the SOURCE.json of a data set."""
     folder = Path("data/raw") / dataset
     counts = {"train/good": 8, "test/good": 8}
@@ -97,91 +89,83 @@ def make_images(root: Path, dataset: str) -> None:
             path = folder / place / f"{number:03}.png"
             generator = numpy_generator("image", str(path))
             pixels = generator.integers(60, 200, (12, 12)).repeat(6, 0).repeat(6, 1)
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.astype(np.uint8)).save(root / path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
             part, kind = place.split("/")
-            label = int(kind != "good")
-            digest = sha256_file(root / path)
-            records.append(Record(path.as_posix(), label, kind, part, sha256=digest))
-    write_manifest(root / f"data/manifests/{dataset}.csv", records)
-    write_json(root / folder / "SOURCE.json", {"dataset": dataset, "source": "made", "files": {}})
+            digest = sha256_file(path)
+            records.append(Record(path.as_posix(), int(kind != "good"), kind, part, sha256=digest))
+    write_manifest(f"data/manifests/{dataset}.csv", records)
+    files = {str(Path(record.path).relative_to(folder)): record.sha256 for record in records}
+    write_json(folder / "SOURCE.json", {"dataset": dataset, "source": "made", "files": files})
 
 
-def make_run(root: Path, wf: Workflow, run: Cell) -> None:
-    """Write checkpoint, scores, maps and metrics of one run."""
-    rows = [row for row in read_split(root / wf.split(run)) if row.role == "test"]
+def make_run(grid: Grid, run: Cell) -> None:
+    """Write checkpoint, scores, maps and receipt of one run."""
+    rows = [row for row in read_split(grid.split(run)) if row.role == "test"]
     generator = numpy_generator("run", str(run))
     noise = generator.standard_normal(len(rows)).astype(np.float32)
-    scores = [float(n + SKILL[run.method] * r.label) for n, r in zip(noise, rows, strict=True)]
-    path = root / wf.artefact("scores", run)
-    columns = ("path", "sha256", "label", "class", "score")
-    values = [
-        (r.path, r.sha256, r.label, r.class_name, s) for r, s in zip(rows, scores, strict=True)
+    lines = [
+        (row.path, row.sha256, row.label, row.class_name, float(n + SKILL[run.method] * row.label))
+        for n, row in zip(noise, rows, strict=True)
     ]
-    write_csv(path, columns, [dict(zip(columns, value, strict=True)) for value in values])
-    write_text(root / wf.artefact("checkpoints", run), f"weights of {run}\n")
-    if wf.maps(run):
-        maps = generator.standard_normal((len(rows), 4, 4)).astype(np.float32)
+    lines = [dict(zip(scores.COLUMNS, line, strict=True)) for line in lines]
+    write_csv(grid.artefact("scores", run), scores.COLUMNS, lines)
+    checkpoint = grid.artefact("checkpoints", run)
+    write_text(checkpoint, f"weights of {run}\n")
+    maps = None
+    if registry.get(run.method).maps:
+        values = generator.standard_normal((len(rows), 4, 4)).astype(np.float32)
         paths, digests = tuple(r.path for r in rows), tuple(r.sha256 for r in rows)
-        found = anomaly_maps.AnomalyMaps(str(run), paths, digests, 64, maps)
-        anomaly_maps.write(root / wf.artefact("maps", run), found)
-    output = root / wf.artefact("metrics", run)
-    options = ["--scores", path, "--split", root / wf.split(run), "--output", output]
-    metrics.main([str(option) for option in options])
-    facts = {"python": "3.11", "torch": "2.14.1", "device": "cpu"}
-    for kind in ("checkpoints", "scores"):
-        record = {"environment": facts, "machine": {"seconds": 1.0}}
-        write_json(root / f".osad/runs/{wf.artefact(kind, run)}.json", record)
+        size = grid.params.features.image_size
+        maps = anomaly_maps.AnomalyMaps(str(run), paths, digests, size, values)
+    anomaly_maps.write(Path(grid.artefact("maps", run)), maps, cell=str(run))
+    receipt = {"environment": FACTS, "machine": {"seconds": 1.0}}
+    write_json(f".osad/runs/{checkpoint}.json", receipt)
 
 
-def make_results(root: Path, wf: Workflow) -> None:
+def make_results(rules: Rules) -> None:
     """Write everything before the tables; one run has failed, the runs of one cell never ran."""
-    for dataset in wf.params.datasets:
-        make_images(root, dataset)
-    for name in wf.split_ids():
-        dataset, category, protocol, seed = name.split("/")
-        options = ["--manifest", root / f"data/manifests/{dataset}.csv", "--dataset", dataset]
-        options += ["--category", category, "--protocol", protocol, "--seed", seed[1:]]
-        options += ["--removed", 10, "--output", root / f"{wf.params.results}/splits/{name}.csv"]
-        split.main([str(option) for option in options])
-    for run in wf.cells():
-        if run != FAILED and run not in SKIPPED:
-            make_run(root, wf, run)
-    failure = {"step": "train", "reason": REASON, "error": "TrainingError"}
-    write_json(root / f"{wf.params.results}/failures/{FAILED}.json", failure)
-    for path in (*wf.targets("features"), wf.weights):
-        write_text(root / path, f"stands for {path}\n")
+    grid = rules.grid
+    for folder in ("src", "data/published"):
+        Path(folder).parent.mkdir(exist_ok=True)
+        Path(folder).symlink_to(ROOT / folder)
+    for dataset in CLASSES:
+        make_images(dataset)
+    for rule in (rules.weights, rules.pixels, rules.pack):
+        for path in rule.files:
+            write_text(path, f"stands for {path}\n")
+    for job in (*jobs_of(rules.split), *jobs_of(rules.masks)):
+        do(job)
+    for run in grid.runs:
+        if run not in (FAILED, *SKIPPED):
+            make_run(grid, run)
+    for job in jobs_of(rules.metrics):
+        if Cell.parse(job.params["cell"]) not in (FAILED, *SKIPPED):
+            do(job)
+    failed = makers([*jobs_of(rules.run)])[grid.artefact("checkpoints", FAILED)]
+    write_json(failed.failure, {"step": "run", "reason": REASON, "error": "TrainingError"})
 
 
-def make_tables(wf: Workflow) -> None:
-    """Write the tables, figures and measured times below the current folder."""
-    folder = f"{wf.params.results}/tables"
-    cells.main(["--grid", wf.grid(), "--partial", "--output", f"{folder}/cells.csv"])
-    common = ["--cells", f"{folder}/cells.csv", "--published", str(ROOT / "data/published")]
-    tables.main(["--grid", wf.grid(), *common, "--output", folder])
-    figures.main(["--grid", wf.figures(), *common, "--output", f"{wf.params.results}/figures"])
+def make_tables(rules: Rules) -> None:
+    """Write the tables, figures and measured times."""
+    write_json("failures.json", {str(FAILED): {"status": "failed", "reason": f"run: {REASON}"}})
+    further: dict[str, Sequence[str]] = {"cells": ("--partial", "--failures", "failures.json")}
+    for rule in (rules.cells, rules.table, rules.figure):
+        for job in jobs_of(rule):
+            do(job, *further.get(rule.name, ()))
     numbers = {"train_s": 1.25, "score_s": 2, "cell_s": 3.25, "cpu_s": 4, "peak_mb": 512}
     bench = {"machine": MACHINE, "cells": {"dpdl": {**numbers, "per": "protocol and seed"}}}
     write_json("data/bench/one.json", bench)
 
 
-def make_page(wf: Workflow) -> None:
-    """Write the page below the current folder, as the rules and the handlers do together."""
-    report = Report(wf)
-    for dataset, category in wf.categories():
-        options = ["--category", f"{dataset}/{category}", "--manifest"]
-        options += [wf.manifest(dataset, category), "--splits", *report.splits(dataset, category)]
-        report_images.main([*options, "--output", report.manifest_output(dataset, category)])
-    skipped = {str(run).rpartition("/")[0] for run in SKIPPED}
-    for mean in report.means():
-        if mean not in skipped:
-            numbers, images = report.cell_outputs(mean)
-            options = ["--partial", "--cell", mean, *shlex.split(report.cell_options(mean))]
-            report_cell.main([*options, "--output", numbers, "--images", images])
-    assets = [str(ROOT / path) for path in report.assets()]
-    options = ["--assets", *assets, "--figures", *report.figures()]
-    report_assets.main([*options, "--output", report.folder])
-    inputs = report.page_inputs()
-    options = ["--partial", "--grid", report.page(), "--cells", *inputs["cells"], "--published"]
-    options += [str(ROOT / "data/published"), "--lock", "ab" * 32, "--shared", *inputs["shared"]]
-    report_page.main([*options, "--bench", "data/bench/one.json", "--output", report.folder])
+def make_page(rules: Rules) -> None:
+    """Write the page, as the rules and the handlers do together."""
+    skipped = str(SKIPPED[0]).rpartition("/")[0]
+    for rule in (rules.report_images, rules.report_assets):
+        for job in jobs_of(rule):
+            do(job)
+    for job in jobs_of(rules.report_cell):
+        if job.params["cell"] != skipped:
+            do(job, "--partial")
+    (job,) = jobs_of(rules.report_page)
+    do(job, "--partial", "--bench", "data/bench/one.json")

@@ -1,20 +1,33 @@
-"""Runs, metrics and requests from which the tests of the tables are made."""
+"""Grids, runs and metrics from which the tests of tables, figures and page are made."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from osad.core.cells import Cell
-from osad.evaluation.published import Key, Published
-from osad.evaluation.tables.cells import CellRow, Outcome, cell_rows, ok
+from osad.evaluation import published
+from osad.evaluation.tables.cells import cell_frame, check_metrics
 from osad.evaluation.tables.layout import Table, build_tables
-from osad.evaluation.tables.request import Request, parse_request
-from osad.evaluation.tables.summary import SummaryRow, summary_rows
+from osad.evaluation.tables.request import Request, parse_grid
+from osad.evaluation.tables.summary import summary_frame
 
 FOLDER = Path(__file__).parents[2] / "data/published"
-METHODS = ["dpdl", "dra", "patchcore", "dpdl.no_dpl"]
-CONTROLS = ["true_labels", "random", "constant"]
+TITLES = {
+    "dpdl": "DPDL", "dra": "DRA", "patchcore": "PatchCore", "dpdl.no_dpl": "DPDL (no dpl)",
+    "true_labels": "True labels", "random": "Random", "constant": "Constant",
+}  # fmt: skip
+CONTROLS = ("true_labels", "random", "constant")
+DATASETS = {"elpv": "ELPV", "mvtec": "MVTec AD", "sdd": "SDD", "aitex": "AITEX", "mine": "mine"}
+Outcome = float | Mapping[str, Any] | None
+"""An AUROC (None: the run has none), or what cells of a run that is not ok have."""
+
+
+def bad(status: str, reason: str) -> dict[str, str]:
+    return {"status": status, "reason": reason}
 
 
 def metrics(auroc: float | None, **changes: object) -> dict[str, Any]:
@@ -33,47 +46,63 @@ def metrics(auroc: float | None, **changes: object) -> dict[str, Any]:
     }
 
 
-def request_value(names: list[str], **changes: object) -> dict[str, Any]:
+def method(name: str, **changes: object) -> dict[str, Any]:
+    base, _, variant = name.partition(".")
     return {
-        "cells": [{"cell": cell, "backbone": "lite0"} for cell in names],
-        "methods": METHODS,
-        "controls": CONTROLS,
+        "name": name,
+        "title": TITLES.get(name) or f"{TITLES.get(base, base)} ({variant})",
+        "settings": ["general", "hard", "normal"],
+        "control": name in CONTROLS,
+        "backbone": "lite0",
+        "normal_only": False,
+        "changes": {},
+        "cuts": {},
+        **changes,
+    }
+
+
+def grid_value(**changes: object) -> dict[str, Any]:
+    return {
         "results": "results",
+        "seeds": [0, 1],
+        "protocols": {"elpv/all": ["general-m10"]},
+        "methods": [method(name) for name in TITLES],
         "notes": ["Frozen features at 96 px."],
         "datasets": {
-            "elpv": {
-                "title": "ELPV",
-                "licence": "CC BY-NC-SA 4.0 & more",
-                "citation": "Buerhop 2018, 100 % of it.",
-            }
+            name: {"title": title, "licence": "CC & more", "citation": "100 % of it.", "notes": []}
+            for name, title in DATASETS.items()
         },
         **changes,
     }
 
 
-def rows_of(outcomes: dict[str, float | Outcome | None]) -> tuple[Request, list[CellRow]]:
-    """Make the rows of runs from AUROCs (None: no AUROC) or outcomes by cell id."""
-    request = parse_request(request_value(list(outcomes)), where="request.json")
+def request_of(**changes: object) -> Request:
+    return parse_grid(grid_value(**changes), where="--grid")
+
+
+def cells_of(outcomes: Mapping[str, Outcome], request: Request | None = None) -> pd.DataFrame:
+    """Make the rows of runs by the cell's id."""
     known = {
         Cell.parse(name): value
-        if isinstance(value, Outcome)
-        else ok(metrics(value), where="metrics.json")
+        if isinstance(value, Mapping)
+        else check_metrics(metrics(value), where="metrics.json")
         for name, value in outcomes.items()
     }
-    return request, cell_rows(request.cells, known, methods=request.methods)
+    return cell_frame(request or request_of(), known)
 
 
-def summary_of(
-    rows: list[CellRow], table: dict[Key, Published] | None = None
-) -> dict[str, SummaryRow]:
-    result = summary_rows(rows, table=table or {}, methods=[*METHODS, *CONTROLS])
-    assert len({row.cell for row in result}) == len(result)
-    return {row.cell: row for row in result}
+def printed(request: Request | None = None) -> pd.DataFrame:
+    methods = (request or request_of()).methods.values()
+    return published.place(published.load(FOLDER), {info.name: info.title for info in methods})
 
 
-def layouts(
-    outcomes: dict[str, float | Outcome | None], table: dict[Key, Published] | None = None
-) -> dict[str, Table]:
-    request, rows = rows_of(outcomes)
-    summary = list(summary_of(rows, table).values())
-    return build_tables(summary, rows, request=request)
+def summary_of(cells: pd.DataFrame, request: Request | None = None) -> pd.DataFrame:
+    """Make the summary, by the id of the table cell."""
+    summary = summary_frame(cells, printed(request), (request or request_of()).methods)
+    assert summary.cell.is_unique
+    return summary.set_index(summary.cell.rename(None))
+
+
+def tables_of(outcomes: Mapping[str, Outcome], request: Request | None = None) -> dict[str, Table]:
+    cells = cells_of(outcomes, request)
+    return build_tables(summary_of(cells, request), cells, request=request or request_of())

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from projects import (
-    METHODS,
-    NORMAL_ONLY,
-    PROTOCOLS,
-    SEEDS,
-    WITH_MAPS,
-    Project,
-    cells,
-)
+from projects import METHODS, PROTOCOLS, SEEDS, WITH_MAPS, Project, cells, run_of
 
 Plan = tuple[dict[str, int], set[str]]
 NOTHING: Plan = ({}, set())
-STEPS = ("train", "score", "metrics")
+STEPS = ("run", "metrics")
 PACKS = {
     "mean_intensity": {"pixels"},
     "mahalanobis": {"plain"},
@@ -29,65 +21,41 @@ PACKS = {
     "dpdl": {"plain", "rotated", "pseudo"},
 }
 """Feature packs by method that reads any."""
+NETWORK = "tf_efficientnet_lite0-64"
 NETWORK_JOBS = {
-    f"features {pack} tiny/all" for pack in ("plain", "rotated", "pseudo", "cutmix", "draem")
+    f"pack tiny/all/{NETWORK}/{pack}" for pack in ("plain", "rotated", "pseudo", "cutmix", "draem")
 }
-FEATURE_JOBS = {"pixel statistics tiny/all", "masks tiny/all"} | NETWORK_JOBS
+FEATURE_JOBS = {"pixels tiny/all/pixels", "masks tiny/all/masks"} | NETWORK_JOBS
 SPLITS = {f"tiny/all/{protocol}/s{seed}" for protocol in PROTOCOLS for seed in SEEDS}
 
-TABLES = {"cells", "tables", "figures", "report assets", "report page"}
+TABLES = {"cells", "table", "figure", "report_assets", "report_page"}
 """Jobs that read all cells."""
-TEXTS = TABLES - {"cells"}
-"""Jobs that a change of how tables are written leads to."""
-REPORT_IMAGES = {"report images tiny/all"}
+REPORT_IMAGES = {"report_images tiny/all"}
 """The job that reads the manifest and all splits."""
 
 
-def method_of(cell: str) -> str:
-    """Return the method of a cell, without its variant."""
-    return cell.split("/")[3].split(".")[0]
-
-
-def shares(cell: str) -> bool:
-    """Tell whether a cell takes its checkpoint and scores from the run of normal-m0."""
-    return method_of(cell) in NORMAL_ONLY and cell.split("/")[2] != "normal-m0"
-
-
 def jobs_of(*steps: str, of: set[str]) -> set[str]:
-    """Return the messages of the jobs of some steps, one for each cell or split.
-
-    A job ``share`` takes the place of ``train`` and ``score`` where a cell has neither.
-    """
-    return {
-        f"{'share' if step in ('train', 'score') and shares(name) else step} {name}"
-        for step in steps
-        for name in of
-    }
+    """Return the messages of the jobs of some steps, one for each cell, its run, or a split."""
+    return {f"{step} {run_of(name) if step == 'run' else name}" for step in steps for name in of}
 
 
 def plan(jobs: set[str]) -> Plan:
-    """Return what a dry run says of some jobs."""
-    names = {"pixel": "pixels", "features": "pack", "tables": "table", "figures": "figure"}
+    """Return what a dry run says of some jobs; their messages begin with their rules."""
     rules: dict[str, int] = {}
     for job in jobs:
-        word = job.split()[0]
-        rule = names.get(word, word)
-        if rule in ("score", "share") and method_of(job.split()[1]) in WITH_MAPS:
-            rule += "_maps"
-        if rule == "report":
-            rule += f"_{job.split()[1]}"
+        rule = job.split()[0]
         rules[rule] = rules.get(rule, 0) + 1
     return rules, jobs
 
 
-def of_cells(names: set[str], *, first: str = "train") -> set[str]:
+def of_cells(names: set[str], *, first: str = "run") -> set[str]:
     """Return the jobs of cells from a step on, and those of tables, figures and page."""
     return jobs_of(*STEPS[STEPS.index(first) :], of=names) | report_cells(names) | TABLES
 
 
 def report_cells(names: set[str]) -> set[str]:
     """Return the jobs that show cells on the page, one for all seeds."""
-    return {f"report cell {name.rpartition('/')[0]}" for name in names}
+    return {f"report_cell {name.rpartition('/')[0]}" for name in names}
 
 
 def read_by(pack: str) -> set[str]:
@@ -115,9 +83,8 @@ ONE = "tiny/all/general-m1/dpdl/s1"
 _RUN = "tiny/all/hard-scratch-m1/dpdl/s0"
 _SCORED = "tiny/all/general-m10/dpdl/s0"
 _MAPPED = "tiny/all/hard-scratch-m10/devnet/s1"
-_SHARING = "tiny/all/hard-scratch-m1/patchcore/s1"
 _BASE = "tiny/all/general-m1/dra/s0"
-_NETWORK = "results/features/tiny/all/tf_efficientnet_lite0-64"
+_NETWORK = f"results/features/tiny/all/{NETWORK}"
 _WEIGHTS = "data/weights/efficientnet-lite0-57934424.pth"
 AFTER_MANIFEST = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of_cells(cells())
 """Jobs that read the manifest, and all that follows."""
@@ -125,10 +92,13 @@ AFTER_MANIFEST = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of
 DELETIONS: dict[str, tuple[str, set[str]]] = {
     # Cells of their own for each kind, so that many of these can be told apart in one dry run.
     "metrics": (f"results/metrics/{ONE}.json", of_cells({ONE}, first="metrics")),
-    "scores": (f"results/scores/{_SCORED}.csv", of_cells({_SCORED}, first="score")),
-    "maps": (f"results/maps/{_MAPPED}.safetensors", of_cells({_MAPPED}, first="score")),
+    "scores": (f"results/scores/{_SCORED}.csv", of_cells({_SCORED})),
+    "maps": (f"results/maps/{_MAPPED}.safetensors", of_cells({_MAPPED})),
     "checkpoint": (f"results/checkpoints/{_RUN}.safetensors", of_cells({_RUN})),
-    "shared-scores": (f"results/scores/{_SHARING}.csv", of_cells({_SHARING}, first="score")),
+    "empty-maps": (
+        "results/maps/tiny/all/general-m1/constant/s0.safetensors",
+        of_cells({"tiny/all/general-m1/constant/s0"}),
+    ),
     "checkpoint-of-all-protocols": (
         "results/checkpoints/tiny/all/normal-m0/wt_flow/s0.safetensors",
         of_cells(cells(methods=["wt_flow"], seeds=[0])),
@@ -140,7 +110,7 @@ DELETIONS: dict[str, tuple[str, set[str]]] = {
     ),
     "report-cell": (
         "results/report/cells/tiny/all/general-m10/random.js",
-        {"report cell tiny/all/general-m10/random"},
+        {"report_cell tiny/all/general-m10/random"},
     ),
     "report-images": ("results/report/manifests/tiny/all.js", REPORT_IMAGES),
     "split": (
@@ -151,29 +121,30 @@ DELETIONS: dict[str, tuple[str, set[str]]] = {
     ),
     "pixels": (
         "results/features/tiny/all/pixels.safetensors",
-        {"pixel statistics tiny/all"} | of_cells(read_by("pixels")),
+        {"pixels tiny/all/pixels"} | of_cells(read_by("pixels")),
     ),
     "masks": (
         "results/features/tiny/all/masks.safetensors",
-        {"masks tiny/all"} | of_cells(cells(methods=sorted(WITH_MAPS)), first="metrics"),
+        {"masks tiny/all/masks"} | of_cells(cells(methods=sorted(WITH_MAPS)), first="metrics"),
     ),
     **{
         pack: (
             f"{_NETWORK}/{pack}.safetensors",
-            {f"features {pack} tiny/all"} | of_cells(read_by(pack)),
+            {f"pack tiny/all/{NETWORK}/{pack}"} | of_cells(read_by(pack)),
         )
         for pack in ("plain", "rotated", "pseudo")
     },
-    "weights": (_WEIGHTS, {f"weights {_WEIGHTS}"} | NETWORK_JOBS | of_cells(read_by("plain"))),
+    "weights": (_WEIGHTS, {"weights"} | NETWORK_JOBS | of_cells(read_by("plain"))),
     "manifest": ("data/manifests/tiny.csv", {"manifest tiny"} | AFTER_MANIFEST),
     "raw-data": ("data/raw/tiny/SOURCE.json", {"fetch tiny", "manifest tiny"} | AFTER_MANIFEST),
     "cells": ("results/tables/cells.csv", TABLES),
-    "summary": ("results/tables/summary.csv", {"tables"}),
-    "numbers": ("results/tables/metrics.json", {"tables"}),
-    "table": ("results/tables/hard.tex", {"tables"}),
-    "figure": ("results/figures/methods.svg", {"figures", "report assets"}),
-    "asset": ("results/report/assets/style.css", {"report assets"}),
-    "page": ("results/report/index.html", {"report page"}),
+    "rates": ("results/tables/rates.csv", TABLES),
+    "summary": ("results/tables/summary.csv", {"table"}),
+    "numbers": ("results/tables/metrics.json", {"table"}),
+    "table": ("results/tables/hard.tex", {"table"}),
+    "figure": ("results/figures/methods.svg", {"figure", "report_assets"}),
+    "asset": ("results/report/assets/style.css", {"report_assets"}),
+    "page": ("results/report/index.html", {"report_page"}),
 }
 """By kind of artefact, one file and the jobs that follow when it is deleted."""
 

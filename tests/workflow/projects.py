@@ -116,6 +116,13 @@ def cells(
     }
 
 
+def run_of(cell: str) -> str:
+    """Return the run that a cell is made of: the one of normal-m0 for some methods."""
+    dataset, category, protocol, method, seed = cell.split("/")
+    shared = method.split(".")[0] in NORMAL_ONLY
+    return "/".join((dataset, category, "normal-m0" if shared else protocol, method, seed))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended.

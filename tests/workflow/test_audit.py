@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from auditing import CELL, LEDGER, PACKS, audit, lines
@@ -42,20 +43,25 @@ def test_lines_are_sorted_and_say_how_the_output_was_made(finished: Project) -> 
     paths = [json.loads(line)["path"] for line in text.splitlines()]
     assert paths == sorted(paths)
     line = lines(finished)[f"results/checkpoints/{CELL}.safetensors"]
-    assert line["rule"] == "train"
+    assert line["rule"] == "run"
     assert line["params"]["hyper"]["prototypes"] == 4
     assert line["params"]["cell"] == CELL
-    assert line["command"].startswith(
-        f"python -m osad.runtime.job train --cell {CELL} --split results/"
-    )
-    assert "--gpu" not in line["command"]
-    assert "tee" not in line["command"]
+    commands = json.loads((finished.root / "provenance/commands.json").read_text(encoding="utf-8"))
+    command = commands[line["command"]]
+    assert command.startswith("python -m osad.runtime.job run --split {input.split:q} ")
+    assert hashlib.sha256(command.encode()).hexdigest() == line["command"]
     assert sorted(line["inputs"]) == [
         *(f"{PACKS}/{pack}.safetensors" for pack in ("plain", "pseudo", "rotated")),
         "results/splits/tiny/all/general-m10/s0.csv",
     ]
-    assert {"osad.methods.dpdl.method", "osad.methods.dpdl.bridge", "rule"} <= line["code"].keys()
-    assert "osad.methods.dra" not in line["code"]
+    code = json.loads((finished.root / "provenance/code.json").read_text(encoding="utf-8"))
+    modules = code["closures"][line["code"]]
+    assert {"osad.methods.dpdl.method", "osad.methods.dpdl.bridge"} <= set(modules)
+    assert "osad.methods.dra" not in modules
+    for name in modules:
+        path = finished.root / "src" / Path(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        assert code["modules"][name][0] == sha256_file(path)
     assert line["env"]["device"] == "cpu"
     assert line["env"]["torch"] == "2.14.1"
 
@@ -144,7 +150,7 @@ def test_record_leaves_out_what_a_change_has_made_stale(project: Project) -> Non
     known = lines(project)
     assert not [path for path in known if "/devnet/" in path or "/tables/" in path]
     assert f"results/metrics/{CELL}.json" in known
-    # Checkpoint, scores, maps and metrics of each cell, nine tables, a figure in three formats,
+    # Checkpoint, scores, maps and metrics of each cell, ten tables, a figure in three formats,
     # and of the page: two files a table cell, itself, and what is copied (the figure among it).
     of_cells = cells(methods=["devnet"])
     shown = (
@@ -153,7 +159,7 @@ def test_record_leaves_out_what_a_change_has_made_stale(project: Project) -> Non
         + len([*(ROOT / "src/osad/report/assets").iterdir()])
         + 1
     )
-    assert f"{4 * len(of_cells) + 9 + 3 + shown} are out of date" in output
+    assert f"{4 * len(of_cells) + 10 + 3 + shown} are out of date" in output
     outcome = audit(project, "save")
     assert outcome.code == 1
     outcome.refused("made with other parameters or code; run snakemake")

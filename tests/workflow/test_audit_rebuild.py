@@ -25,7 +25,7 @@ def repository(project: Project) -> Project:
 def test_rebuild_gives_equal_bytes_and_only_what_the_cell_needs(repository: Project) -> None:
     outcome = audit(repository, "verify", CELL, "--rebuild").check()
     assert rebuilt(outcome.output) == needed(CELL)
-    assert outcome.output.count(": train ") == 1
+    assert outcome.output.count(": run ") == 1
     assert not list((repository.root / ".osad").glob("rebuild-*"))
     assert repository.run("git", "status", "--porcelain").check().output == ""
 
@@ -68,7 +68,7 @@ def test_rebuild_names_what_was_edited_here(repository: Project) -> None:
 
 def test_verify_tells_of_uncommitted_sources(repository: Project) -> None:
     with (repository.root / "src/osad/methods/dra.py").open("a") as stream:
-        stream.write("# edited\n")
+        stream.write("EDITED = True\n")
     outcome = audit(repository, "verify", CELL).check()
     assert "note: src/osad/methods/dra.py: has uncommitted changes" in outcome.output
     outcome = audit(repository, "verify", "tiny/all/general-m10/dra/s0")

@@ -123,7 +123,7 @@ def parameter(project: Project) -> Plan:
 
 def source(project: Project) -> Plan:
     """Change one source file."""
-    append(project.root / "src/osad/methods/mahalanobis_lda.py", "# edited\n")
+    append(project.root / "src/osad/methods/mahalanobis_lda.py", "EDITED = True\n")
     return plan(of_cells(cells(methods=["mahalanobis_lda"])))
 
 
@@ -253,7 +253,7 @@ def test_a_cell_is_made_again_in_a_clone_without_data(published: Project, tmp_pa
     output = audit(project, "verify", cell, "--rebuild")
     assert rebuilt(output) == needed(cell)
     assert f"rebuilt {cell}: {len(needed(cell))} artefacts have equal bytes\n" in output
-    assert output.count(": train ") == 1
+    assert output.count(": run ") == 1
     assert project.outputs() == before
     assert project.run("git", "status", "--porcelain").check().output == ""
 

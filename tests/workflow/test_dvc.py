@@ -74,7 +74,7 @@ def test_a_changed_parameter_reruns_only_its_cells(changeable: Project) -> None:
     assert {path.split("/")[5] for path in changed if "/checkpoints/" in path} == {"patchcore"}
     assert {path.split("/")[5] for path in changed if "/scores/" in path} == {"patchcore"}
     assert not [path for path in changed if "/features/" in path or "/splits/" in path]
-    trained = {line.split(": train ")[1] for line in output.splitlines() if ": train " in line}
+    trained = {line.split(": run ")[1] for line in output.splitlines() if ": run " in line}
     # The run of normal-m0 serves all protocols.
     assert trained == {f"tiny/all/normal-m0/patchcore/s{seed}" for seed in SEEDS}
     assert "up to date" in changeable.run("dvc", "status").check().output
@@ -96,7 +96,7 @@ def test_an_experiment_computes_only_its_cells_and_is_compared(changeable: Proje
     before = changeable.outputs()
     experiment = ("dvc", "exp", "run", "--name", "larger", "--set-param", "methods.dra.batch=9")
     output = changeable.run(*experiment).check().output
-    trained = {line.split(": train ")[1] for line in output.splitlines() if ": train " in line}
+    trained = {line.split(": run ")[1] for line in output.splitlines() if ": run " in line}
     # AHL starts from the checkpoints of DRA.
     assert trained == cells(methods=["dra", "ahl"])
     after = changeable.outputs()

@@ -20,11 +20,11 @@ from projects import (
     SEEDS,
     SMALL,
     USER,
-    WITH_MAPS,
     Outcome,
     Project,
     cells,
     params,
+    run_of,
 )
 
 from osad.core.files import read_metadata
@@ -42,7 +42,8 @@ SUMMARY_COLUMNS = (
     "published_mean,published_std,published_source,cell"
 )
 ASSETS = "src/osad/report/assets"
-LEDGER = ["tiny.jsonl", "_shared.jsonl", "templates.json", "SHA256SUMS"]
+LEDGER = ["tiny.jsonl", "_shared.jsonl", "commands.json", "code.json", "SHA256SUMS"]
+RUNS = {run_of(cell) for cell in cells()}
 TABLES = ["general.md", "general.tex", "hard.md", "hard.tex", "normal.md", "normal.tex"]
 ORDER = [
     "general-m10", "general-m1", "hard-dent-m10", "hard-scratch-m10", "hard-dent-m1",
@@ -70,11 +71,11 @@ def test_a_run_makes_exactly_the_files_of_the_grid(finished: Project) -> None:
         f"{folder}/masks.safetensors",
         *(f"{folder}/tf_efficientnet_lite0-64/{pack}.safetensors" for pack in packs),
         *(f"results/splits/tiny/all/{name}/s{seed}.csv" for name in PROTOCOLS for seed in SEEDS),
-        *(f"results/checkpoints/{cell}.safetensors" for cell in cells()),
-        *(f"results/scores/{cell}.csv" for cell in cells()),
-        *(f"results/maps/{cell}.safetensors" for cell in cells(methods=sorted(WITH_MAPS))),
+        *(f"results/checkpoints/{run}.safetensors" for run in RUNS),
+        *(f"results/scores/{run}.csv" for run in RUNS),
+        *(f"results/maps/{run}.safetensors" for run in RUNS),
         *(f"results/metrics/{cell}.json" for cell in cells()),
-        *(f"results/tables/{name}" for name in (*TABLES, "cells.csv", "summary.csv")),
+        *(f"results/tables/{name}" for name in (*TABLES, "cells.csv", "rates.csv", "summary.csv")),
         "results/tables/metrics.json",
         *(f"results/figures/methods.{kind}" for kind in ("svg", "png", "pdf")),
         "results/report/index.html",
@@ -124,7 +125,7 @@ def test_cells_have_the_columns_counts_and_order_of_the_contract(finished: Proje
 def test_cells_name_the_scores_they_come_from(finished: Project) -> None:
     outputs = finished.outputs()
     for cell, row in finished.cell_rows().items():
-        assert row["scores_sha256"] == outputs[f"results/scores/{cell}.csv"]
+        assert row["scores_sha256"] == outputs[f"results/scores/{run_of(cell)}.csv"]
 
 
 def test_controls_prove_labels_and_scoring(finished: Project) -> None:
@@ -232,9 +233,8 @@ def test_outputs_tell_nothing_of_the_machine(finished: Project) -> None:
             assert path.read_bytes() == (finished.root / ASSETS / path.name).read_bytes()
         elif path.suffix not in (".png", ".pdf", ".pth"):
             texts[name] = path.read_text(encoding="utf-8")
-    mapped = cells(methods=sorted(WITH_MAPS))
     packs = len(expected.NETWORK_JOBS) + 2  # pixel statistics and masks
-    assert sum(n.endswith(".safetensors") for n in texts) == len(cells()) + len(mapped) + packs
+    assert sum(n.endswith(".safetensors") for n in texts) == 2 * len(RUNS) + packs
     for name, text in texts.items():
         assert not [word for word in forbidden if word in text], name
         assert not time.search(text), name

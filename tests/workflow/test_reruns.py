@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
+import re
 import time
 
 import pytest
@@ -13,7 +15,6 @@ from expected import (
     NOTHING,
     ONE,
     REPORT_IMAGES,
-    TEXTS,
     append,
     edit_manifest,
     jobs_of,
@@ -54,29 +55,52 @@ def test_a_hyper_parameter_reruns_its_method(project: Project) -> None:
     assert project.dry_run() == NOTHING
 
 
-def test_a_source_file_reruns_its_method(project: Project) -> None:
-    append(project.root / "src/osad/methods/mahalanobis_lda.py", "# edited\n")
-    assert project.dry_run() == plan(of_cells(cells(methods=["mahalanobis_lda"])))
-
-
-@pytest.mark.parametrize(
-    ("path", "jobs"),
-    [
-        ("src/osad/evaluation/tables/latex.py", TEXTS),
-        ("src/osad/methods/dpdl/bridge.py", of_cells(cells(methods=["dpdl"]))),
-        ("src/osad/pipeline/steps/metrics.py", of_cells(cells(), first="metrics")),
-        ("requirements/numeric.lock", {"manifest tiny"} | AFTER_MANIFEST),
-    ],
-)
-def test_a_file_reruns_what_depends_on_it(project: Project, path: str, jobs: set[str]) -> None:
-    append(project.root / path, "# edited\n")
-    assert project.dry_run() == plan(jobs)
-
-
-def test_files_that_no_result_depends_on_rerun_nothing(project: Project) -> None:
-    for path in ("src/osad/cli.py", "src/osad/__init__.py", "requirements/workflow.lock"):
-        append(project.root / path, "# edited\n")
+def test_comments_docstrings_and_layout_rerun_nothing(project: Project) -> None:
+    """In every file of the package, errors and the texts of errors included."""
+    for path in sorted((project.root / "src/osad").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if ast.get_docstring(tree) is not None:
+            tree.body = tree.body[1:]
+        # Another layout, no comment, one docstring less and one more.
+        layout = ast.unparse(tree).replace("raise ConfigError(f'", "raise ConfigError(f'Oh: ")
+        path.write_text(f"# edited\n{layout}\n'Another text.'\n", encoding="utf-8")
+    append(project.root / "src/osad/core/errors.py", "class AnotherError(OsadError): ...\n")
+    for name in ("params.yaml", "workflow/rules/run.smk", "requirements/workflow.lock"):
+        append(project.root / name, "# edited\n")
     assert project.dry_run() == NOTHING
+    # Nor does it change what the ledger says, but for the digests of the files.
+    before = (project.root / "provenance/tiny.jsonl").read_bytes()
+    assert "Nothing to be done" in project.snakemake().check().output
+    assert (project.root / "provenance/tiny.jsonl").read_bytes() == before
+
+
+CODE = {
+    "methods/mahalanobis_lda.py": of_cells(cells(methods=["mahalanobis_lda"])),
+    "methods/mahalanobis.py": of_cells(cells(methods=["mahalanobis"])),
+    "methods/dpdl/bridge.py": of_cells(cells(methods=["dpdl"])),
+    "evaluation/localisation.py": of_cells(cells(), first="metrics"),
+    "pipeline/steps/metrics.py": of_cells(cells(), first="metrics"),
+    "evaluation/tables/markup.py": {"table", "report_page"},
+    "cli.py": set(),
+    "__init__.py": set(),
+    "core/errors.py": set(),
+    "pipeline/rules.py": set(),
+    "audit/record.py": set(),
+}
+"""Files of the package, and the jobs that an edited line of code leads to."""
+
+
+@pytest.mark.parametrize("path", CODE)
+def test_a_line_of_code_reruns_what_depends_on_it(project: Project, path: str) -> None:
+    append(project.root / "src/osad" / path, "EDITED = True\n")
+    assert project.dry_run() == plan(CODE[path])
+
+
+def test_another_package_reruns_what_computes(project: Project) -> None:
+    path = project.root / "requirements/numeric.lock"
+    pins = re.split(r"\n(?=\S)", path.read_text(encoding="utf-8").rstrip("\n"))
+    path.write_text("\n".join(pins[:-1]) + "\n", encoding="utf-8")
+    assert project.dry_run() == plan({"manifest tiny"} | AFTER_MANIFEST)
 
 
 def test_a_new_seed_adds_its_splits_and_cells(project: Project) -> None:

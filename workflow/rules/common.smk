@@ -1,49 +1,47 @@
-# Parameters, checked; the resident fork server; what happens at the end of a run.
+# Parameters, checked; the table of rules; the resident fork server; the end of a run.
 import gc
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ExecMode
 
-from osad.pipeline import config as parameters
+from osad.audit import actions
 from osad.core.errors import OsadError
+from osad.pipeline import config as parameters
+from osad.pipeline.grid import Grid
 from osad.pipeline.handlers import Handlers
-from osad.report.targets import Report
-from osad.runtime.checksums import remember_checksums
-from osad.runtime.scheduling import plan_single_looks
-from osad.runtime.signatures import remember_signatures
-from osad.pipeline.workflow import SHARED, Workflow
+from osad.pipeline.jobs import targets
+from osad.pipeline.rules import Rules
+from osad.runtime import snakemake_patches, snakemake_records
 
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.
 gc.set_threshold(10_000_000)
 ROOT = Path(workflow.basedir)
-remember_checksums()
-remember_signatures()
-plan_single_looks()
+snakemake_patches.apply()
 
 try:
-    WF = Workflow(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
-    CONSTRAINTS = WF.constraints()
-    ENVIRONMENT = WF.environment()
-    HANDLERS = Handlers(WF)
+    GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
+    RULES = Rules(GRID)
+    HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line)
     if workflow.exec_mode == ExecMode.DEFAULT:  # Not in the jobs of a cluster.
-        HANDLERS.adopt()
+        snakemake_records.check_backend(workflow.workflow_settings)
+        HANDLERS.restore()
 except OsadError as error:
     raise WorkflowError(str(error)) from None
 
-CELL = WF.cell
-REPORT = Report(WF)
-MEAN = REPORT.mean
-KINDS = WF.kinds()
-PUBLISHED = WF.published()
-
 
 wildcard_constraints:
-    **CONSTRAINTS,
+    **GRID.constraints(),
 
 
 onstart:
+    if (
+        workflow.touch
+    ):  # It would say of old outputs that today's parameters made them.
+        raise WorkflowError(
+            "--touch: would record what was not computed; leave it out"
+        )
     HANDLERS.start()
 
 

@@ -1,67 +1,71 @@
-# Raw images, weights and manifests.
+# Raw images, weights and manifests; what fetches them runs where there is a network.
+localrules:
+    fetch,
+    weights,
 
 
 rule data:
     input:
-        WF.targets("data"),
+        targets(RULES, "data"),
+    message:
+        "data: everything is there"
 
 
 rule fetch:
+    input:
+        **RULES.fetch.inputs,
     output:
-        "data/raw/{dataset}/SOURCE.json",
+        **RULES.fetch.outputs,
     log:
-        f"{WF.params.results}/logs/fetch/{{dataset}}.log",
+        RULES.fetch.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.fetch.threads
+    resources:
+        **RULES.fetch.resources,
     params:
-        settings=lambda w: WF.settings(w.dataset),
-        code=lambda w: WF.data_code("fetch", w.dataset),
+        **RULES.fetch.snakemake_params,
     message:
-        "fetch {wildcards.dataset}"
+        RULES.fetch.message
     shell:
-        "python -m osad.runtime.job fetch --dataset {wildcards.dataset} --settings {params.settings:q}"
-        " --output {output} --record .osad/runs/{output}.json"
-        " --failure .osad/failures/fetch/{wildcards.dataset}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.fetch.command
 
 
 rule weights:
+    input:
+        **RULES.weights.inputs,
     output:
-        WF.weights,
+        **RULES.weights.outputs,
     log:
-        f"{WF.params.results}/logs/weights.log",
+        RULES.weights.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.weights.threads
+    resources:
+        **RULES.weights.resources,
     params:
-        options=WF.weights_options(),
-        code=WF.code("weights"),
+        **RULES.weights.snakemake_params,
     message:
-        "weights {output}"
+        RULES.weights.message
     shell:
-        "python -m osad.runtime.job weights {params.options} --output {output}"
-        " --failure .osad/failures/weights.json"
-        " --record .osad/runs/{output}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.weights.command
 
 
 rule manifest:
     input:
-        lambda w: WF.source(w.manifest.split("/")[0]),
+        **RULES.manifest.inputs,
     output:
-        "data/manifests/{manifest}.csv",
+        **RULES.manifest.outputs,
     log:
-        f"{WF.params.results}/logs/manifest/{{manifest}}.log",
+        RULES.manifest.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.manifest.threads
+    resources:
+        **RULES.manifest.resources,
     params:
-        options=lambda w: WF.manifest_options(w.manifest),
-        settings=lambda w: WF.settings(w.manifest.split("/")[0]),
-        code=lambda w: WF.data_code("manifest", w.manifest.split("/")[0]),
-        environment=ENVIRONMENT,
+        **RULES.manifest.snakemake_params,
     message:
-        "manifest {wildcards.manifest}"
+        RULES.manifest.message
     shell:
-        "python -m osad.runtime.job manifest {params.options} --settings {params.settings:q}"
-        " --source {input} --output {output}"
-        " --record .osad/runs/{output}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.manifest.command

@@ -1,86 +1,68 @@
-# Feature packs, computed once per data set, backbone and image size.
+# Feature packs, computed once per data set, backbone and image size, and defect masks.
 
 
 rule features:
     input:
-        WF.targets("features"),
+        targets(RULES, "features"),
+    message:
+        "features: everything is there"
 
 
-# Packs are made of the images behind the manifest. The manifest is in git; the images of a fresh
-# clone are not, and naming SOURCE.json makes Snakemake fetch them first.
 rule pixels:
     input:
-        source=lambda w: WF.source(w.dataset),
-        manifest=lambda w: WF.manifest(w.dataset, w.category),
+        **RULES.pixels.inputs,
     output:
-        "{results}/features/{dataset}/{category}/pixels.safetensors",
+        **RULES.pixels.outputs,
     log:
-        "{results}/logs/features/{dataset}/{category}/pixels.log",
+        RULES.pixels.log,
     conda:
         "../envs/bench.yaml"
-    threads: 8
+    threads: RULES.pixels.threads
+    resources:
+        **RULES.pixels.resources,
     params:
-        options=WF.feature_options("pixels"),
-        code=WF.code("features"),
-        environment=ENVIRONMENT,
+        **RULES.pixels.snakemake_params,
     message:
-        "pixel statistics {wildcards.dataset}/{wildcards.category}"
+        RULES.pixels.message
     shell:
-        "python -m osad.runtime.job features {params.options} --manifest {input.manifest} --threads {threads}"
-        " --output {output}"
-        " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/pixels.json"
-        " --record .osad/runs/{output}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.pixels.command
 
 
 rule pack:
     input:
-        source=lambda w: WF.source(w.dataset),
-        manifest=lambda w: WF.manifest(w.dataset, w.category),
-        weights=WF.weights,
+        **RULES.pack.inputs,
     output:
-        f"{{results}}/features/{{dataset}}/{{category}}/{WF.params.features.backbone}-{WF.params.features.image_size}/{{pack}}.safetensors",
+        **RULES.pack.outputs,
     log:
-        f"{{results}}/logs/features/{{dataset}}/{{category}}/{WF.params.features.backbone}-{WF.params.features.image_size}/{{pack}}.log",
+        RULES.pack.log,
     conda:
         "../envs/bench.yaml"
-    threads: 8
+    threads: RULES.pack.threads
     resources:
-        gpu=WF.gpu(),
+        **RULES.pack.resources,
     params:
-        options=lambda w: WF.feature_options(w.pack),
-        code=WF.code("features"),
-        environment=ENVIRONMENT,
+        **RULES.pack.snakemake_params,
     message:
-        "features {wildcards.pack} {wildcards.dataset}/{wildcards.category}"
+        RULES.pack.message
     shell:
-        "python -m osad.runtime.job features {params.options} --manifest {input.manifest} --threads {threads}"
-        " --gpu {resources.gpu} --output {output}"
-        " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/{wildcards.pack}.json"
-        " --record .osad/runs/{output}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.pack.command
 
 
-# An artefact of its own, so that the masks that a pixel metric was judged by are in the ledger.
 rule masks:
     input:
-        source=lambda w: WF.source(w.dataset),
-        manifest=lambda w: WF.manifest(w.dataset, w.category),
+        **RULES.masks.inputs,
     output:
-        "{results}/features/{dataset}/{category}/masks.safetensors",
+        **RULES.masks.outputs,
     log:
-        "{results}/logs/features/{dataset}/{category}/masks.log",
+        RULES.masks.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.masks.threads
+    resources:
+        **RULES.masks.resources,
     params:
-        size=WF.params.features.image_size,
-        code=WF.code("masks"),
-        environment=ENVIRONMENT,
+        **RULES.masks.snakemake_params,
     message:
-        "masks {wildcards.dataset}/{wildcards.category}"
+        RULES.masks.message
     shell:
-        "python -m osad.runtime.job masks --manifest {input.manifest} --source {input.source}"
-        " --size {params.size} --output {output}"
-        " --failure {wildcards.results}/failures/features/{wildcards.dataset}/{wildcards.category}/masks.json"
-        " --record .osad/runs/{output}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.masks.command

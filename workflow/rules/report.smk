@@ -3,100 +3,89 @@
 
 rule report_all:
     input:
-        REPORT.targets(),
+        targets(RULES, "report_all"),
+    message:
+        "report_all: everything is there"
 
 
 rule report_images:
     input:
-        manifest=lambda w: WF.manifest(w.dataset, w.category),
-        splits=lambda w: REPORT.splits(w.dataset, w.category),
+        **RULES.report_images.inputs,
     output:
-        "{results}/report/manifests/{dataset}/{category}.js",
+        **RULES.report_images.outputs,
     log:
-        "{results}/logs/report_images/{dataset}/{category}.log",
+        RULES.report_images.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.report_images.threads
+    resources:
+        **RULES.report_images.resources,
     params:
-        category=lambda w: f"{w.dataset}/{w.category}",
-        code=WF.code("report_images"),
-        environment=ENVIRONMENT,
+        **RULES.report_images.snakemake_params,
     message:
-        "report images {params.category}"
+        RULES.report_images.message
     shell:
-        "python -m osad.runtime.job report_images --category {params.category} --manifest {input.manifest}"
-        " --splits {input.splits} --output {output}"
-        " --record .osad/runs/{output}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.report_images.command
 
 
 rule report_cell:
     input:
-        lambda w: REPORT.cell_inputs(MEAN(w)),
+        **RULES.report_cell.inputs,
     output:
-        numbers="{results}/report/cells/{dataset}/{category}/{protocol}/{method}.js",
-        images="{results}/report/images/{dataset}/{category}/{protocol}/{method}.js",
+        **RULES.report_cell.outputs,
     log:
-        "{results}/logs/report_cell/{dataset}/{category}/{protocol}/{method}.log",
+        RULES.report_cell.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.report_cell.threads
+    resources:
+        **RULES.report_cell.resources,
     params:
-        cell=lambda w: MEAN(w),
-        options=lambda w: REPORT.cell_options(MEAN(w)),
-        code=WF.code("report_cell"),
-        environment=ENVIRONMENT,
+        **RULES.report_cell.snakemake_params,
     message:
-        "report cell {params.cell}"
+        RULES.report_cell.message
     shell:
-        "python -m osad.runtime.job report_cell --cell {params.cell} {params.options}"
-        " --output {output.numbers} --images {output.images}"
-        " --record .osad/runs/{output.numbers}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.report_cell.command
 
 
 rule report_assets:
     input:
-        assets=REPORT.assets(),
-        figures=REPORT.figures(),
+        **RULES.report_assets.inputs,
     output:
-        REPORT.asset_outputs(),
+        **RULES.report_assets.outputs,
     log:
-        f"{WF.params.results}/logs/report_assets.log",
+        RULES.report_assets.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.report_assets.threads
+    resources:
+        **RULES.report_assets.resources,
     params:
-        code=WF.code("report_assets"),
-        environment=ENVIRONMENT,
+        **RULES.report_assets.snakemake_params,
     message:
-        "report assets"
+        RULES.report_assets.message
     shell:
-        "python -m osad.runtime.job report_assets --assets {input.assets} --figures {input.figures}"
-        f" --output {WF.params.results}/report --record .osad/runs/{WF.params.results}/report/assets.json"
-        " 2>&1 | tee -i {log}"
+        RULES.report_assets.command
 
 
 rule report_page:
     input:
-        **REPORT.page_inputs(),
+        **RULES.report_page.inputs,
     output:
-        report(
-            f"{REPORT.folder}/index.html",
-            caption="../report/page.rst",
-            category="Page",
-        ),
-        f"{REPORT.folder}/data.js",
+        **{
+            name: report(files, caption="../report/page.rst", category="Page")
+            for name, files in RULES.report_page.outputs.items()
+        },
     log:
-        f"{WF.params.results}/logs/report.log",
+        RULES.report_page.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.report_page.threads
+    resources:
+        **RULES.report_page.resources,
     params:
-        grid=REPORT.page(),
-        code=WF.code("report_page"),
-        environment=ENVIRONMENT,
+        **RULES.report_page.snakemake_params,
     message:
-        "report page"
+        RULES.report_page.message
     shell:
-        "python -m osad.runtime.job report_page --grid {params.grid:q} --cells {input.cells}"
-        " --published data/published --lock {params.environment} --shared {input.shared}"
-        " --bench {input.bench}"
-        f" --output {WF.params.results}/report --record .osad/runs/{WF.params.results}/report/page.json"
-        " 2>&1 | tee -i {log}"
+        RULES.report_page.command

@@ -1,30 +1,28 @@
-# Which images each cell trains on and is tested on; shared by all methods.
+# Which images each run trains on and is tested on; shared by all methods.
 
 
 rule splits:
     input:
-        WF.targets("splits"),
+        targets(RULES, "splits"),
+    message:
+        "splits: everything is there"
 
 
 rule split:
     input:
-        lambda w: WF.manifest(w.dataset, w.category),
+        **RULES.split.inputs,
     output:
-        "{results}/splits/{dataset}/{category}/{protocol}/s{seed}.csv",
+        **RULES.split.outputs,
     log:
-        "{results}/logs/split/{dataset}/{category}/{protocol}/s{seed}.log",
+        RULES.split.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.split.threads
+    resources:
+        **RULES.split.resources,
     params:
-        removed=WF.params.removed,
-        code=WF.code("split"),
-        environment=ENVIRONMENT,
+        **RULES.split.snakemake_params,
     message:
-        "split {wildcards.dataset}/{wildcards.category}/{wildcards.protocol}/s{wildcards.seed}"
+        RULES.split.message
     shell:
-        "python -m osad.runtime.job split --manifest {input} --dataset {wildcards.dataset}"
-        " --category {wildcards.category} --protocol {wildcards.protocol} --seed {wildcards.seed}"
-        " --removed {params.removed} --output {output}"
-        " --failure {wildcards.results}/failures/splits/{wildcards.dataset}/{wildcards.category}/{wildcards.protocol}/s{wildcards.seed}.json"
-        " --record .osad/runs/{output}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.split.command

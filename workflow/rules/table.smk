@@ -1,54 +1,85 @@
-# Cells, means over seeds beside the published numbers, and the papers' tables.
+# Cells, means over seeds beside the published numbers, the papers' tables, and figures.
 
 
 rule tables:
     input:
-        WF.targets("tables"),
+        targets(RULES, "tables"),
+    message:
+        "tables: everything is there"
 
 
 rule cells:
     input:
-        WF.targets("score"),
+        **RULES.cells.inputs,
     output:
-        f"{WF.params.results}/tables/cells.csv",
+        **RULES.cells.outputs,
     log:
-        f"{WF.params.results}/logs/cells.log",
+        RULES.cells.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.cells.threads
+    resources:
+        **RULES.cells.resources,
     params:
-        grid=WF.grid(),
-        code=WF.code("cells"),
-        environment=ENVIRONMENT,
+        **RULES.cells.snakemake_params,
     message:
-        "cells"
+        RULES.cells.message
     shell:
-        "python -m osad.runtime.job cells --grid {params.grid:q} --output {output}"
-        " --record .osad/runs/{output}.json"
-        " 2>&1 | tee -i {log}"
+        RULES.cells.command
 
 
 rule table:
     input:
-        cells=rules.cells.output,
-        published=expand("data/published/{name}.csv", name=PUBLISHED),
+        **RULES.table.inputs,
     output:
-        report(
-            [path for path in WF.targets("tables") if path not in rules.cells.output],
-            caption="../report/tables.rst",
-            category="Tables",
-        ),
+        **{
+            name: report(files, caption="../report/tables.rst", category="Tables")
+            for name, files in RULES.table.outputs.items()
+        },
     log:
-        f"{WF.params.results}/logs/tables.log",
+        RULES.table.log,
     conda:
         "../envs/bench.yaml"
+    threads: RULES.table.threads
+    resources:
+        **RULES.table.resources,
     params:
-        grid=WF.grid(),
-        code=WF.code("tables"),
-        environment=ENVIRONMENT,
+        **RULES.table.snakemake_params,
     message:
-        "tables"
+        RULES.table.message
     shell:
-        "python -m osad.runtime.job tables --grid {params.grid:q} --cells {input.cells}"
-        f" --published data/published --output {WF.params.results}/tables"
-        f" --record .osad/runs/{WF.params.results}/tables/tables.json"
-        " 2>&1 | tee -i {log}"
+        RULES.table.command
+
+
+rule figures:
+    input:
+        targets(RULES, "figures"),
+    message:
+        "figures: everything is there"
+
+
+if hasattr(RULES, "figure"):
+
+    rule figure:
+        input:
+            **RULES.figure.inputs,
+        output:
+            **{
+                name: report(
+                    files, caption="../report/figures.rst", category="Figures"
+                )
+                for name, files in RULES.figure.outputs.items()
+            },
+        log:
+            RULES.figure.log,
+        conda:
+            "../envs/bench.yaml"
+        threads: RULES.figure.threads
+        resources:
+            **RULES.figure.resources,
+        params:
+            **RULES.figure.snakemake_params,
+        message:
+            RULES.figure.message
+        shell:
+            RULES.figure.command

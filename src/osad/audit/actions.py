@@ -6,48 +6,43 @@ from osad.audit import adopt as adopting
 from osad.audit import ledger
 from osad.audit import record as recording
 from osad.core.errors import CheckError
-from osad.pipeline.workflow import Workflow
+from osad.pipeline.rules import Rules
 
 
-def record(workflow: Workflow) -> tuple[recording.Outcome, bool]:
+def record(rules: Rules) -> tuple[recording.Outcome, str]:
     """Write the ledger from what is on disk.
 
     Returns:
-        what became of the outputs, and whether the ledger changed.
+        what became of the outputs, and one line about it.
 
     Raises:
-        CheckError: an output was edited; the others are recorded.
+        CheckError: an output was edited; the others are recorded. Or Snakemake keeps its records
+            in a way that is not known here; then the ledger stays as it is.
     """
-    where = ledger.folder(workflow.params.results)
-    outcome = recording.collect(workflow, ledger.read(where))
+    where = ledger.folder(rules.grid.results)
+    outcome = recording.collect(rules, ledger.read(where))
     changed = ledger.write(where, outcome.ledger)
-    recording.write_machine_facts(workflow)
+    recording.write_machine_facts(rules)
     if outcome.edited:
         more = f" (and {len(outcome.edited) - 1} more)" if len(outcome.edited) > 1 else ""
         raise CheckError(f"{outcome.edited[0]}{more}")
-    return outcome, changed
-
-
-def describe(outcome: recording.Outcome, *, changed: bool) -> str:
-    """Return one line on what was recorded."""
-    text = f"ledger: {len(outcome.ledger.entries)} outputs recorded"
-    if not changed:
-        text += ", nothing new"
+    line = f"ledger: {len(outcome.ledger.entries)} outputs recorded"
+    line += "" if changed else ", nothing new"
     if outcome.stale:
-        text += f"; {len(outcome.stale)} are out of date, the first: {outcome.stale[0]}"
+        line += f"; {len(outcome.stale)} are out of date, the first: {outcome.stale[0]}"
     if outcome.absent:
-        text += f"; {len(outcome.absent)} are not made yet"
-    return text
+        line += f"; {len(outcome.absent)} are not made yet"
+    return outcome, line
 
 
-def adopt(workflow: Workflow) -> adopting.Adoption:
+def adopt(rules: Rules) -> adopting.Adoption:
     """Restore Snakemake's records of outputs that are on disk and unknown to it.
 
     Raises:
         CheckError: the ledger is damaged, or Snakemake keeps its records in another format.
         DataError: the ledger cannot be read.
     """
-    where = ledger.folder(workflow.params.results)
+    where = ledger.folder(rules.grid.results)
     if not (where / ledger.SUMS).is_file():
         return adopting.Adoption()
     known = ledger.read(where)
@@ -55,4 +50,17 @@ def adopt(workflow: Workflow) -> adopting.Adoption:
         problems = ledger.check_sums(where)
         if problems:
             raise CheckError(problems[0])
-    return adopting.adopt(workflow, known)
+    return adopting.adopt(rules, known)
+
+
+def record_line(rules: Rules) -> str:
+    """Write the ledger and return one line about it; see `record`."""
+    return record(rules)[1]
+
+
+def adopt_lines(rules: Rules) -> list[str]:
+    """Adopt and return what to say about it; see `adopt`."""
+    adoption = adopt(rules)
+    count = len(adoption.adopted)
+    lines = [f"adopted {count} outputs that are what the ledger says"] if count else []
+    return [*adoption.removed, *lines]

@@ -9,16 +9,16 @@ so that Snakemake makes it again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osad.audit import records
-from osad.audit.ledger import RULE_KEY, Entry, Ledger
-from osad.audit.state import Digests, all_params, as_rule
+from osad.audit.ledger import Entry, Ledger
+from osad.audit.state import Digests
 from osad.core.files import write_json
 from osad.pipeline.jobs import Job, jobs
-from osad.pipeline.workflow import Workflow
+from osad.pipeline.rule import as_text
+from osad.pipeline.rules import Rules
+from osad.runtime import snakemake_records as records
 
 REMOVED = Path(".osad/removed")
 
@@ -43,7 +43,7 @@ def candidates(ledger: Ledger) -> list[str]:
     ]
 
 
-def adopt(workflow: Workflow, ledger: Ledger) -> Adoption:
+def adopt(rules: Rules, ledger: Ledger) -> Adoption:
     """Restore the records of all outputs that may have them.
 
     Raises:
@@ -53,19 +53,24 @@ def adopt(workflow: Workflow, ledger: Ledger) -> Adoption:
     wanted = set(candidates(ledger))
     if not wanted:
         return adoption
-    records.check_format()
+    records.check_backend()
     digests = Digests()
-    for job in jobs(workflow):
-        present = [output for output in job.outputs if output in wanted]
-        for output in present:
-            reason = _difference(ledger.entries[output], digests)
+    for job in jobs(rules):
+        adopted = []
+        for output in job.outputs:
+            if output not in wanted:
+                continue
+            entry = ledger.entries[output]
+            reason = _difference(entry, digests)
             if reason:
                 digests.forget(output)
                 adoption.removed.append(f"{output}: {reason}; moved to {_move(output)}")
             else:
-                _restore(ledger.entries[output], ledger)
-                adoption.adopted.append(output)
-        _restore_run(job, [ledger.entries[output] for output in adoption.adopted], present)
+                _restore(entry, ledger)
+                adopted.append(entry)
+        if adopted:
+            _restore_receipt(job, adopted)
+        adoption.adopted += [entry.path for entry in adopted]
     return adoption
 
 
@@ -88,26 +93,29 @@ def _move(output: str) -> Path:
 
 
 def _restore(entry: Entry, ledger: Ledger) -> None:
-    params = all_params(as_rule(entry.params), entry.modules(), entry.env.get("lock"))
+    """Write Snakemake's record of an output, with what its line says."""
+    params = {name: as_text(value) for name, value in entry.params.items()}
+    params |= {"code": entry.code}
+    if "lock" in entry.env:
+        params["environment"] = entry.env["lock"]
     records.write(
         entry.path,
         rule=entry.rule,
-        template=ledger.templates[entry.code[RULE_KEY]],
-        command=entry.command,
+        template=ledger.commands[entry.command],
+        command=ledger.commands[entry.command],
         inputs=entry.inputs,
         params=params,
     )
 
 
-def _restore_run(job: Job, adopted: Iterable[Entry], present: list[str]) -> None:
-    """Write the record that the job left, for its outputs adopted now."""
-    mine = [entry for entry in adopted if entry.path in present]
-    if mine:
-        environment = {name: value for name, value in mine[0].env.items() if name != "lock"}
-        record = {
-            "step": mine[0].rule,
-            "outputs": {entry.path: entry.sha256 for entry in mine},
-            "environment": environment,
-            "machine": {},
-        }
-        write_json(job.run, record)
+def _restore_receipt(job: Job, entries: list[Entry]) -> None:
+    """Write the receipt that the job left, for its outputs adopted now."""
+    same = entries[0].params == job.params
+    receipt = {
+        "step": job.rule.step,
+        "arguments": job.arguments() if same else [],
+        "outputs": {entry.path: entry.sha256 for entry in entries},
+        "environment": {k: value for k, value in entries[0].env.items() if k != "lock"},
+        "machine": {},
+    }
+    write_json(job.receipt, receipt)

@@ -10,26 +10,29 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from osad.audit import actions, graph, ledger, render
 from osad.audit.ledger import Ledger
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.pipeline import config
-from osad.pipeline.workflow import Workflow
+from osad.pipeline.grid import Grid
+from osad.pipeline.rules import Rules
 
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 LISTED = 10
 """Number of missing files that are named one by one."""
 
 
-def _workflow(options: argparse.Namespace) -> Workflow:
-    """Read the parameters, for which the methods' files are imported.
+def load_rules(options: argparse.Namespace) -> Rules:
+    """Return the table of rules of the grid asked for; the methods' files are imported.
 
     Raises:
         CheckError: a source of the project cannot be imported, so it is not what made the numbers.
     """
     root = Path().resolve()
     try:
-        return Workflow(config.load(Path(), *options.configfile), root)
+        return Rules(Grid(config.load(Path(), *options.configfile), root))
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         if isinstance(error, SyntaxError):
@@ -43,8 +46,13 @@ def _workflow(options: argparse.Namespace) -> Workflow:
         ) from error
 
 
-def _ledger(workflow: Workflow) -> Ledger:
-    where = ledger.folder(workflow.params.results)
+def load_ledger(rules: Rules) -> Ledger:
+    """Return the ledger of a grid.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    where = ledger.folder(rules.grid.results)
     known = ledger.read(where)
     if not known.entries:
         raise ConfigError(f"{where}: has no ledger; run snakemake, or `osad audit record` after it")
@@ -53,13 +61,12 @@ def _ledger(workflow: Workflow) -> Ledger:
 
 def record(options: argparse.Namespace) -> None:
     """Write the ledger from what is on disk."""
-    outcome, changed = actions.record(_workflow(options))
-    print(actions.describe(outcome, changed=changed))
+    print(actions.record_line(load_rules(options)))
 
 
 def adopt(options: argparse.Namespace) -> None:
     """Restore Snakemake's records for outputs that are what the ledger says."""
-    adoption = actions.adopt(_workflow(options))
+    adoption = actions.adopt(load_rules(options))
     print(f"adopted {len(adoption.adopted)} outputs, moved {len(adoption.removed)} away")
     if adoption.removed:
         raise CheckError("\n".join(adoption.removed))
@@ -67,8 +74,8 @@ def adopt(options: argparse.Namespace) -> None:
 
 def save(options: argparse.Namespace) -> None:
     """Write the ledger, then commit the outputs to DVC."""
-    outcome, changed = actions.record(_workflow(options))
-    print(actions.describe(outcome, changed=changed))
+    outcome, line = actions.record(load_rules(options))
+    print(line)
     for messages in (outcome.stale, [f"{path}: is not made yet" for path in outcome.absent]):
         if messages:
             raise CheckError(
@@ -85,9 +92,10 @@ def explain(options: argparse.Namespace) -> None:
     """Print every input of a number, down to the digests of images."""
     from osad.audit.explain import explain as explained
 
-    workflow = _workflow(options)
-    known = _ledger(workflow)
-    explanation = explained(workflow.root, known, graph.find(known, options.cell))
+    rules = load_rules(options)
+    known = load_ledger(rules)
+    target = graph.find(known, options.cell)
+    explanation = explained(rules, known, target)
     if options.json:
         print(json.dumps(explanation, sort_keys=True, indent=1, ensure_ascii=False))
     else:
@@ -99,19 +107,22 @@ def verify(options: argparse.Namespace) -> None:
     from osad.audit import git
     from osad.audit.verify import verify as verified
 
-    workflow = _workflow(options)
-    problems = ledger.check_sums(ledger.folder(workflow.params.results))
+    rules = load_rules(options)
+    root = rules.grid.root
+    problems = ledger.check_sums(ledger.folder(rules.grid.results))
     if problems:
         raise CheckError("\n".join(problems))
-    known = _ledger(workflow)
+    known = load_ledger(rules)
     targets = _targets(options, known)
-    if git.is_repository(workflow.root):
-        for path in git.changes(workflow.root):
+    if git.is_repository(root):
+        for path in git.changes(root):
             print(f"note: {path}: has uncommitted changes", file=sys.stderr)
     if options.rebuild:
-        _rebuild(options, workflow, known, targets)
+        _rebuild(options, root, known, targets)
         return
-    findings = verified(workflow, known, targets)
+    findings = verified(rules, known, targets)
+    for note in findings.notes:
+        print(f"note: {note}", file=sys.stderr)
     what = "everything in the ledger" if targets is None else _names(targets)
     missing = findings.missing
     if len(missing) > LISTED:  # A clone without data lacks thousands of images.
@@ -153,7 +164,7 @@ def _targets(options: argparse.Namespace, known: Ledger) -> list[graph.Target] |
 
 def _rebuild(
     options: argparse.Namespace,
-    workflow: Workflow,
+    root: Path,
     known: Ledger,
     targets: Sequence[graph.Target] | None,
 ) -> None:
@@ -161,7 +172,7 @@ def _rebuild(
 
     cells = [cell for target in targets or [] for cell in target.cells]
     comparison = rebuild(
-        workflow.root,
+        root,
         known,
         cells,
         commit=options.commit,
@@ -176,47 +187,38 @@ def _rebuild(
     print(f"rebuilt {_names(targets or [])}: {len(comparison.equal)} artefacts have equal bytes")
 
 
-def export(options: argparse.Namespace) -> None:
-    """Write a cell with all its inputs as a Workflow Run RO-Crate."""
-    from osad.crate.crate import write_crate
-
-    workflow = _workflow(options)
-    known = _ledger(workflow)
-    write_crate(workflow, known, graph.find(known, options.cell), options.output)
-    print(f"wrote {options.output}")
-
-
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "record": record,
     "adopt": adopt,
     "save": save,
     "explain": explain,
     "verify": verify,
-    "export": export,
 }
 
 
-def add_parsers(top: argparse.ArgumentParser) -> None:
-    """Add the subcommands and their options to the parser of ``osad audit``."""
+def add_configfile(command: argparse.ArgumentParser) -> None:
+    """Add the option that names the files of another grid."""
+    command.add_argument(
+        "--configfile", type=Path, action="append", default=[], metavar="FILE",
+        help="of another grid than that of params.yaml, as for snakemake",
+    )  # fmt: skip
+
+
+def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
+    """Add the subcommands and their options to the parser of ``osad audit``; return them."""
     commands = top.add_subparsers(dest="audit", required=True, metavar="COMMAND")
     for name, function in COMMANDS.items():
         text = (function.__doc__ or "").strip()
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=function)
-        command.add_argument(
-            "--configfile", type=Path, action="append", default=[], metavar="FILE",
-            help="of another grid than that of params.yaml, as for snakemake",
-        )  # fmt: skip
-        if name in ("explain", "export"):
-            command.add_argument("cell", metavar="CELL", help="id of a run, or of a mean (no /sN)")
+        add_configfile(command)
         if name == "explain":
+            command.add_argument("cell", metavar="CELL", help="id of a run, or of a mean (no /sN)")
             command.add_argument("--json", action="store_true", help="machine-readable")
             command.add_argument(
                 "--depth", type=int, choices=range(1, render.DEPTH + 1), default=render.DEPTH,
                 help="1 the number, 2 files, 3 also commands and code, 4 also every image",
             )  # fmt: skip
-        if name == "export":
-            command.add_argument("--output", type=Path, required=True, metavar="DIR")
         if name == "verify":
             command.add_argument("cells", nargs="*", metavar="CELL")
             command.add_argument("--all", action="store_true", help="everything in the ledger")
@@ -224,3 +226,4 @@ def add_parsers(top: argparse.ArgumentParser) -> None:
             command.add_argument("--seed", type=int, default=0, help="of --sample")
             command.add_argument("--rebuild", action="store_true", help="make the cells again")
             command.add_argument("--commit", default="HEAD", help="what --rebuild checks out")
+    return commands

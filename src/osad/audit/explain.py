@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.errors import OsadError
 from osad.core.files import read_csv, read_json, sha256_file
+from osad.pipeline.rules import Rules
 
 ROLES = ("train_normal", "train_anomaly", "test", "unused")
 """Roles of images; ``unused`` are in the manifest (and in the features) but not in the split."""
 
 
-def explain(root: Path, known: Ledger, target: Target) -> dict[str, Any]:
+def explain(rules: Rules, known: Ledger, target: Target) -> dict[str, Any]:
     """Return all inputs of a cell as one tree of plain values.
 
     Args:
-        root: the project's folder, which is the current one.
+        rules: the table of rules; the project's folder is the current one.
         known: the ledger.
         target: one run or a mean over seeds.
 
@@ -35,8 +37,9 @@ def explain(root: Path, known: Ledger, target: Target) -> dict[str, Any]:
     runs = [_run(known, cell, missing) for cell in target.cells]
     folder = graph.results_folder(known)
     tables = [f"{folder}/tables/cells.csv", f"{folder}/tables/summary.csv"]
-    ends = [graph.artefact(known, "metrics", cell) for cell in target.cells]
-    entries = graph.upstream(known, ends)
+    entries = graph.upstream(known, target.cells)
+    commands = graph.commands(rules, known, entries)
+    root = rules.grid.root
     for path in tables:
         if path not in known.entries:
             missing.append(f"{path}: is not in the ledger")
@@ -46,15 +49,23 @@ def explain(root: Path, known: Ledger, target: Target) -> dict[str, Any]:
         "cell": target.name,
         "number": _number(target, folder, missing),
         "runs": runs,
-        "artefacts": [asdict(entry) | {"on_disk": Path(entry.path).is_file()} for entry in entries],
+        "artefacts": [_artefact(entry, commands) for entry in entries],
         "tables": [_table(known.entries[path]) for path in tables if path in known.entries],
         "images": _images(known, target, missing),
-        "code": graph.modules(entries),
+        "code": {name: digests.file for name, digests in known.modules_of(entries).items()},
         "sources": graph.sources(entries, known),
         "environment": _environment(entries),
         "git": _git(root, known, target, missing),
         "dvc": _dvc(root, folder, missing),
         "missing": missing,
+    }
+
+
+def _artefact(entry: Entry, commands: Mapping[str, str]) -> dict[str, Any]:
+    """Return a line with its command instead of the digest of it."""
+    return asdict(entry) | {
+        "command": commands[entry.path],
+        "on_disk": Path(entry.path).is_file(),
     }
 
 
@@ -70,8 +81,8 @@ def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
         "cell": str(cell),
         "seed": cell.seed,
         "metrics": metrics,
-        "params": known.entries[path].params
-        | _params(known, graph.artefact(known, "checkpoints", cell)),
+        "run": str(graph.run_of(known, cell)),
+        "params": _params(known, graph.artefact(known, "checkpoints", cell)),
         "split": graph.split_path(known, cell),
         "checkpoint": graph.artefact(known, "checkpoints", cell),
         "scores": graph.artefact(known, "scores", cell),
@@ -79,14 +90,9 @@ def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
 
 
 def _params(known: Ledger, checkpoint: str) -> dict[str, Any]:
-    """Return the parameters that a checkpoint was made with, its source's if it is shared."""
+    """Return the parameters that a checkpoint was made with."""
     entry = known.entries.get(checkpoint)
-    if entry is None:
-        return {}
-    sources = [path for path in entry.inputs if "/checkpoints/" in path]
-    if not entry.rule.startswith("share") or not sources:
-        return entry.params
-    return _params(known, sources[0]) | entry.params
+    return {} if entry is None else entry.params
 
 
 def _number(target: Target, folder: str, missing: list[str]) -> dict[str, Any]:

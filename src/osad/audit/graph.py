@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,12 +10,9 @@ from dataclasses import dataclass
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell, manifest_path
 from osad.core.errors import ConfigError
-from osad.pipeline.workflow import SUFFIXES
-
-ORDER = ("fetch", "weights", "manifest", "split", "pixels", "pack", "masks", "train", "score",
-         "score_maps", "share", "share_maps", "metrics", "cells", "table", "figure",
-         "report_images", "report_cell", "report_assets", "report_page")  # fmt: skip
-"""Rules in the order of the pipeline."""
+from osad.pipeline.grid import SUFFIXES
+from osad.pipeline.jobs import jobs
+from osad.pipeline.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,20 @@ def find(ledger: Ledger, name: str) -> Target:
     return Target(name, tuple(wanted), mean=not re.search(r"/s[0-9]+$", name))
 
 
+def run_of(ledger: Ledger, cell: Cell) -> Cell:
+    """Return the run that a cell's metrics were made of, as their line says."""
+    start = f"{results_folder(ledger)}/scores/"
+    entry = ledger.entries.get(artefact(ledger, "metrics", cell))
+    for path in entry.inputs if entry else ():
+        if path.startswith(start):
+            return Cell.parse(path.removeprefix(start).removesuffix(".csv"))
+    return cell
+
+
 def artefact(ledger: Ledger, kind: str, cell: Cell) -> str:
-    """Return the path of a cell's ``checkpoints``, ``scores``, ``maps`` or ``metrics`` file."""
-    return f"{results_folder(ledger)}/{kind}/{cell}.{SUFFIXES[kind]}"
+    """Return the path of a cell's ``metrics``, or of its run's file of another kind."""
+    owner = cell if kind == "metrics" else run_of(ledger, cell)
+    return f"{results_folder(ledger)}/{kind}/{owner}.{SUFFIXES[kind]}"
 
 
 def split_path(ledger: Ledger, cell: Cell) -> str:
@@ -87,23 +96,53 @@ def manifest(cell: Cell) -> str:
     return str(manifest_path(cell.dataset, cell.category))
 
 
-def upstream(ledger: Ledger, outputs: Iterable[str]) -> list[Entry]:
-    """Return the lines of outputs and of all that they are made of, in the pipeline's order."""
-    found: dict[str, Entry] = {}
-    waiting = list(outputs)
+def upstream(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
+    """Return the lines of metrics, checkpoints and all behind them, in the pipeline's order.
+
+    No metrics are made from a checkpoint, but it is what the scores of its run were given with.
+    """
+    chosen: dict[str, Entry] = {}
+    kinds = ("metrics", "checkpoints")
+    waiting = [artefact(ledger, kind, cell) for cell in cells for kind in kinds]
     while waiting:
         path = waiting.pop()
         entry = ledger.entries.get(path)
-        if entry is not None and path not in found:
-            found[path] = entry
+        if entry is not None and path not in chosen:
+            chosen[path] = entry
             waiting.extend(entry.inputs)
-    return in_order(found.values())
+    return in_order(chosen.values())
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Sort lines by the order of the pipeline, then by path."""
-    place = {rule: number for number, rule in enumerate(ORDER)}
-    return sorted(entries, key=lambda entry: (place.get(entry.rule, 99), entry.path.encode()))
+    """Sort lines so that each comes after those of its inputs; rule by rule, then by path."""
+    lines = {entry.path: entry for entry in entries}
+    graph = {path: [name for name in lines[path].inputs if name in lines] for path in lines}
+    sorter = graphlib.TopologicalSorter(graph)
+    sorter.prepare()
+    ordered: list[Entry] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=lambda path: (lines[path].rule, path.encode()))
+        ordered += [lines[path] for path in ready]
+        sorter.done(*ready)
+    return ordered
+
+
+def commands(rules: Rules, ledger: Ledger, entries: Iterable[Entry]) -> dict[str, str]:
+    """Return the command that made each output.
+
+    It follows from the table of rules where that still says what the line says; else it is the
+    shell command of the line's rule, with its placeholders.
+    """
+    lines = {entry.path: entry for entry in entries}
+    texts = {path: ledger.commands[entry.command] for path, entry in lines.items()}
+    for job in jobs(rules):
+        for path in job.outputs:
+            entry = lines.get(path)
+            if entry is None or texts[path] != job.rule.command:
+                continue
+            if (sorted(entry.inputs), entry.params) == (sorted(job.inputs), job.params):
+                texts[path] = job.command
+    return texts
 
 
 def sources(entries: Iterable[Entry], ledger: Ledger) -> dict[str, str]:
@@ -114,14 +153,3 @@ def sources(entries: Iterable[Entry], ledger: Ledger) -> dict[str, str]:
         for path, digest in sorted(entry.inputs.items())
         if path not in ledger.entries
     }
-
-
-def modules(entries: Iterable[Entry]) -> dict[str, str]:
-    """Return the digests of all modules that lines name, sorted.
-
-    A module with two digests appears with the last; `osad.audit.record` admits only one.
-    """
-    found: dict[str, str] = {}
-    for entry in entries:
-        found |= entry.modules()
-    return dict(sorted(found.items()))

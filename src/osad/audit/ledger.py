@@ -1,8 +1,10 @@
 """The ledger: one line for each output, which says what it was made of.
 
 ``provenance/{dataset}.jsonl`` holds the lines of a data set, ``_shared.jsonl`` those of the
-weights and the tables, ``templates.json`` the rules' shell commands by digest, and ``SHA256SUMS``
-the digests of these files, so that a damaged line is noticed. Nothing in them depends on time,
+weights and the tables. A line names its rule's shell command and its code by digests; the texts
+stand in ``commands.json``, and in ``code.json`` the modules of each closure, with the digests of
+their files and of what they compute (see `osad.pipeline.fingerprint`). ``SHA256SUMS`` has the
+digests of all these files, so that a damaged line is noticed. Nothing in them depends on time,
 place or number of cores: a complete rebuild writes the same bytes.
 """
 
@@ -19,16 +21,16 @@ from typing import Any
 
 from osad.core.errors import CheckError, DataError
 from osad.core.files import read_json, sha256_bytes, sha256_file, write_json, write_text
+from osad.pipeline.fingerprint import Module
 
 SHARED = "_shared"
 """Name of the shard of no data set; data sets' names do not begin with an underscore."""
-TEMPLATES = "templates.json"
+COMMANDS = "commands.json"
+CODE = "code.json"
 SUMS = "SHA256SUMS"
 SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)\n")
 TELLING = 32
 """Equal digits, of 64, by which two digests are taken for one that was edited; chance gives 4."""
-RULE_KEY = "rule"
-"""Key of the digest of the rule's shell command among the digests of the code."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,12 @@ class Entry:
         sha256: its digest.
         size: bytes.
         rule: the Snakemake rule.
-        command: what was run, without what does not reach the bytes (threads, logs).
+        command: digest of the rule's shell command.
+        code: fingerprint of the code.
         params: resolved parameters by name.
         inputs: digest of each input by path.
-        code: digest of each module of the source closure by name, and of the rule's command.
-        env: ``lock`` (digest of the lock file), ``python``, ``torch`` and ``device``; empty for
-            what does not depend on them.
+        env: ``lock`` (digest of the packages' versions), ``python``, ``torch`` and ``device``;
+            empty for what does not depend on them.
     """
 
     path: str
@@ -53,22 +55,32 @@ class Entry:
     size: int
     rule: str
     command: str
+    code: str
     params: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
-    code: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
-
-    def modules(self) -> dict[str, str]:
-        """Return the digests of the modules only."""
-        return {name: digest for name, digest in self.code.items() if name != RULE_KEY}
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """All lines, and the shell commands of the rules by digest."""
+    """All lines by path, and what they name by digests.
+
+    Attributes:
+        entries: the lines.
+        commands: shell commands of rules by digest.
+        closures: names of the modules of each code by fingerprint.
+        modules: digests of all these modules by name.
+    """
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    templates: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
+    closures: dict[str, list[str]] = field(default_factory=dict)
+    modules: dict[str, Module] = field(default_factory=dict)
+
+    def modules_of(self, entries: Iterable[Entry]) -> dict[str, Module]:
+        """Return the modules of the code of lines by name, sorted."""
+        names = {name for code in {e.code for e in entries} for name in self.closures[code]}
+        return {name: self.modules[name] for name in sorted(names)}
 
 
 def folder(results: str) -> Path:
@@ -115,9 +127,12 @@ def write(where: Path, ledger: Ledger) -> bool:
     for file in where.glob("*.jsonl"):
         if file.stem not in shards:
             file.unlink()
-    used = {entry.code[RULE_KEY] for entry in ledger.entries.values()}
-    templates = {digest: ledger.templates[digest] for digest in used}
-    write_json(where / TEMPLATES, templates)
+    entries = list(ledger.entries.values())
+    commands = {entry.command: ledger.commands[entry.command] for entry in entries}
+    write_json(where / COMMANDS, commands)
+    closures = {entry.code: ledger.closures[entry.code] for entry in entries}
+    modules = ledger.modules_of(entries)
+    write_json(where / CODE, {"closures": closures, "modules": modules})
     after = sums(where)
     write_text(where / SUMS, _listing(after))
     return before != after
@@ -134,7 +149,8 @@ def _listing(digests: Mapping[str, str]) -> str:
 
 
 def _files(where: Path) -> list[Path]:
-    return sorted([*where.glob("*.jsonl"), *where.glob(TEMPLATES)])
+    others = (where / name for name in (COMMANDS, CODE))
+    return sorted([*where.glob("*.jsonl"), *(path for path in others if path.is_file())])
 
 
 def read(where: Path) -> Ledger:
@@ -149,8 +165,20 @@ def read(where: Path) -> Ledger:
             if entry.path in entries:
                 raise DataError(f"{path}: {entry.path} is there twice; {_remedy(path)}")
             entries[entry.path] = entry
-    templates = where / TEMPLATES
-    return Ledger(entries, read_json(templates) if templates.is_file() else {})
+    if not entries:
+        return Ledger()
+    try:
+        texts, code = read_json(where / COMMANDS), read_json(where / CODE)
+        commands = {entry.command: texts[entry.command] for entry in entries.values()}
+        modules = {name: Module(*digests) for name, digests in code["modules"].items()}
+        known = Ledger(entries, commands, code["closures"], modules)
+        known.modules_of(entries.values())
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{where}: {COMMANDS} and {CODE} do not have what every line names ({error}); "
+            f"{_remedy(where)}"
+        ) from error
+    return known
 
 
 def _entries(path: Path) -> Iterable[Entry]:
@@ -169,8 +197,8 @@ def _entries(path: Path) -> Iterable[Entry]:
 
 def _entry(value: Mapping[str, Any]) -> Entry:
     entry = Entry(**value)
-    if not isinstance(entry.path, str) or RULE_KEY not in entry.code:
-        raise ValueError("path or code is wrong")
+    if not all(isinstance(text, str) for text in (entry.path, entry.rule, entry.code)):
+        raise ValueError("path, rule or code is no text")
     return entry
 
 

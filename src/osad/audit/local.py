@@ -43,12 +43,25 @@ def edited(root: Path, copy: Path, known: Ledger, entries: Iterable[Entry]) -> l
     return messages
 
 
+@dataclass(frozen=True)
+class Remade:
+    """The metrics of a run that were made again.
+
+    Attributes:
+        metrics: their values by name.
+        gap: largest difference of a rate from what is printed.
+        exact: names of further values that must be equal.
+    """
+
+    metrics: Mapping[str, Any]
+    gap: float = 0.0
+    exact: tuple[str, ...] = ()
+
+
 def misprinted(
     root: Path, copy: Path, known: Ledger, cells: Sequence[Cell], tolerance: float
 ) -> list[str]:
-    """Return a message for each number of the tables here that is not that of the rebuild.
-
-    Tables, or rows of them, that are not here are no difference.
+    """Return a message for each number of the tables here that is not that of a rebuild.
 
     Args:
         root: the project's folder.
@@ -58,91 +71,61 @@ def misprinted(
         tolerance: largest difference of a rate where the bytes of the metrics are not those of
             the ledger; else the numbers must be equal.
     """
+    remade = {}
+    for cell in cells:
+        path = graph.artefact(known, "metrics", cell)
+        with contextlib.suppress(OsadError):  # A run that is not there has been told already.
+            metrics = read_json(copy / path)
+            if sha256_file(copy / path) == known.entries[path].sha256:
+                remade[str(cell)] = Remade(metrics, 0.0, (*COUNTS, "scores_sha256"))
+            else:
+                remade[str(cell)] = Remade(metrics, tolerance, COUNTS)
+    return wrong_numbers(root, known, remade, "the rebuild")
+
+
+def wrong_numbers(
+    root: Path, known: Ledger, remade: Mapping[str, Remade], source: str
+) -> list[str]:
+    """Return a message for each number of ``cells.csv`` and ``summary.csv`` that is wrong.
+
+    Tables, or rows of them, that are not here are no difference.
+
+    Args:
+        root: the project's folder.
+        known: the ledger.
+        remade: by run, what its row must print.
+        source: what gives these numbers.
+    """
     folder = f"{graph.results_folder(known)}/tables"
     rows = _rows(root / folder / "cells.csv")
     means = _rows(root / folder / "summary.csv")
-    remade = _remade(copy, known, cells, tolerance)
-    return [
-        *_wrong_runs(f"{folder}/cells.csv", rows, remade),
-        *_wrong_means(f"{folder}/summary.csv", means, rows, remade),
-    ]
-
-
-@dataclass(frozen=True)
-class _Remade:
-    """The metrics of a run that was made again.
-
-    Attributes:
-        metrics: the content of its file.
-        gap: largest difference of a rate; 0 where the bytes are those of the ledger.
-    """
-
-    metrics: Mapping[str, Any]
-    gap: float
-
-    @property
-    def exact(self) -> tuple[str, ...]:
-        """Return the names of what must be equal."""
-        return COUNTS if self.gap else (*COUNTS, "scores_sha256")
-
-
-def _remade(
-    copy: Path, known: Ledger, cells: Sequence[Cell], tolerance: float
-) -> dict[str, _Remade]:
-    """Return the metrics of each cell that the rebuild made; another has been told already."""
-    found = {}
-    for cell in cells:
-        path = graph.artefact(known, "metrics", cell)
-        with contextlib.suppress(OsadError):
-            metrics = read_json(copy / path)
-            equal = sha256_file(copy / path) == known.entries[path].sha256
-            found[str(cell)] = _Remade(metrics, 0.0 if equal else tolerance)
-    return found
-
-
-def _wrong_runs(
-    path: str, rows: Mapping[str, Mapping[str, str]], remade: Mapping[str, _Remade]
-) -> list[str]:
-    """Return a message for each number of ``cells.csv`` that is not that of the rebuild."""
     messages = []
-    for name, run in remade.items():
-        if name not in rows:
-            continue
-        row = rows[name]
+    for name in remade.keys() & rows.keys():
+        run = remade[name]
         for key in (*RATES, *run.exact):
-            value = run.metrics.get(key)
-            if not _agree(row.get(key, ""), value, run.gap if key in RATES else 0.0):
-                messages.append(
-                    f"{path}: {key} of {name} is {row.get(key)!r}, the rebuild gives {value!r}"
-                )
-    return messages
-
-
-def _wrong_means(
-    path: str,
-    means: Mapping[str, Mapping[str, str]],
-    rows: Mapping[str, Mapping[str, str]],
-    remade: Mapping[str, _Remade],
-) -> list[str]:
-    """Return a message for each mean of ``summary.csv`` that is not that of its runs."""
-    messages = []
-    for group in dict.fromkeys(name.rpartition("/")[0] for name in remade):
+            if key in run.metrics or key in run.exact:
+                printed, value = rows[name].get(key, ""), run.metrics.get(key)
+                if not _agree(printed, value, run.gap if key in RATES else 0.0):
+                    messages.append(
+                        f"{folder}/cells.csv: {key} of {name} is {printed!r}, {source} gives "
+                        f"{value!r}"
+                    )
+    for group in sorted({name.rpartition("/")[0] for name in remade} & means.keys()):
         runs = [name for name in rows if name.rpartition("/")[0] == group]
-        printed = means[group].get("auroc_mean", "") if group in means else None
-        if printed is None or not runs:
-            continue
         values = [
             remade[run].metrics.get("auroc") if run in remade else _number(rows[run])
             for run in runs
         ]
         numbers = [float(value) for value in values if value is not None]
         expected = statistics.fmean(numbers) if numbers else None
-        gap = max(run.gap for name, run in remade.items() if name.rpartition("/")[0] == group)
-        if not _agree(printed, expected, gap):
+        gap = max(remade[run].gap for run in remade if run.rpartition("/")[0] == group)
+        printed = means[group].get("auroc_mean", "")
+        if runs and not _agree(printed, expected, gap):
             messages.append(
-                f"{path}: auroc_mean of {group} is {printed!r}, the runs give {expected!r}"
+                f"{folder}/summary.csv: auroc_mean of {group} is {printed!r}, its runs give "
+                f"{expected!r}"
             )
-    return messages
+    return sorted(messages)
 
 
 def _rows(path: Path) -> dict[str, dict[str, str]]:

@@ -16,7 +16,7 @@ from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, OsadError
 from osad.core.files import read_json, sha256_file
-from osad.pipeline.jobs import RUNS
+from osad.pipeline.rule import RECEIPTS
 
 TOLERANCE = 0.01
 """Largest difference of AUROC between kinds of devices, on which bytes may differ."""
@@ -67,7 +67,7 @@ def rebuild(
     """
     comparison = Comparison()
     ends = [graph.artefact(known, "metrics", cell) for cell in cells]
-    entries = graph.upstream(known, ends)
+    entries = graph.upstream(known, cells)
     parent = root / ".osad"
     parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix="rebuild-") as name:
@@ -174,7 +174,8 @@ def _judge(
 ) -> None:
     """On another kind of device, accept equal numbers instead of equal bytes; say what was done."""
     recorded = {entry.env["device"] for entry in entries if "device" in entry.env}
-    devices = {read_json(path)["environment"]["device"] for path in (copy / RUNS).rglob("*.json")}
+    receipts = (read_json(path) for path in (copy / RECEIPTS).rglob("*.json"))
+    devices = {receipt["environment"]["device"] for receipt in receipts}
     for end in ends:
         gap = _gap(root / end, copy / end)
         if gap is not None:

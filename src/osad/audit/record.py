@@ -8,22 +8,22 @@ parameters, code or inputs has left behind.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from osad.audit import ledger, records
-from osad.audit.ledger import RULE_KEY, Entry, Ledger
-from osad.audit.state import Code, Digests, all_params, as_values
+from osad.audit import ledger
+from osad.audit.ledger import Entry, Ledger
+from osad.audit.state import Digests
 from osad.core.errors import OsadError
 from osad.core.files import read_json, write_json
+from osad.pipeline.fingerprint import module_digests
 from osad.pipeline.jobs import Job, jobs
-from osad.pipeline.workflow import Workflow
+from osad.pipeline.rule import as_text
+from osad.pipeline.rules import Rules
+from osad.runtime import snakemake_records as records
 
-OPTIONS = re.compile(r" --(?:threads|gpu|failure|record) \S+| 2>&1 \| tee -i \S+")
-"""Parts of a command that do not reach the bytes of its outputs."""
 MACHINE = ".osad/machine.json"
 
 
@@ -43,154 +43,152 @@ class Outcome:
     stale: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
 
+    def add(self, entry: Entry, job: Job) -> None:
+        """Add the line of a job's output, with what it names by digests."""
+        self.ledger.entries[entry.path] = entry
+        self.ledger.commands[entry.command] = job.rule.command
+        if entry.code not in self.ledger.closures:
+            self.ledger.closures[entry.code] = list(job.modules)
+            for name in job.modules:
+                self.ledger.modules[name] = module_digests(name, job.rule.source)
 
-def collect(workflow: Workflow, previous: Ledger) -> Outcome:
+
+def collect(rules: Rules, previous: Ledger) -> Outcome:
     """Make the lines of all outputs of a grid.
 
     Args:
-        workflow: the pipeline.
+        rules: the table of rules.
         previous: the ledger as it is; its lines of outputs that are not on disk are kept while
             nothing that they depend on has changed.
+
+    Raises:
+        CheckError: Snakemake keeps its records in a way that is not known here.
     """
-    lock = workflow.environment()
-    digests, code, outcome = Digests(), Code(workflow), Outcome()
+    records.check_backend(outputs=[path for path in previous.entries if Path(path).is_file()])
+    digests, outcome = Digests(), Outcome()
     doubtful: set[str] = set()
-    for job in jobs(workflow):
-        modules = code.of(job)
-        expected = all_params(job.params, modules, lock if job.environment else None)
+    for job in jobs(rules):
         for output in job.outputs:
-            if not Path(output).is_file():
-                _keep(outcome, previous, job, output, modules, digests, lock)
-                continue
             try:
-                _check_inputs(job, output, doubtful)
-                entry, template = _entry(job, output, modules, expected, digests, lock)
+                if Path(output).is_file():
+                    entry = _entry(job, output, digests, doubtful)
+                else:
+                    entry = _kept(job, output, previous, outcome, digests)
             except _Problem as problem:
                 doubtful.add(output)
-                (outcome.edited if problem.edited else outcome.stale).append(str(problem))
-                continue
-            outcome.ledger.entries[output] = entry
-            outcome.ledger.templates[entry.code[RULE_KEY]] = template
+                problem.messages(outcome).append(str(problem))
+            else:
+                outcome.add(entry, job)
     return outcome
 
 
 class _Problem(Exception):
-    """Why an output on disk gets no line."""
+    """Why an output gets no line; ``kind`` is the attribute of `Outcome` that says so."""
 
-    def __init__(self, message: str, *, edited: bool = False) -> None:
+    def __init__(self, message: str, kind: str = "stale") -> None:
         super().__init__(message)
-        self.edited = edited
+        self.kind = kind
+
+    def messages(self, outcome: Outcome) -> list[str]:
+        messages: list[str] = getattr(outcome, self.kind)
+        return messages
 
 
-def _check_inputs(job: Job, output: str, doubtful: set[str]) -> None:
-    """Check that no input is itself without a line.
+def snakemake_params(job: Job) -> dict[str, str]:
+    """Return every parameter of a job as Snakemake records it, with code and environment."""
+    params = {name: as_text(value) for name, value in job.params.items()} | {"code": job.code}
+    lock = job.rule.environment
+    return params if lock is None else params | {"environment": lock}
+
+
+def _entry(job: Job, output: str, digests: Digests, doubtful: set[str]) -> Entry:
+    """Return the line of an output on disk.
 
     Raises:
-        _Problem: one is.
+        _Problem: an input has no line, or something that is known of the output does not agree.
     """
     for path in job.inputs:
         if path in doubtful:
             raise _Problem(f"{output}: was made from {path}, which is out of date; run snakemake")
-
-
-def _entry(
-    job: Job,
-    output: str,
-    modules: Mapping[str, str],
-    expected: Mapping[str, Any],
-    digests: Digests,
-    lock: str,
-) -> tuple[Entry, str]:
-    """Return the line of an output on disk and its rule's shell command.
-
-    Raises:
-        _Problem: something that is known of it does not agree.
-    """
     sha256 = digests.get(output)
     assert sha256 is not None
-    run = _run(job)
-    written = run.get("outputs", {}).get(output)
+    receipt = read_receipt(job)
+    written = receipt.get("outputs", {}).get(output)
     if written is None:
         raise _Problem(f"{output}: no job has left a record of it; delete it and run snakemake")
     if written != sha256:
         raise _Problem(
             f"{output}: its bytes are not what its job wrote (sha256 {sha256[:12]}..., written "
             f"{written[:12]}...); delete it and run snakemake",
-            edited=True,
+            "edited",
         )
     record = records.read(output)
     if record is None:
         raise _Problem(f"{output}: Snakemake has no record of it; delete it and run snakemake")
-    if record["params"] != records.serialised(expected):
+    if record["params"] != records.serialised(snakemake_params(job)):
         raise _Problem(f"{output}: made with other parameters or code; run snakemake")
-    if record["rule"] != job.rule or record["input"] != sorted(job.inputs):
+    arguments = job.arguments()
+    if receipt.get("arguments", [])[: len(arguments)] != arguments:
+        raise _Problem(f"{output}: its job was told other parameters; delete it, run snakemake")
+    if record["rule"] != job.rule.name or record["input"] != sorted(job.inputs):
         raise _Problem(f"{output}: made by another rule or from other files; run snakemake")
+    if record["code"] != job.rule.command:
+        raise _Problem(f"{output}: made by another command; run snakemake")
     before = records.input_digests(record)
     for path in job.inputs:
         now = digests.get(path)
         if now is not None and before.get(path, now) != now:
             raise _Problem(f"{output}: {path} has changed since; run snakemake")
-    template = record["code"]
-    entry = Entry(
+    return Entry(
         path=output,
         sha256=sha256,
         size=Path(output).stat().st_size,
-        rule=job.rule,
-        command=OPTIONS.sub("", record["shellcmd"]),
-        params=as_values(job.params),
+        rule=job.rule.name,
+        command=ledger.digest_text(job.rule.command),
+        code=job.code,
+        params=job.params,
         inputs={path: before.get(path) or digests.get(path) or "" for path in sorted(job.inputs)},
-        code={**modules, RULE_KEY: ledger.digest_text(template)},
-        env={"lock": lock, **run["environment"]} if job.environment else {},
+        env=_environment(job.rule.environment, receipt),
     )
-    return entry, template
 
 
-def _run(job: Job) -> dict[str, Any]:
-    """Return the record that a job left, empty if there is none."""
+def _environment(lock: str | None, receipt: Mapping[str, Any]) -> dict[str, str]:
+    return {} if lock is None else {"lock": lock, **receipt["environment"]}
+
+
+def read_receipt(job: Job) -> dict[str, Any]:
+    """Return the receipt that a job left, empty if there is none."""
     try:
-        value = read_json(job.run)
+        value = read_json(job.receipt)
     except OsadError:
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _keep(
-    outcome: Outcome,
-    previous: Ledger,
-    job: Job,
-    output: str,
-    modules: Mapping[str, str],
-    digests: Digests,
-    lock: str,
-) -> None:
-    """Keep the line of an output that is not on disk while all that it depends on is the same."""
+def _kept(job: Job, output: str, previous: Ledger, outcome: Outcome, digests: Digests) -> Entry:
+    """Return the line of an output that is not on disk if all that it depends on is the same.
+
+    Raises:
+        _Problem: there is no such line.
+    """
     entry = previous.entries.get(output)
-    if entry is None:
-        outcome.absent.append(output)
-        return
     known = outcome.ledger.entries
     inputs = {
         path: known[path].sha256 if path in known else digests.get(path) for path in job.inputs
     }
-    same = (
-        entry.params == as_values(job.params)
-        and entry.modules() == modules
-        and entry.env.get("lock", lock) == lock
-        and entry.inputs == inputs
-    )
-    if same:
-        outcome.ledger.entries[output] = entry
-        digest = entry.code[RULE_KEY]
-        outcome.ledger.templates[digest] = previous.templates[digest]
-    else:
-        outcome.absent.append(output)
+    command = ledger.digest_text(job.rule.command)
+    if entry is None or (
+        (entry.params, entry.code, entry.inputs, entry.env.get("lock"), entry.command)
+        != (job.params, job.code, inputs, job.rule.environment, command)
+    ):
+        raise _Problem(output, "absent")
+    return entry
 
 
-def write_machine_facts(workflow: Workflow) -> None:
+def write_machine_facts(rules: Rules) -> None:
     """Write what the machine was and how long each job took; this file is not compared."""
-    lines = []
-    for job in jobs(workflow):
-        run = _run(job)
-        if run:
-            lines.append({"outputs": sorted(run["outputs"]), **run["machine"]})
-    write_json(MACHINE, lines)
+    receipts = (read_receipt(job) for job in jobs(rules))
+    write_json(
+        Path(MACHINE),
+        [{"outputs": sorted(r["outputs"]), **r["machine"]} for r in receipts if r],
+    )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osad.audit import graph, ledger, rules
+from osad.audit import graph, ledger, local
 from osad.audit.graph import Target
-from osad.audit.ledger import RULE_KEY, Entry, Ledger
-from osad.audit.state import Digests, as_values, outputs
+from osad.audit.ledger import Entry, Ledger
+from osad.audit.state import Digests
 from osad.core.cells import Cell
 from osad.core.errors import OsadError
-from osad.core.files import read_csv, read_json, sha256_file
+from osad.core.files import read_json, sha256_file
 from osad.data.manifest import read_manifest
 from osad.data.source import SOURCE_NAME, read_source
+from osad.data.splits import read_split
 from osad.evaluation.metrics import auroc, average_precision
-from osad.pipeline.fingerprint import module_file
-from osad.pipeline.jobs import jobs
-from osad.pipeline.workflow import NUMERIC_LOCK, Workflow
+from osad.evaluation.scores import read_scores, select
+from osad.pipeline.fingerprint import module_file, syntax_digest_of
+from osad.pipeline.grid import NUMERIC_LOCK
+from osad.pipeline.jobs import jobs, makers
+from osad.pipeline.rules import Rules
 
 
 @dataclass
@@ -30,26 +32,28 @@ class Findings:
         differs: one message for each thing that is not as the ledger says, in the pipeline's
             order; each begins with the file's path.
         missing: one message for each file that is not there.
+        notes: what differs without a number being able to change.
         files: number of files whose digest was compared, images included.
         images: number of images among them.
     """
 
     differs: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     files: int = 0
     images: int = 0
 
 
-def verify(workflow: Workflow, known: Ledger, targets: Sequence[Target] | None) -> Findings:
+def verify(rules: Rules, known: Ledger, targets: Sequence[Target] | None) -> Findings:
     """Compare what cells depend on with the ledger.
 
     Args:
-        workflow: the pipeline as it is now.
+        rules: the table of rules as it is now.
         known: the ledger.
         targets: the cells; None for everything in the ledger.
     """
     findings = Findings()
-    where = ledger.folder(workflow.params.results)
+    where = ledger.folder(rules.grid.results)
     findings.differs += ledger.check_sums(where)
     if findings.differs:
         return findings  # What a damaged ledger says of other files proves nothing.
@@ -65,10 +69,10 @@ def verify(workflow: Workflow, known: Ledger, targets: Sequence[Target] | None) 
     for path, digest in graph.sources(entries, known).items():
         _file(path, digest, digests, findings)
     _links(entries, known, findings)
-    _code(workflow, entries, findings)
-    _rules(workflow, entries, findings)
-    _lock(workflow, entries, findings)
-    _params(workflow, entries, findings)
+    _code(rules, known, entries, findings)
+    _commands(rules, entries, findings)
+    _lock(rules, entries, findings)
+    _params(rules, entries, findings)
     _numbers(known, cells, findings)
     return findings
 
@@ -76,11 +80,10 @@ def verify(workflow: Workflow, known: Ledger, targets: Sequence[Target] | None) 
 def _entries(known: Ledger, cells: Iterable[Cell], *, everything: bool) -> list[Entry]:
     if everything:
         return graph.in_order(known.entries.values())
-    ends = [graph.artefact(known, "metrics", cell) for cell in cells]
     folder = f"{graph.results_folder(known)}/tables/"
     tables = [entry for path, entry in known.entries.items() if path.startswith(folder)]
     # The tables print the cells, but depend on all others too: only their own bytes count here.
-    return [*graph.upstream(known, ends), *graph.in_order(tables)]
+    return [*graph.upstream(known, cells), *graph.in_order(tables)]
 
 
 def _file(path: str, stated: str, digests: Digests, findings: Findings) -> bool:
@@ -141,65 +144,71 @@ def _links(entries: Iterable[Entry], known: Ledger, findings: Findings) -> None:
                 )
 
 
-def _code(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> None:
-    """Compare the sources with the digests of the code."""
-    for name, stated in graph.modules(entries).items():
-        path = module_file(name, workflow.root / "src")
-        relative = "src/" + name.replace(".", "/")
+def _code(rules: Rules, known: Ledger, entries: Iterable[Entry], findings: Findings) -> None:
+    """Compare what the sources compute with the digests of the code."""
+    root = rules.grid.root
+    for name, stated in known.modules_of(entries).items():
+        path = module_file(name, root / "src")
         if path is None:
+            relative = "src/" + name.replace(".", "/")
             findings.differs.append(f"{relative}.py: is gone; the ledger names it as code")
             continue
-        relative = path.relative_to(workflow.root).as_posix()
+        relative = path.relative_to(root).as_posix()
         findings.files += 1
-        if sha256_file(path) != stated:
+        if sha256_file(path) == stated.file:
+            continue
+        try:
+            same = syntax_digest_of(path, root / "src") == stated.syntax
+        except OsadError as error:
+            findings.differs.append(f"{relative}: differs from the code that made the numbers")
+            findings.differs.append(str(error))
+            continue
+        if same:
+            findings.notes.append(f"{relative}: only its comments, texts or layout have changed")
+        else:
             findings.differs.append(f"{relative}: differs from the code that made the numbers")
 
 
-def _rules(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> None:
+def _commands(rules: Rules, entries: Iterable[Entry], findings: Findings) -> None:
     """Compare the shell commands of the rules with those that made the outputs."""
-    try:
-        commands = rules.commands(workflow.root, workflow.params.results)
-    except OsadError as error:
-        findings.differs.append(str(error))
-        return
-    stated = dict.fromkeys((entry.rule, entry.code[RULE_KEY]) for entry in entries)
-    for rule, digest in stated:
-        command = commands.get(rule)
-        if command is None:
-            findings.differs.append(f"{rules.RULES}: has no rule {rule}; the ledger names it")
-        elif ledger.digest_text(command.text) != digest:
+    commands = {rule.name: ledger.digest_text(rule.command) for rule in rules}
+    for name, stated in dict.fromkeys((entry.rule, entry.command) for entry in entries):
+        if name not in commands:
+            findings.differs.append(f"src/osad/pipeline/rules.py: has no rule {name} any more")
+        elif commands[name] != stated:
             findings.differs.append(
-                f"{command.path}: the shell command of rule {rule} differs from that which made "
-                "the numbers"
+                f"src/osad/pipeline/rules.py: the shell command of rule {name} differs from that "
+                "which made the numbers"
             )
 
 
-def _lock(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> None:
+def _lock(rules: Rules, entries: Iterable[Entry], findings: Findings) -> None:
     stated = {entry.env["lock"] for entry in entries if "lock" in entry.env}
-    if stated and stated != {sha256_file(workflow.root / NUMERIC_LOCK)}:
+    if stated and stated != {rules.grid.versions()}:
         findings.differs.append(f"{NUMERIC_LOCK}: differs from that which made the numbers")
 
 
-def _params(workflow: Workflow, entries: Iterable[Entry], findings: Findings) -> None:
+def _params(rules: Rules, entries: Iterable[Entry], findings: Findings) -> None:
     """Compare the parameters with those of today's ``params.yaml``."""
-    try:
-        now = outputs(jobs(workflow))
-    except OsadError as error:
-        # A source that cannot be read gives no plan; that it differs has been told then.
-        if not findings.differs:
-            raise
-        findings.differs.append(str(error))
-        return
+    now = makers(jobs(rules))
     for entry in entries:
         job = now.get(entry.path)
         if job is None:
             findings.differs.append(
                 f"params.yaml: {entry.path} is not in its grid any more; run snakemake"
             )
-        elif as_values(job.params) != entry.params:
+            continue
+        try:
+            params = job.params
+        except OsadError as error:  # A source that cannot be read gives no parameters.
+            if not findings.differs:
+                raise
+            findings.differs.append(str(error))
+            return
+        if params != entry.params:
             findings.differs.append(
                 f"params.yaml: {entry.path} was made with other parameters"
-                f"{_first_difference(as_values(job.params), entry.params)}"
+                f"{_first_difference(params, entry.params)}"
             )
 
 
@@ -214,38 +223,28 @@ def _first_difference(now: object, stated: object, name: str = "") -> str:
 
 
 def _numbers(known: Ledger, cells: Sequence[Cell], findings: Findings) -> None:
-    """Compute the metrics from the scores again and compare them with metrics and tables."""
-    folder = Path(graph.results_folder(known)) / "tables"
-    try:
-        rows = {row["cell"]: row for row in read_csv(folder / "cells.csv", ["cell", "auroc"])}
-        means = {row["cell"]: row for row in read_csv(folder / "summary.csv", ["auroc_mean"])}
-    except OsadError:
-        return  # Missing or damaged: its digest has told so.
+    """Compute the metrics from the scores again and compare them with metrics and tables.
+
+    Files that are missing or damaged have been told by their digests.
+    """
+    remade = {}
     for cell in cells:
         path = graph.artefact(known, "metrics", cell)
         try:
             metrics = read_json(path)
-            scores = read_csv(graph.artefact(known, "scores", cell), ["label", "score"])
-            labels = [int(row["label"]) for row in scores]
-            values = [float(row["score"]) for row in scores]
-        except (OsadError, ValueError):
+            test = (r for r in read_split(graph.split_path(known, cell)) if r.role == "test")
+            images = select(read_scores(Path(graph.artefact(known, "scores", cell))), test)
+        except OsadError:
             continue
-        again = {"auroc": auroc(values, labels)}
-        again["average_precision"] = average_precision(values, labels)
-        row = rows.get(str(cell), {})
-        for name, value in again.items():
-            if metrics.get(name) != value:
-                findings.differs.append(f"{path}: {name} is not that of the scores ({value!r})")
-            if row.get(name) != ("" if value is None else repr(value)):
-                findings.differs.append(
-                    f"{folder}/cells.csv: {name} of {cell} is not that of the scores ({value!r})"
-                )
-    for name in sorted({str(cell).rpartition("/")[0] for cell in cells} & means.keys()):
-        runs = [row for cell, row in rows.items() if cell.rpartition("/")[0] == name]
-        numbers = [float(row["auroc"]) for row in runs if row["auroc"]]
-        expected = repr(statistics.fmean(numbers)) if numbers else ""
-        if means[name]["auroc_mean"] != expected:
-            findings.differs.append(
-                f"{folder}/summary.csv: auroc_mean of {name} is not the mean of its runs "
-                f"({expected})"
-            )
+        labels, scores = [image.label for image in images], [image.score for image in images]
+        again = {
+            "auroc": auroc(scores, labels),
+            "average_precision": average_precision(scores, labels),
+        }
+        remade[str(cell)] = local.Remade(again)
+        findings.differs += [
+            f"{path}: {name} is {metrics.get(name)!r}, the scores give {value!r}"
+            for name, value in again.items()
+            if metrics.get(name) != value
+        ]
+    findings.differs += local.wrong_numbers(Path(), known, remade, "the scores")

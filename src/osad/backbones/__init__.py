@@ -1,17 +1,42 @@
-"""Frozen ImageNet backbones: where their weights come from and how their maps are computed."""
+"""Frozen ImageNet backbones: where their weights come from and how their maps are computed.
+
+To add a backbone, add one module to this package that lists it in ``BACKBONES`` (a tuple of
+`osad.backbones.registry.Backbone`), and its line in ``docs/features.md``.
+"""
 
 from __future__ import annotations
 
-from osad.backbones.efficientnet_lite import EFFICIENTNET_LITE0
-from osad.backbones.registry import Backbone
-from osad.backbones.resnet import RESNET18, WIDE_RESNET50_2
+import functools
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
 from osad.core.errors import ConfigError
 
-BACKBONES = {
-    backbone.name: backbone for backbone in (EFFICIENTNET_LITE0, RESNET18, WIDE_RESNET50_2)
-}
+if TYPE_CHECKING:
+    from osad.backbones.registry import Backbone
 
-__all__ = ["BACKBONES", "Backbone", "get_backbone"]
+
+@functools.cache
+def backbones() -> dict[str, tuple[str, Backbone]]:
+    """Return the module and the description of every backbone, by its name.
+
+    Raises:
+        ConfigError: two have the same name.
+    """
+    listed: dict[str, tuple[str, Backbone]] = {}
+    for info in pkgutil.iter_modules(__path__, f"{__name__}."):
+        for backbone in getattr(importlib.import_module(info.name), "BACKBONES", ()):
+            if backbone.name in listed:
+                raise ConfigError(f"{info.name}: backbone {backbone.name!r} is there already")
+            listed[backbone.name] = (info.name, backbone)
+    return listed
+
+
+def module(name: str) -> str:
+    """Return the module that describes a backbone; errors as `get_backbone`."""
+    get_backbone(name)
+    return backbones()[name][0]
 
 
 def get_backbone(name: str) -> Backbone:
@@ -24,8 +49,7 @@ def get_backbone(name: str) -> Backbone:
         >>> get_backbone("resnet18").levels[32]
         512
     """
-    try:
-        return BACKBONES[name]
-    except KeyError:
-        known = ", ".join(BACKBONES)
-        raise ConfigError(f"features.backbone: {name!r} is unknown; choose from {known}") from None
+    if name not in backbones():
+        known = ", ".join(backbones())
+        raise ConfigError(f"features.backbone: {name!r} is unknown; choose from {known}")
+    return backbones()[name][1]

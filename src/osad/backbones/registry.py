@@ -62,14 +62,14 @@ class Backbone:
     def obtain(self, destination: Path, *, local: Path | None = None) -> None:
         """Put the checked weights file at a path, which appears only when it is complete.
 
-        Args:
-            destination: the file to write, ``data/weights/{file}``.
-            local: a file that a person has downloaded; the usual source when None.
+        ``local`` is a file that a person has downloaded; without it the usual source is taken.
 
         Raises:
             DataError: the source is missing, cannot be reached or is not such a weights file.
             CheckError: a digest is not the expected one.
         """
+        if local is not None and not local.is_file():
+            raise DataError(f"{local}: is missing; correct features.weights_file")
         with replacing(destination) as temporary:
             self.fetch(self, local, temporary)
 
@@ -82,13 +82,13 @@ class Backbone:
         """
         if not path.is_file():
             raise DataError(f"{path}: weights file is missing; make it with: snakemake {path}")
-        found = sha256_file(path)
-        if self.sha256 and found != self.sha256:
+        digest = sha256_file(path)
+        if self.sha256 and digest != self.sha256:
             raise CheckError(
-                f"{path}: SHA-256 is {found}, expected {self.sha256} for backbone {self.name}; "
+                f"{path}: SHA-256 is {digest}, expected {self.sha256} for backbone {self.name}; "
                 f"delete the file and get it again from {self.source}"
             )
-        return found
+        return digest
 
     def channels(self, strides: Sequence[int]) -> list[int]:
         """Return the number of channels at each stride.
@@ -113,10 +113,6 @@ class Backbone:
         `osad.backbones.folding`), which makes the network faster and changes its maps only by
         rounding.
 
-        Args:
-            weights: a file that `obtain` wrote.
-            strides: which maps to return, ascending.
-
         Returns:
             a module from (n, 3, S, S) normalised images to a list of (n, c, ceil(S/stride), ...)
             maps, one per stride.
@@ -130,22 +126,19 @@ class Backbone:
         self.check_digest(weights)
         state = self.read(weights)
         check_state(state, self.architecture, where=weights)
-        every = list(self.levels)
         # On the meta device nothing is drawn or allocated: all values come from the file.
         with torch.device("meta"):
             model = timm.create_model(
                 self.architecture,
                 pretrained=False,
                 features_only=True,
-                out_indices=tuple(every.index(stride) for stride in strides),
+                out_indices=tuple(list(self.levels).index(stride) for stride in strides),
             )
-        if (model.feature_info.reduction(), model.feature_info.channels()) != (
-            list(strides),
-            channels,
-        ):
+        levels = model.feature_info
+        if (levels.reduction(), levels.channels()) != (list(strides), channels):
             raise ConfigError(f"timm's {self.architecture} has other levels; install the lock file")
-        wanted = model.state_dict()
-        model.load_state_dict({key: state[key] for key in wanted}, strict=True, assign=True)
+        state = {key: state[key] for key in model.state_dict()}
+        model.load_state_dict(state, strict=True, assign=True)
         model.eval().requires_grad_(False)
         fold_batch_norms(model)
         fold_same_padding(model)

@@ -17,6 +17,7 @@ from osad.backbones.registry import Backbone, check_state, load_state
 from osad.core.errors import CheckError, DataError
 from osad.core.files import read_tensors, sha256_file, write_tensors
 from osad.core.lazy import lazy
+from osad.data.fetch.download import Patience, download
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +25,6 @@ else:
     torch = lazy("torch")
 
 HUB_FILE = "model.safetensors"
-TIMEOUT = (10, 60)
-"""Seconds to wait for a connection and for the next bytes."""
-
 # torch.hub's convention: a file's name ends with the first digits of its SHA-256.
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 _COUNTER = ".num_batches_tracked"
@@ -46,46 +44,8 @@ def cached_file(backbone: Backbone) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def download(backbone: Backbone, target: Path) -> None:
-    """Download the hub's file, once and without retries.
-
-    Raises:
-        DataError: the address cannot be reached or the transfer broke.
-    """
-    # The hub's own client retries for 23 s before it says that there is no network.
-    import pooch
-    import requests
-
-    url = hub_url(backbone)
-    try:
-        pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=1 << 20)(url, str(target), None)
-    except (requests.RequestException, OSError) as error:
-        raise DataError(
-            f"weights of {backbone.name}: {url} cannot be downloaded ({_reason(error)}); connect "
-            f"to the network, or download that file or torchvision's {backbone.architecture} "
-            "ImageNet weights (.pth) elsewhere and give its path as features.weights_file"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Return a short reason of a failed download, without the client's object names."""
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"HTTP status {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "timed out"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the transfer broke off"
-    return "no connection" if isinstance(error, requests.ConnectionError) else str(error)
-
-
 def check_name_hint(path: Path) -> None:
-    """Check the digest that a file's name promises, as in ``resnet18-f37072fd.pth``.
-
-    Raises:
-        CheckError: the file has another digest.
-    """
+    """Check the digest that a file's name promises, as in ``resnet18-f37072fd.pth``."""
     hint = _HASH_IN_NAME.search(path.name)
     if hint and not (found := sha256_file(path)).startswith(hint.group(1)):
         raise CheckError(
@@ -97,22 +57,22 @@ def fetch(backbone: Backbone, local: Path | None, target: Path) -> None:
     """Write the weights as one safetensors file with sorted names and without counters."""
     source = local or cached_file(backbone)
     if source is not None:
-        if not source.is_file():
-            raise DataError(f"{source}: is missing; correct features.weights_file")
         check_name_hint(source)
         _rewrite(backbone, source, target)
         return
+    url, wrong = hub_url(backbone), ""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
         downloaded = Path(folder) / HUB_FILE
-        download(backbone, downloaded)
         try:
+            # Once: the hub's own client tries for 23 s before it says that there is no network.
+            download(url, downloaded, patience=Patience(attempts=1))
+            wrong = f"{url} gave something else than the weights, or not all of them"
             _rewrite(backbone, downloaded, target)
         except DataError as error:
             raise DataError(
-                f"weights of {backbone.name}: {hub_url(backbone)} gave something else than the "
-                "weights, or not all of them; try again later, or download torchvision's "
-                f"{backbone.architecture} ImageNet weights (.pth) elsewhere and give its path as "
-                "features.weights_file"
+                f"weights of {backbone.name}: {wrong or error}; connect to the network and try "
+                f"again, or download that file or torchvision's {backbone.architecture} ImageNet "
+                "weights (.pth) elsewhere and give its path as features.weights_file"
             ) from error
 
 
@@ -173,5 +133,7 @@ def _resnet(name: str, levels: dict[int, int]) -> Backbone:
     )
 
 
-RESNET18 = _resnet("resnet18", {2: 64, 4: 64, 8: 128, 16: 256, 32: 512})
-WIDE_RESNET50_2 = _resnet("wide_resnet50_2", {2: 64, 4: 256, 8: 512, 16: 1024, 32: 2048})
+BACKBONES = (
+    _resnet("resnet18", {2: 64, 4: 64, 8: 128, 16: 256, 32: 512}),
+    _resnet("wide_resnet50_2", {2: 64, 4: 256, 8: 512, 16: 1024, 32: 2048}),
+)

@@ -19,10 +19,7 @@ def write_arrays(
 ) -> None:
     """Write arrays and a JSON description as one safetensors file.
 
-    Args:
-        path: the file.
-        arrays: by name.
-        metadata: anything JSON can hold; read back by `osad.core.files.read_metadata`.
+    The description is read back by `osad.core.files.read_metadata`.
     """
     from safetensors.numpy import save_file
 

@@ -17,9 +17,8 @@ from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import csv_text, read_csv, sha256_file
 from osad.crate.bundle import LIMIT, Bundle, identifier
 from osad.crate.runs import Runs
-from osad.data import registry as data_registry
 from osad.methods import registry as method_registry
-from osad.pipeline.workflow import Workflow
+from osad.pipeline.rules import Rules
 
 MAIN = "Snakefile"
 CONFIGURATION = "params.yaml"
@@ -51,11 +50,11 @@ are: of features and weights in `ro-crate-metadata.json`, of images in `{manifes
 """
 
 
-def write_crate(workflow: Workflow, known: Ledger, target: Target, output: Path) -> None:
+def write_crate(rules: Rules, known: Ledger, target: Target, output: Path) -> None:
     """Write a cell with all its inputs as a Workflow Run RO-Crate.
 
     Args:
-        workflow: the pipeline.
+        rules: the table of rules.
         known: the ledger.
         target: one run, or a mean over seeds with all its runs.
         output: a folder that is empty or does not exist.
@@ -66,23 +65,24 @@ def write_crate(workflow: Workflow, known: Ledger, target: Target, output: Path)
         DataError: a file that the crate cannot do without is missing.
     """
     _check_output(output)
-    commit, date = _commit(workflow.root)
+    root = rules.grid.root
+    commit, date = _commit(root)
     ends = [graph.artefact(known, "metrics", cell) for cell in target.cells]
-    entries = {entry.path: entry for entry in graph.upstream(known, ends)}
-    bundle = Bundle(workflow.root)
+    entries = {entry.path: entry for entry in graph.upstream(known, target.cells)}
+    bundle = Bundle(root)
     main = bundle.workflow(
         MAIN, version=commit, license={"@id": LICENCE}, conformsTo={"@id": BIOSCHEMAS}
     )
     bundle.describe(datePublished=date, version=commit)
     _introduce(bundle, target, known)
-    images = _images(bundle, workflow, entries.values())
+    images = _images(bundle, rules, entries.values())
     inputs = [bundle.file(CONFIGURATION)]
-    for path in _project_files(workflow.root):
+    for path in _project_files(root):
         bundle.file(path)
-    runs = Runs(bundle, workflow, main, entries, images)
+    runs = Runs(bundle, rules, known, main, entries, images)
     runs.add(ends, inputs, target.name)
     _cite_method(bundle, target, entries.values())
-    _add_number(bundle, workflow.root, known, target)
+    _add_number(bundle, root, known, target)
     lines = "".join(f"{ledger.line(entry)}\n" for entry in entries.values())
     bundle.text("provenance.jsonl", lines, description="The lines of the ledger, one per output")
     bundle.write(output)
@@ -146,7 +146,7 @@ def _introduce(bundle: Bundle, target: Target, known: Ledger) -> None:
     bundle.link(readme, "about", bundle.root_id)
 
 
-def _images(bundle: Bundle, workflow: Workflow, entries: Iterable[Entry]) -> dict[str, str]:
+def _images(bundle: Bundle, rules: Rules, entries: Iterable[Entry]) -> dict[str, str]:
     """Describe the data sets; return their ids by the path of ``SOURCE.json``."""
     found: dict[str, str] = {}
     for entry in entries:
@@ -154,7 +154,7 @@ def _images(bundle: Bundle, workflow: Workflow, entries: Iterable[Entry]) -> dic
             continue
         folder = Path(entry.path).parent
         name = folder.name
-        spec = data_registry.get(name, workflow.params.dataset_settings.get(name))
+        spec = rules.grid.dataset(name)
         images = bundle.entity(
             f"{identifier('file', folder.as_posix())}/",
             "Dataset",
@@ -183,12 +183,11 @@ def _cite(bundle: Bundle, subject: str, name: str, text: str) -> None:
 
 
 def _cite_method(bundle: Bundle, target: Target, entries: Iterable[Entry]) -> None:
-    """Let the software that trains and scores cite the paper of the method."""
+    """Let the software that makes a run cite the paper of the method."""
     method = target.cells[0].method
     paper = method_registry.get(method).paper
-    for rule in ("train", "score"):
-        if any(entry.rule == rule for entry in entries):
-            _cite(bundle, identifier("tool", rule), identifier("citation", method), paper)
+    if any(entry.rule == "run" for entry in entries):
+        _cite(bundle, identifier("tool", "run"), identifier("citation", method), paper)
 
 
 def _project_files(root: Path) -> list[str]:

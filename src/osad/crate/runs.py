@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from osad import __version__
-from osad.audit.ledger import Entry
+from osad.audit import graph
+from osad.audit.ledger import Entry, Ledger
 from osad.core.errors import CheckError
 from osad.crate.bundle import Bundle, identifier
-from osad.pipeline.fingerprint import module_file
-from osad.pipeline.workflow import NUMERIC_LOCK, Workflow
+from osad.pipeline.fingerprint import Module, module_file
+from osad.pipeline.grid import NUMERIC_LOCK
+from osad.pipeline.lockfile import pins
+from osad.pipeline.rules import Rules
 
 FORMAL_PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 COMPLETED = "http://schema.org/CompletedActionStatus"
-STEPS = {"pixels": "features", "pack": "features"}
-"""Steps of the rules that are not named like theirs."""
 SOFTWARE = {
     "python": ("Python", "https://www.python.org/"),
     "torch": ("PyTorch", "https://pytorch.org/"),
@@ -37,14 +38,16 @@ class Runs:
 
     Attributes:
         bundle: the crate.
-        workflow: the pipeline.
+        rules: the table of rules.
+        known: the ledger.
         main: id of the workflow's file.
         entries: lines of the jobs by path, in the pipeline's order.
         images: ids of the images by the path of the file that stands for them.
     """
 
     bundle: Bundle
-    workflow: Workflow
+    rules: Rules
+    known: Ledger
     main: str
     entries: Mapping[str, Entry]
     images: Mapping[str, str]
@@ -57,9 +60,10 @@ class Runs:
             inputs: ids of the files that configure the workflow.
             title: name of what was made.
         """
+        commands = graph.commands(self.rules, self.known, self.entries.values())
         for entry in self.entries.values():
             self._tool(entry)
-        controls = [self._job(entry) for entry in self.entries.values()]
+        controls = [self._job(entry, commands[entry.path]) for entry in self.entries.values()]
         run = self.bundle.entity(
             "#run",
             "CreateAction",
@@ -85,7 +89,7 @@ class Runs:
             "#engine", "SoftwareApplication", name="Snakemake",
             description="In the version of requirements/workflow.lock",
             url={"@id": "https://snakemake.readthedocs.io"},
-            softwareVersion=_locked(self.workflow, "snakemake"),
+            softwareVersion=_locked(self.rules, "snakemake"),
         )  # fmt: skip
         organised = self.bundle.entity("#orchestration", "OrganizeAction", name="Run of Snakemake")
         self.bundle.link(organised, "instrument", engine)
@@ -95,8 +99,9 @@ class Runs:
     def _tool(self, entry: Entry) -> None:
         """Add the software of a job and its place in the workflow."""
         bundle, tool = self.bundle, _tool(entry.rule)
-        main = f"osad.pipeline.steps.{STEPS.get(entry.rule, entry.rule)}"
-        files = {name: self._module(name, digest) for name, digest in entry.modules().items()}
+        main = f"osad.pipeline.steps.{getattr(self.rules, entry.rule).step}"
+        modules = self.known.modules_of([entry])
+        files = {name: self._module(name, digests) for name, digests in modules.items()}
         address = {"@id": files[main]} if main in files else None
         bundle.entity(
             tool, "SoftwareApplication", name=main, softwareVersion=__version__, url=address
@@ -117,23 +122,23 @@ class Runs:
         bundle.link(self.main, "hasPart", tool)
         bundle.link(self.main, "step", step)
 
-    def _module(self, name: str, digest: str) -> str:
+    def _module(self, name: str, digests: Module) -> str:
         """Add a source file; return its id."""
-        root = self.workflow.root
+        root = self.rules.grid.root
         path = module_file(name, root / "src")
         if path is None:
             missing = f"src/{name.replace('.', '/')}.py"
             raise CheckError(f"{missing}: is gone; the ledger names it as code; run snakemake")
-        return self.bundle.file(path.relative_to(root).as_posix(), digest)
+        return self.bundle.file(path.relative_to(root).as_posix(), digests.file)
 
-    def _job(self, entry: Entry) -> str:
+    def _job(self, entry: Entry, command: str) -> str:
         """Add a job; return the id of what Snakemake did for it."""
         bundle, rule, tool = self.bundle, entry.rule, _tool(entry.rule)
         action = bundle.entity(
             identifier("run", entry.path),
             "CreateAction",
             name=f"{rule} {entry.path}",
-            description=entry.command,
+            description=command,
             actionStatus=COMPLETED,
         )
         bundle.link(action, "instrument", tool)
@@ -143,7 +148,7 @@ class Runs:
             if path in self.images:
                 bundle.link(action, "object", self.images[path])
         if "lock" in entry.env:
-            lock = bundle.file(NUMERIC_LOCK.as_posix(), entry.env["lock"])
+            lock = bundle.file(NUMERIC_LOCK.as_posix())
             self._parameter(rule, tool, "lock", lock, "File")
             bundle.link(action, "object", lock)
         for name, value in self._values(entry):
@@ -247,9 +252,8 @@ def _output(rule: str) -> str:
     return identifier("output", rule)
 
 
-def _locked(workflow: Workflow, package: str) -> str | None:
+def _locked(rules: Rules, package: str) -> str | None:
     """Return the version of a package in the lock file of what runs the pipeline."""
-    path = workflow.root / "requirements/workflow.lock"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    pinned = dict(line.split("==", 1) for line in lines if "==" in line)
-    return pinned.get(package)
+    path = rules.grid.root / "requirements/workflow.lock"
+    versions = {pin.name: pin.specifier for pin in (pins(path) if path.is_file() else ())}
+    return str(versions[package]).removeprefix("==") if package in versions else None

@@ -23,9 +23,6 @@ from PIL import Image, ImageOps
 from osad.core.errors import DataError
 from osad.core.files import sha256_bytes
 
-EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""File name endings of images, in lower case; other files are not images for us."""
-
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 """Formats that are decoded, whatever the file name; MPO comes in by way of JPEG."""
 
@@ -34,17 +31,8 @@ CONVERTIBLE = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 
 
-def is_image_name(name: str) -> bool:
-    """Tell whether a file name has the ending of an image, in upper or lower case."""
-    return Path(name).suffix.lower() in EXTENSIONS
-
-
 def read_verified(path: Path, sha256: str) -> bytes:
-    """Read a file once and check its digest.
-
-    Args:
-        path: path relative to the project's root.
-        sha256: digest of the manifest, 64 hexadecimal digits.
+    """Read a file once and check that it has the digest of the manifest.
 
     Raises:
         DataError: the file is missing or its content is not that of the manifest.
@@ -56,21 +44,17 @@ def read_verified(path: Path, sha256: str) -> bytes:
             f"{path}: cannot be read ({error.strerror}); restore the file with `dvc checkout` or "
             "fetch the data set again"
         ) from error
-    found = sha256_bytes(content)
-    if found != sha256:
+    digest = sha256_bytes(content)
+    if digest != sha256:
         raise DataError(
-            f"{path}: its content has changed (sha256 {found[:12]}..., the manifest says "
+            f"{path}: its content has changed (sha256 {digest[:12]}..., the manifest says "
             f"{sha256[:12]}...); restore the file with `dvc checkout` or rebuild the manifest"
         )
     return content
 
 
 def open_verified(path: Path, sha256: str) -> Image.Image:
-    """Open an image after checking its digest.
-
-    Args:
-        path: path of the image relative to the project's root.
-        sha256: digest of the manifest, 64 hexadecimal digits.
+    """Open an image after checking that it has the digest of the manifest.
 
     Returns:
         The image in mode RGB, 8 bits a channel, completely in memory.
@@ -82,14 +66,10 @@ def open_verified(path: Path, sha256: str) -> Image.Image:
 
 
 def decode(content: bytes, name: str) -> Image.Image:
-    """Decode an image completely and convert it to RGB (see the module's text).
-
-    Args:
-        content: the file's content.
-        name: the file's name, for messages.
+    """Decode an image completely; ``name`` is for messages.
 
     Returns:
-        The image in mode RGB, 8 bits a channel.
+        The image in mode RGB, 8 bits a channel (see the module's text).
 
     Raises:
         DataError: it cannot be decoded or is of a kind that is not supported.

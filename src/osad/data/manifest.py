@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from osad.core.cells import NAME
 from osad.core.errors import DataError
@@ -20,6 +20,8 @@ COLUMNS = ("path", "sha256", "label", "class", "split", "mask")
 NORMAL_CLASS = "good"
 CLASS_PATTERN = re.compile(rf"{NAME}(?:-{NAME})*")
 DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
+EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""File name endings of images, in lower case; other files are not images for us."""
 DRIVE_PATTERN = re.compile(r"[A-Za-z]:")
 REMEDY = "restore the file with `git checkout` or rebuild it from the raw data"
 
@@ -48,6 +50,11 @@ class Record:
 def byte_order(path: str) -> bytes:
     """Return the sort key of a path: its UTF-8 bytes, the same on every system."""
     return path.encode()
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file name has the ending of an image, in upper or lower case."""
+    return PurePosixPath(name).suffix.lower() in EXTENSIONS
 
 
 def path_problem(path: str) -> str | None:
@@ -88,9 +95,8 @@ def image_problem(path: str, sha256: str, *, label: int, class_name: str) -> str
 
 def record_problem(record: Record) -> str | None:
     """Say what is wrong with one record of a manifest, or return None."""
-    problem = image_problem(
-        record.path, record.sha256, label=record.label, class_name=record.class_name
-    )
+    class_name = record.class_name
+    problem = image_problem(record.path, record.sha256, label=record.label, class_name=class_name)
     if problem:
         return problem
     if record.split not in ("train", "test"):
@@ -144,9 +150,8 @@ def read_manifest(path: Path | str) -> list[Record]:
     Raises:
         DataError: the file is missing or a line of it is not valid; the message names the line.
     """
-    records: list[Record] = []
-    for number, row in enumerate(read_rows(path, COLUMNS), start=2):
-        record = Record(
+    records = [
+        Record(
             path=row["path"],
             label=parse_label(row["label"]),
             class_name=row["class"],
@@ -154,12 +159,11 @@ def read_manifest(path: Path | str) -> list[Record]:
             mask=row["mask"],
             sha256=row["sha256"],
         )
-        problem = record_problem(record)
-        if problem is None and records:
-            problem = order_problem(records[-1].path, record.path)
+        for row in read_rows(path, COLUMNS)
+    ]
+    for number, problem in enumerate(_problems(records), start=2):
         if problem:
             raise DataError(f"{path}, line {number}: {problem}; {REMEDY}")
-        records.append(record)
     return records
 
 
@@ -170,27 +174,27 @@ def write_manifest(path: Path | str, records: Iterable[Record]) -> None:
         DataError: a record is not valid or a path is repeated.
     """
     ordered = sorted(records, key=lambda record: byte_order(record.path))
-    for position, record in enumerate(ordered):
-        problem = record_problem(record)
-        if problem is None and position:
-            problem = order_problem(ordered[position - 1].path, record.path)
+    for record, problem in zip(ordered, _problems(ordered), strict=True):
         if problem:
             raise DataError(f"{path}: {record.path!r} cannot be listed: {problem}")
+    fields = ("path", "sha256", "label", "class_name", "split", "mask")
     write_csv(
         path,
         COLUMNS,
         (
-            {
-                "path": record.path,
-                "sha256": record.sha256,
-                "label": record.label,
-                "class": record.class_name,
-                "split": record.split,
-                "mask": record.mask,
-            }
+            {column: getattr(record, field) for column, field in zip(COLUMNS, fields, strict=True)}
             for record in ordered
         ),
     )
+
+
+def _problems(records: Sequence[Record]) -> Iterator[str | None]:
+    """Yield for each record of a manifest what is wrong with it or with its place, or None."""
+    for previous, record in zip((None, *records), records, strict=False):
+        problem = record_problem(record)
+        if problem is None and previous is not None:
+            problem = order_problem(previous.path, record.path)
+        yield problem
 
 
 def contradictions(records: Iterable[Record]) -> list[tuple[str, str]]:
@@ -205,13 +209,10 @@ def contradictions(records: Iterable[Record]) -> list[tuple[str, str]]:
 
 
 def three_to_one(paths: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Divide the paths of normal images 3:1 into training and test images.
+    """Divide the paths of n >= 2 normal images 3:1 into training and test images.
 
     The paths are sorted before they are divided, so the result does not depend on the order in
     which a file system lists them.
-
-    Args:
-        paths: n paths, n >= 2.
 
     Returns:
         The training paths and the ceil(n / 4) test paths.

@@ -1,17 +1,13 @@
-"""Masks of defects: read, made binary, brought to the size of the feature images, and packed.
+"""Packs of masks of defects.
 
 A pack ``masks.safetensors`` has one row for each anomalous image of a manifest that has a mask.
 Its description holds the digests of the image and of the mask file that each row was made from,
 and names the anomalous images that have none. Normal images have no row: all their pixels are
 normal.
-
-A pixel is anomalous where any channel of the mask is not 0. In JPEG and WebP files, whose
-compression leaves traces around edges, it is anomalous from 128 on.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,78 +23,10 @@ from osad.core.files import read_metadata
 
 FORMAT = 1
 TENSOR = "masks"
-KEYS = {"format", "paths", "sha256", "mask_sha256", "unmasked", "image_size"}
-LOSSY = ("JPEG", "MPO", "WEBP")
+KEYS = ("paths", "sha256", "mask_sha256", "unmasked", "image_size")
 REMEDY = "delete it and run the masks step again"
 
 Mask = NDArray[np.bool_]
-
-
-def full_mask(content: bytes, name: str) -> Mask:
-    """Decode a mask.
-
-    Args:
-        content: the file's content.
-        name: the file's name, for messages.
-
-    Returns:
-        (height, width), true where the image is anomalous.
-
-    Raises:
-        DataError: it cannot be decoded, or marks no pixel.
-    """
-    from PIL import Image
-
-    from osad.data.images import decode
-
-    values = np.asarray(decode(content, name)).max(axis=2)
-    with Image.open(io.BytesIO(content)) as image:
-        lowest = 128 if image.format in LOSSY else 1
-    mask: Mask = values >= lowest
-    if not mask.any():
-        raise DataError(
-            f"{name}: the mask of an anomalous image marks no pixel; correct it, or remove it and "
-            "fetch the data set again (without it there are no pixel metrics)"
-        )
-    return mask
-
-
-def shrink(mask: Mask, size: int) -> Mask:
-    """Resize a mask to (size, size) as the images are, aspect ignored; nearest pixel.
-
-    A defect thinner than the distance of the pixels taken can vanish.
-    """
-    from PIL import Image
-
-    image = Image.fromarray(mask.astype(np.uint8))
-    return np.asarray(image.resize((size, size), Image.Resampling.NEAREST)) > 0
-
-
-def read_mask(mask: tuple[str, str], image: tuple[str, str], size: int) -> Mask:
-    """Read the mask of an image at the size of the feature images.
-
-    Args:
-        mask: path and digest of the mask.
-        image: path and digest of the image.
-        size: side S of the result, pixels.
-
-    Returns:
-        (S, S), true where the image is anomalous.
-
-    Raises:
-        DataError: a file is missing, changed or cannot be decoded; the mask marks nothing or has
-            another size than the image.
-    """
-    from osad.data.images import decode, read_verified
-
-    full = full_mask(read_verified(Path(mask[0]), mask[1]), mask[0])
-    width, height = decode(read_verified(Path(image[0]), image[1]), image[0]).size
-    if full.shape != (height, width):
-        raise DataError(
-            f"{mask[0]}: the mask has {full.shape[1]} x {full.shape[0]} pixels and its image "
-            f"{width} x {height}; make them equal or remove the mask, and fetch again"
-        )
-    return shrink(full, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,11 +56,6 @@ class MaskPack:
     def mask(self, path: str, sha256: str, *, where: Path) -> Mask | None:
         """Return the mask (S, S) of an anomalous image, or None if it has none.
 
-        Args:
-            path: of the image.
-            sha256: digest of the image.
-            where: the pack's file, for the message.
-
         Raises:
             CheckError: the image is unknown, or the row is of an image of other bytes.
         """
@@ -157,14 +80,7 @@ def pack_bits(masks: Sequence[Mask], size: int) -> NDArray[np.uint8]:
 
 def write_masks(path: Path, pack: MaskPack) -> None:
     """Write a pack of masks."""
-    metadata = {
-        "format": FORMAT,
-        "paths": pack.paths,
-        "sha256": pack.sha256,
-        "mask_sha256": pack.mask_sha256,
-        "unmasked": pack.unmasked,
-        "image_size": pack.image_size,
-    }
+    metadata = {name: getattr(pack, name) for name in KEYS} | {"format": FORMAT}
     write_arrays(path, {TENSOR: pack.bits}, metadata)
 
 
@@ -175,7 +91,7 @@ def read_masks(path: Path) -> MaskPack:
         DataError: the file is missing, damaged, of another format, or contradicts itself.
     """
     metadata: dict[str, Any] = read_metadata(path)
-    if metadata.keys() != KEYS or metadata["format"] != FORMAT:
+    if metadata.keys() != {*KEYS, "format"} or metadata["format"] != FORMAT:
         raise DataError(f"{path}: does not hold masks of format {FORMAT}; {REMEDY}")
     bits = read_arrays(path).get(TENSOR)
     size, paths = metadata["image_size"], metadata["paths"]
@@ -186,11 +102,5 @@ def read_masks(path: Path) -> MaskPack:
     lengths = {len(metadata[name]) for name in ("paths", "sha256", "mask_sha256")}
     if len(lengths) > 1 or len(set(names)) != len(names):
         raise DataError(f"{path}: its paths are not unique or not as many as its digests; {REMEDY}")
-    return MaskPack(
-        paths=tuple(paths),
-        sha256=tuple(metadata["sha256"]),
-        mask_sha256=tuple(metadata["mask_sha256"]),
-        unmasked=tuple(metadata["unmasked"]),
-        image_size=size,
-        bits=bits,
-    )
+    lists = {name: tuple(metadata[name]) for name in KEYS[:-1]}
+    return MaskPack(**lists, image_size=size, bits=bits)

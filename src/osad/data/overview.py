@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from osad.data import registry
 from osad.data.fetch.original import DOWNLOADS, how_to_get
 from osad.data.registry import DatasetSpec
+from osad.data.source import SOURCE_NAME
 
 COLUMNS = (
     *("id", "title", "paper", "licence", "train/test normal/anomalous", "known classes"),
@@ -17,11 +18,9 @@ COLUMNS = (
 
 
 def rows(root: Path, settings: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return one row of `COLUMNS` for each data set of the package and of the parameters.
+    """Return one row of `COLUMNS` for each data set of the package and of the grid.
 
-    Args:
-        root: the project's folder.
-        settings: settings by data set of the grid.
+    ``settings`` are those of the grid, by data set.
 
     Raises:
         ConfigError: the settings are not those of a data set.
@@ -33,8 +32,9 @@ def rows(root: Path, settings: Mapping[str, Mapping[str, Any]]) -> list[list[str
             spec.citation or "-",
             spec.licence,
             counts(spec),
-            ", ".join(classes(spec)) or "-",
-            "yes" if is_here(spec, root) else "no",
+            ", ".join(sorted({name for group in spec.defect_classes.values() for name in group}))
+            or "-",
+            "yes" if _is_here(spec, root) else "no",
         ]
         for spec in _specs(settings)
     ]
@@ -47,7 +47,7 @@ def remedies(root: Path, settings: Mapping[str, Mapping[str, Any]]) -> list[str]
     """
     lines = []
     for spec in _specs(settings):
-        if not is_here(spec, root):
+        if not _is_here(spec, root):
             text = how(spec, root, raw_path=settings.get(spec.name, {}).get("raw_path"))
             add = "" if spec.name in settings else "add it to grid.datasets in params.yaml; "
             lines.append(f"{spec.name}: {add}{text}")
@@ -59,6 +59,10 @@ def _specs(settings: Mapping[str, Mapping[str, Any]]) -> list[DatasetSpec]:
     return [registry.get(name, settings.get(name)) for name in names]
 
 
+def _is_here(spec: DatasetSpec, root: Path) -> bool:
+    return (root / "data/raw" / spec.name / SOURCE_NAME).is_file()
+
+
 def counts(spec: DatasetSpec) -> str:
     """Return the expected numbers of images, summed over categories; ``-`` if unknown.
 
@@ -68,37 +72,23 @@ def counts(spec: DatasetSpec) -> str:
     """
     if spec.expected is None:
         return "-"
-    each = list(spec.expected.values())
-    train = sum(count.train_normal for count in each)
-    test = sum(count.test_normal for count in each)
-    text = f"{train}/{test}/{sum(count.anomalous for count in each)}"
+    each = spec.expected.values()
+    train, test = sum(c.train_normal for c in each), sum(c.test_normal for c in each)
+    text = f"{train}/{test}/{sum(c.anomalous for c in each)}"
     return text if len(each) == 1 else f"{text} in {len(each)} categories"
-
-
-def classes(spec: DatasetSpec) -> Iterable[str]:
-    """Return all classes that can be the known class of the hard setting, sorted."""
-    return sorted({name for group in spec.defect_classes.values() for name in group})
-
-
-def is_here(spec: DatasetSpec, root: Path) -> bool:
-    """Tell whether a data set was fetched into the project at ``root``."""
-    return (root / "data/raw" / spec.name / "SOURCE.json").is_file()
 
 
 def how(spec: DatasetSpec, root: Path, *, raw_path: object = None) -> str:
     """Say how to get a data set: what a person has to do, and the command.
 
-    Args:
-        spec: the data set.
-        root: the project's folder.
-        raw_path: its setting of that name, if it has one.
+    ``raw_path`` is its setting of that name, if it has one.
     """
-    run = f"snakemake data/raw/{spec.name}/SOURCE.json"
+    run = f"snakemake data/raw/{spec.name}/{SOURCE_NAME}"
+    if raw_path is not None:
+        return f"{run} reads {raw_path}"
     place = root / DOWNLOADS / spec.name
     absent = [archive for archive in spec.archives if not (place / archive.file).is_file()]
     by_hand = [archive for archive in absent if not archive.url]
-    if raw_path is not None:
-        return f"{run} reads {raw_path}"
     if by_hand:
         return f"{how_to_get(spec.name, by_hand)}; then {run}"
     if absent:

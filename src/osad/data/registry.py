@@ -1,9 +1,8 @@
 """Registry of data sets.
 
-To add a data set, add one module ``osad/data/sets/{name}.py`` that calls `register` with a
-`DatasetSpec` of the same name, and a page ``docs/datasets/{name}.md``. Nothing else has to change.
-A user's own data set needs no module: in ``params.yaml`` its settings name a layout, see
-`osad.data.layouts.folder` and `osad.data.layouts.listing`.
+To add a data set, add one module ``osad/data/sets/{name}.py`` with a `DatasetSpec` of the same name
+as ``SPEC``, and a page ``docs/datasets/{name}.md``. Nothing else has to change. A user's own data
+set needs no module: in ``params.yaml`` its settings name a layout, see `osad.data.layouts.own`.
 """
 
 from __future__ import annotations
@@ -19,19 +18,39 @@ from typing import Any
 import osad.data.sets
 from osad.core.cells import NAME
 from osad.core.errors import CheckError, ConfigError
-from osad.data.fetch.original import Archive
+from osad.data.layouts.folder import records
 from osad.data.manifest import Record
 from osad.data.source import Source
 
 Settings = Mapping[str, Any]
 
-LAYOUTS = {"csv": "osad.data.layouts.listing", "folder": "osad.data.layouts.folder"}
-"""Layouts of users' own data sets; each is a module with ``make_spec(name, settings)``."""
+LAYOUTS = {"csv": "osad.data.layouts.listing", "folder": "osad.data.layouts.own"}
+"""Modules of the layouts of users' own data sets (see `osad.data.layouts.own`)."""
 
 PROTOCOLS = ("general", "hard", "normal")
 """Settings of the evaluation protocol."""
 
-_registered: dict[str, DatasetSpec] = {}
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One file that the authors of a data set publish.
+
+    Attributes:
+        file: its name, which it also has below ``data/downloads/{dataset}``.
+        page: address of the page where a person gets it.
+        url: address of the file itself; empty when an account or a click is needed.
+        digest: ``sha256:HEX`` or ``md5:HEX``; empty when it is not known, then the digest of the
+            first good download is kept and compared from then on.
+        size: bytes, None when not known.
+        needs: what a person has to do on the page, for example ``a Kaggle account``.
+    """
+
+    file: str
+    page: str
+    url: str = ""
+    digest: str = ""
+    size: int | None = None
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,8 +87,9 @@ class DatasetSpec:
         licence: licence of the images, ``not stated`` when unknown.
         licence_note: what the licence means for a user; may be empty.
         citation: how to cite it; may be empty.
-        fetch: ``fetch(raw_dir, settings)`` fills the folder and writes ``SOURCE.json`` last.
-        records: ``records(source, category)`` lists the images, digests left empty.
+        fetch: ``fetch(spec, raw_dir, settings)`` fills the folder and writes ``SOURCE.json`` last.
+        records: ``records(source, category)`` lists the images, digests left empty; that of
+            MVTec AD's layout (`osad.data.layouts.folder`) if not given.
         categories: categories that are trained one by one; ``("all",)`` without any.
         defect_classes: by category, the classes that can be the known class of the hard setting.
         expected: counts by category where they are known, checked for every manifest.
@@ -88,8 +108,8 @@ class DatasetSpec:
     licence: str
     licence_note: str
     citation: str
-    fetch: Callable[[Path, Settings], None]
-    records: Callable[[Source, str], list[Record]]
+    fetch: Callable[[DatasetSpec, Path, Settings], None]
+    records: Callable[[Source, str], list[Record]] = records
     categories: tuple[str, ...] = ("all",)
     defect_classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     expected: Mapping[str, Counts] | None = None
@@ -101,12 +121,7 @@ class DatasetSpec:
 
     def texts(self) -> dict[str, Any]:
         """Return what the footers of tables say about the data set."""
-        return {
-            "title": self.title,
-            "licence": self.licence,
-            "citation": self.citation,
-            "notes": self.notes,
-        }
+        return {name: getattr(self, name) for name in ("title", "licence", "citation", "notes")}
 
     def check_category(self, category: str) -> None:
         """Check that the data set has this category.
@@ -134,20 +149,6 @@ class DatasetSpec:
         return len(self.known_classes(category)) < 2
 
 
-def register(spec: DatasetSpec) -> DatasetSpec:
-    """Add a data set and return it.
-
-    Raises:
-        ConfigError: the name is taken or not a valid name.
-    """
-    if not re.fullmatch(NAME, spec.name):
-        raise ConfigError(f"data set {spec.name!r}: not a name of a-z, 0-9 and '_'")
-    if spec.name in _registered:
-        raise ConfigError(f"data set {spec.name!r} is registered twice; rename one of them")
-    _registered[spec.name] = spec
-    return spec
-
-
 def module(name: str, layout: str | None = None) -> str:
     """Return the module that describes a data set, or a user's own data set in some layout."""
     return LAYOUTS[layout] if layout else f"osad.data.sets.{name}"
@@ -159,34 +160,36 @@ def names() -> list[str]:
 
 
 def get(name: str, settings: Settings | None = None) -> DatasetSpec:
-    """Return a data set; imports only its own module.
+    """Return a data set with its settings in ``params.yaml``; imports only its own module.
 
-    Args:
-        name: id of the data set.
-        settings: its mapping in ``params.yaml``; one with a ``layout`` is a user's own data set.
+    One whose settings have a ``layout`` is a user's own.
 
     Raises:
         ConfigError: the name or a setting is unknown.
     """
-    given = dict(settings or {})
-    if "layout" in given:
-        return _own(name, given)
+    settings = settings or {}
+    if "layout" in settings:
+        from osad.data.layouts.own import make_spec
+
+        return make_spec(name, settings)
     if name not in names():
         raise ConfigError(
             f"data set {name!r} is unknown; known are {', '.join(names())}. For your own images "
             "give it the settings `layout: folder` and `raw_path` in params.yaml"
         )
-    importlib.import_module(module(name))
-    if name not in _registered:
-        raise ConfigError(f"src/osad/data/sets/{name}.py registers no data set named {name!r}")
-    spec = _registered[name]
-    unknown = sorted(set(given) - set(spec.settings))
+    spec = getattr(importlib.import_module(module(name)), "SPEC", None)
+    if not isinstance(spec, DatasetSpec) or spec.name != name or not re.fullmatch(NAME, name):
+        raise ConfigError(
+            f"src/osad/data/sets/{name}.py has no SPEC of a data set {name!r}, a name of a-z, 0-9 "
+            "and '_'"
+        )
+    unknown = sorted(set(settings) - set(spec.settings))
     if unknown:
         raise ConfigError(
             f"data set {name!r}: unknown setting {unknown[0]!r}; "
             f"possible are: {', '.join(spec.settings) or 'none'}"
         )
-    return _as_sample(spec if spec.adapt is None else spec.adapt(spec, given), given)
+    return _as_sample(spec if spec.adapt is None else spec.adapt(spec, settings), settings)
 
 
 def _as_sample(spec: DatasetSpec, settings: Settings) -> DatasetSpec:
@@ -202,31 +205,8 @@ def _as_sample(spec: DatasetSpec, settings: Settings) -> DatasetSpec:
     return replace(spec, expected=None, notes=(*spec.notes, note))
 
 
-def _own(name: str, settings: Settings) -> DatasetSpec:
-    """Return the specification of a user's own data set."""
-    if settings["layout"] not in LAYOUTS:
-        raise ConfigError(
-            f"data set {name!r}: unknown layout {settings['layout']!r}; "
-            f"known are {', '.join(LAYOUTS)}"
-        )
-    if not re.fullmatch(NAME, name):
-        raise ConfigError(f"data set {name!r}: choose a name of a-z, 0-9 and '_'")
-    if name in names():
-        raise ConfigError(
-            f"data set {name!r} comes with the package; choose another name for your own images"
-        )
-    layout = importlib.import_module(module(name, settings["layout"]))
-    spec: DatasetSpec = layout.make_spec(name, settings)
-    return spec
-
-
 def check_counts(records: list[Record], expected: Counts, *, where: str) -> None:
-    """Check the numbers of images of a category.
-
-    Args:
-        records: all images of the category.
-        expected: the numbers.
-        where: name of the data set and category, for the message.
+    """Check the numbers of images of a category; ``where`` names it in the message.
 
     Raises:
         CheckError: a number differs; the message has both numbers.
@@ -245,9 +225,9 @@ def check_counts(records: list[Record], expected: Counts, *, where: str) -> None
             expected.anomalies.get(name, 0),
             anomalous.count(name),
         )
-    for what, (wanted, found) in pairs.items():
-        if wanted != found:
+    for what, (number, actual) in pairs.items():
+        if number != actual:
             raise CheckError(
-                f"{where}: expected {wanted} {what}, found {found}; delete the raw data and fetch "
-                "it again"
+                f"{where}: expected {number} {what}, found {actual}; delete the raw data and "
+                "fetch it again"
             )

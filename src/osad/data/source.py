@@ -22,6 +22,10 @@ SOURCE_NAME = "SOURCE.json"
 PART_PATTERN = re.compile(r"\..+\.[0-9]+\.part")
 
 
+Files = dict[str, Callable[[], bytes]]
+"""Functions that return the contents of raw files, by path."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Content of a ``SOURCE.json``.
@@ -38,6 +42,17 @@ class Source:
     dataset: str
     source: str
     files: Mapping[str, str]
+
+    def digest(self, path: str) -> str:
+        """Return the digest of a file by its path relative to the project's root.
+
+        Raises:
+            DataError: it is not listed.
+        """
+        digest = self.files.get(path.removeprefix(f"{self.root}/"))
+        if digest is None or not path.startswith(f"{self.root}/"):
+            raise DataError(f"{path}: is not listed in {self.root}/{SOURCE_NAME}; fetch again")
+        return digest
 
 
 def read_source(path: Path) -> Source:
@@ -62,6 +77,18 @@ def read_source(path: Path) -> Source:
     return Source(path.parent.as_posix(), str(content["dataset"]), str(content["source"]), files)
 
 
+def read(path: Path, remedy: str = "check its rights, or get it again") -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        DataError: it cannot be read; the message ends with the remedy.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+
+
 def content_digest(files: Mapping[str, str]) -> str:
     """Return one digest for a set of files: the SHA-256 of their ``digest  path`` lines, sorted."""
     lines = [f"{files[name]}  {name}\n" for name in sorted(files, key=byte_order)]
@@ -73,7 +100,7 @@ def fill(
     dataset: str,
     *,
     source: str,
-    files: Mapping[str, Callable[[], bytes]],
+    files: Files,
     content_sha256: str | None = None,
 ) -> None:
     """Write the raw files of a data set and, last, its ``SOURCE.json``.
@@ -85,7 +112,7 @@ def fill(
         raw_dir: folder of the data set, ``data/raw/{dataset}``.
         dataset: id of the data set.
         source: where the files come from, kept in ``SOURCE.json``.
-        files: for each path relative to ``raw_dir``, a function that returns the content.
+        files: the contents by path relative to ``raw_dir``.
         content_sha256: expected `content_digest` of all files, when it is known.
 
     Raises:
@@ -104,18 +131,23 @@ def fill(
             problems.append(str(error))
         if time.monotonic() - last_report >= 1:
             last_report = time.monotonic()
-            print(f"{dataset}: {len(digests)} of {len(files)} files", file=sys.stderr, flush=True)
+            tell(dataset, f"{len(digests)} of {len(files)} files")
     if problems:
         more = f"\nand {len(problems) - 10} more" if len(problems) > 10 else ""
         raise DataError("\n".join(problems[:10]) + more)
-    found = content_digest(digests)
-    if content_sha256 not in (None, found):
+    content = content_digest(digests)
+    if content_sha256 not in (None, content):
         raise CheckError(
-            f"{raw_dir}: the files from {source} have the content digest {found}, expected "
+            f"{raw_dir}: the files from {source} have the content digest {content}, expected "
             f"{content_sha256}; install the source again and repeat the fetch"
         )
     write_json(raw_dir / SOURCE_NAME, {"dataset": dataset, "source": source, "files": digests})
-    print(f"{dataset}: {len(digests)} files in {raw_dir}", file=sys.stderr, flush=True)
+    tell(dataset, f"{len(digests)} files in {raw_dir}")
+
+
+def tell(dataset: str, text: str) -> None:
+    """Tell the progress of a fetch, or a fault of the data, on standard error."""
+    print(f"{dataset}: {text}", file=sys.stderr, flush=True)
 
 
 def _store(target: Path, content: bytes) -> str:

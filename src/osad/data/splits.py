@@ -7,12 +7,13 @@ methods share the split of a protocol and seed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from osad.core.cells import Protocol
-from osad.core.errors import ConfigError, DataError
+from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import write_csv
 from osad.core.seeds import numpy_generator
 from osad.data.manifest import (
@@ -32,7 +33,7 @@ ROLE_LABELS = {"train_normal": (0,), "train_anomaly": (1,), "test": (0, 1)}
 
 @dataclass(frozen=True)
 class SplitRow:
-    """One image of a split.
+    """One image of a split; the fields are in the order of `COLUMNS`.
 
     Attributes:
         path: path relative to the project's root.
@@ -177,54 +178,20 @@ def _pool(
 
 def rows(parts: Partition) -> list[SplitRow]:
     """Return the rows of a split, sorted by path."""
-    roles = {
-        "train_normal": parts.train_normal,
-        "train_anomaly": parts.train_anomaly,
-        "test": parts.test,
-    }
-    found = [
-        SplitRow(record.path, record.sha256, role, record.label, record.class_name)
-        for role, records in roles.items()
-        for record in records
-    ]
-    return sorted(found, key=lambda row: byte_order(row.path))
-
-
-def draw(
-    records: Iterable[Record],
-    protocol: Protocol,
-    *,
-    dataset: str,
-    category: str,
-    seed: int,
-    removed: int = 10,
-) -> list[SplitRow]:
-    """Return the rows of the split of one protocol and seed, sorted by path.
-
-    Arguments and errors are those of `partition`.
-    """
-    parts = partition(
-        records, protocol, dataset=dataset, category=category, seed=seed, removed=removed
+    return sorted(
+        (
+            SplitRow(record.path, record.sha256, role, record.label, record.class_name)
+            for role in ROLE_LABELS
+            for record in getattr(parts, role)
+        ),
+        key=lambda row: byte_order(row.path),
     )
-    return rows(parts)
 
 
 def write_split(path: Path | str, split: Iterable[SplitRow]) -> None:
     """Write the rows of a split as a CSV file."""
-    write_csv(
-        path,
-        COLUMNS,
-        (
-            {
-                "path": row.path,
-                "sha256": row.sha256,
-                "role": row.role,
-                "label": row.label,
-                "class": row.class_name,
-            }
-            for row in split
-        ),
-    )
+    rows = (dict(zip(COLUMNS, dataclasses.astuple(row), strict=True)) for row in split)
+    write_csv(path, COLUMNS, rows)
 
 
 def read_split(path: Path | str) -> list[SplitRow]:
@@ -261,3 +228,28 @@ def read_split(path: Path | str) -> list[SplitRow]:
             raise DataError(f"{path}, line {number}: {problem}; {REMEDY}")
         split.append(row)
     return split
+
+
+def check_training(
+    split: Iterable[SplitRow], fitted: Iterable[SplitRow], *, where: Path | str
+) -> None:
+    """Check that a run fitted on one split may be scored on another: equal training normals.
+
+    Args:
+        split: of the cell.
+        fitted: of the run that was fitted.
+        where: file of the first, for the message.
+
+    Raises:
+        CheckError: they differ; the first image that one of them lacks is named.
+    """
+    ours, theirs = (
+        {(row.path, row.sha256) for row in rows if row.role == "train_normal"}
+        for rows in (split, fitted)
+    )
+    if ours != theirs:
+        path = min(ours ^ theirs)[0]
+        raise CheckError(
+            f"{where}: {path} is a training normal here or in the split of the run that was "
+            "fitted, not in both; make the splits again"
+        )

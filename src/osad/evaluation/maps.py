@@ -1,17 +1,16 @@
 """Anomaly maps of one run: the position scores of its test images in one file.
 
-``results/maps/{cell}.safetensors`` holds ``maps`` (n, h, w) at the resolution of the feature map;
-they are upsampled when they are used. The scores stay float32: as float16 a score could overflow,
-and scores with a common offset (such as log-likelihoods) would become equal, which moves every
-metric.
+``results/maps/{run}.safetensors`` holds ``maps`` (n, h, w) at the resolution of the feature map;
+they are upsampled when they are used. Of a method that gives no maps the file holds no image
+(n = 0). The scores stay float32: as float16 a score could overflow, and scores with a common offset
+(such as log-likelihoods) would become equal, which moves every metric.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +18,16 @@ from numpy.typing import NDArray
 from osad.core.arrays import read_arrays, write_arrays
 from osad.core.errors import CheckError, DataError, TrainingError
 from osad.core.files import read_metadata
-from osad.evaluation.localisation import upsample
 
 FORMAT = 1
 TENSOR = "maps"
 KEYS = {"format", "cell", "paths", "sha256", "image_size"}
-REMEDY = "delete it and score the cell again"
+REMEDY = "delete it and run the cell again"
 
 
 @dataclass(frozen=True, eq=False)
 class AnomalyMaps:
-    """The anomaly maps of one run.
+    """The anomaly maps of one run; without images if its method gives none.
 
     Attributes:
         cell: id of the run.
@@ -45,39 +43,63 @@ class AnomalyMaps:
     image_size: int
     maps: NDArray[np.float32]
 
+    def __len__(self) -> int:
+        """Return the number of images n; 0 means that there are no maps."""
+        return len(self.paths)
 
-def problem(found: AnomalyMaps) -> str | None:
-    """Say why maps cannot be stored or used, or return None."""
-    maps, size = found.maps, found.image_size
-    if maps.dtype != np.float32 or maps.ndim != 3 or len(maps) != len(found.paths):
-        return (
-            f"its maps are {maps.shape} {maps.dtype}, expected ({len(found.paths)}, h, w) float32"
+    def select(self, paths: Sequence[str]) -> AnomalyMaps:
+        """Return the maps of some of the images, in the order given.
+
+        Raises:
+            KeyError: an image has no map.
+        """
+        number = {path: number for number, path in enumerate(self.paths)}
+        chosen = [number[path] for path in paths]
+        return replace(
+            self,
+            paths=tuple(paths),
+            sha256=tuple(self.sha256[number] for number in chosen),
+            maps=self.maps[chosen],
         )
-    if len(found.sha256) != len(found.paths) or len(set(found.paths)) != len(found.paths):
+
+
+def problem(pack: AnomalyMaps) -> str | None:
+    """Say why maps cannot be stored or used, or return None."""
+    maps, size = pack.maps, pack.image_size
+    if maps.dtype != np.float32 or maps.ndim != 3 or len(maps) != len(pack.paths):
+        return f"its maps are {maps.shape} {maps.dtype}, expected ({len(pack.paths)}, h, w) float32"
+    if len(pack.sha256) != len(pack.paths) or len(set(pack.paths)) != len(pack.paths):
         return "its paths are not unique or not as many as its digests"
-    if not all(1 <= side <= size for side in maps.shape[1:]):
+    if len(pack) and not all(1 <= side <= size for side in maps.shape[1:]):
         return f"its maps of {maps.shape[1]} x {maps.shape[2]} do not fit an image of {size} pixels"
     bad = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))
-    return f"{found.paths[bad[0]]}: its anomaly map is not finite" if len(bad) else None
+    return f"{pack.paths[bad[0]]}: its anomaly map is not finite" if len(bad) else None
 
 
-def write(path: Path, maps: AnomalyMaps) -> None:
-    """Write anomaly maps; equal maps give equal bytes.
+def write(path: Path, maps: AnomalyMaps | None, *, cell: str) -> None:
+    """Write the anomaly maps of a run; equal maps give equal bytes.
+
+    Args:
+        path: the file.
+        maps: None for a method that gives none: then the file holds no image.
+        cell: id of the run.
 
     Raises:
         TrainingError: they are not finite, or of the wrong type or shape.
     """
-    wrong = problem(maps)
+    nothing = AnomalyMaps(cell, (), (), 0, np.zeros((0, 0, 0), np.float32))
+    pack = nothing if maps is None else maps
+    wrong = problem(pack)
     if wrong:
-        raise TrainingError(f"{maps.cell}: {wrong}")
+        raise TrainingError(f"{cell}: {wrong}")
     metadata = {
         "format": FORMAT,
-        "cell": maps.cell,
-        "paths": maps.paths,
-        "sha256": maps.sha256,
-        "image_size": maps.image_size,
+        "cell": cell,
+        "paths": pack.paths,
+        "sha256": pack.sha256,
+        "image_size": pack.image_size,
     }
-    write_arrays(path, {TENSOR: maps.maps}, metadata)
+    write_arrays(path, {TENSOR: pack.maps}, metadata)
 
 
 def read(path: Path) -> AnomalyMaps:
@@ -86,23 +108,23 @@ def read(path: Path) -> AnomalyMaps:
     Raises:
         DataError: the file is missing, damaged, of another format, or contradicts itself.
     """
-    metadata: dict[str, Any] = read_metadata(path)
+    metadata = read_metadata(path)
     if metadata.keys() != KEYS or metadata["format"] != FORMAT:
         raise DataError(f"{path}: does not hold anomaly maps of format {FORMAT}; {REMEDY}")
     arrays = read_arrays(path)
     if set(arrays) != {TENSOR}:
         raise DataError(f"{path}: holds {', '.join(arrays)}, expected only {TENSOR}; {REMEDY}")
-    found = AnomalyMaps(
+    pack = AnomalyMaps(
         cell=metadata["cell"],
         paths=tuple(metadata["paths"]),
         sha256=tuple(metadata["sha256"]),
         image_size=metadata["image_size"],
         maps=arrays[TENSOR],
     )
-    wrong = problem(found)
+    wrong = problem(pack)
     if wrong:
         raise DataError(f"{path}: {wrong}; {REMEDY}")
-    return found
+    return pack
 
 
 def check(maps: AnomalyMaps, images: Sequence[tuple[str, str]], *, cell: str, where: Path) -> None:
@@ -110,7 +132,7 @@ def check(maps: AnomalyMaps, images: Sequence[tuple[str, str]], *, cell: str, wh
 
     Args:
         maps: the maps.
-        images: path and digest of each image.
+        images: path and digest of each image; without maps they do not matter.
         cell: id of the run.
         where: their file, for the message.
 
@@ -119,58 +141,12 @@ def check(maps: AnomalyMaps, images: Sequence[tuple[str, str]], *, cell: str, wh
     """
     if maps.cell != cell:
         raise CheckError(f"{where}: is of cell {maps.cell}, expected {cell}; {REMEDY}")
-    for found, wanted in zip(zip(maps.paths, maps.sha256, strict=True), images, strict=False):
-        if found != wanted:
+    stored = zip(maps.paths, maps.sha256, strict=True)
+    for image, expected in zip(stored, images, strict=False):
+        if image != expected:
             raise CheckError(
-                f"{where}: has the map of {found[0]} (sha256 {found[1][:12]}...) where that of "
-                f"{wanted[0]} ({wanted[1][:12]}...) belongs; {REMEDY}"
+                f"{where}: has the map of {image[0]} (sha256 {image[1][:12]}...) where that of "
+                f"{expected[0]} ({expected[1][:12]}...) belongs; {REMEDY}"
             )
-    if len(images) != len(maps.paths):
-        raise CheckError(
-            f"{where}: has {len(maps.paths)} maps for {len(images)} test images; {REMEDY}"
-        )
-
-
-def select(source: Path, target: Path, *, cell: str, images: Sequence[tuple[str, str]]) -> None:
-    """Write the maps of some images of another run as those of a run that shares its results.
-
-    Args:
-        source: file of the other run.
-        target: file to write.
-        cell: id of the run that it is for.
-        images: path and digest of each image, in the order wanted.
-
-    Raises:
-        CheckError: an image has no map, or one of other bytes.
-        DataError: the source is missing or damaged.
-    """
-    maps = read(source)
-    row = {image: n for n, image in enumerate(zip(maps.paths, maps.sha256, strict=True))}
-    missing = [image for image in images if image not in row]
-    if missing:
-        raise CheckError(
-            f"{source}: has no map of {missing[0][0]} with sha256 {missing[0][1][:12]}...; {REMEDY}"
-        )
-    write(
-        target,
-        AnomalyMaps(
-            cell=cell,
-            paths=tuple(path for path, _ in images),
-            sha256=tuple(digest for _, digest in images),
-            image_size=maps.image_size,
-            maps=maps.maps[[row[image] for image in images]],
-        ),
-    )
-
-
-def at_image_size(
-    maps: NDArray[np.float32], size: int, *, sigma: float = 0.0
-) -> NDArray[np.float32]:
-    """Bring maps (n, h, w) to (n, size, size); see `osad.evaluation.localisation.upsample`.
-
-    Args:
-        maps: float32 position scores.
-        size: side of the result, pixels.
-        sigma: standard deviation of a Gaussian applied afterwards, pixels; 0 for none.
-    """
-    return upsample(maps, size, sigma=sigma)
+    if len(maps) not in (0, len(images)):
+        raise CheckError(f"{where}: has {len(maps)} maps for {len(images)} test images; {REMEDY}")

@@ -1,6 +1,7 @@
-"""Image-level metrics from scores and labels alone.
+"""Image-level metrics from scores and labels alone: every function under `metric` is computed.
 
-Both metrics treat equal scores as one group, so their value does not depend on the order of the
+To add one, write it here: it then stands in each metrics file and in ``rates.csv``. The metrics
+that are here treat equal scores as one group, so their value does not depend on the order of the
 images. All sums that decide a value are sums of integers: constant scores give an AUROC of exactly
 0.5 and a perfect ranking exactly 1.0 for both metrics.
 """
@@ -8,11 +9,24 @@ images. All sums that decide a value are sums of integers: constant scores give 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+Metric = Callable[[npt.ArrayLike, npt.ArrayLike], float | None]
+METRICS: dict[str, Metric] = {}
+"""Functions of scores (n,), higher is more anomalous, and labels (n,) by name; they return a value
+in [0, 1], or None where it does not apply."""
 
+
+def metric(function: Metric) -> Metric:
+    """Register a metric under the name of its function."""
+    METRICS[function.__name__] = function
+    return function
+
+
+@metric
 def auroc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float | None:
     """Compute the area under the ROC curve: how often an anomaly outranks a normal image.
 
@@ -47,6 +61,7 @@ def auroc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float | None:
     return doubled / (2 * n_positive * n_negative)
 
 
+@metric
 def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float | None:
     """Compute the average precision: precision summed over the steps of recall.
 

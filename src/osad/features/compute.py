@@ -19,8 +19,7 @@ from osad.core.lazy import lazy
 from osad.data.images import open_verified
 from osad.features.packs import INTENSITY, level_name
 from osad.features.plan import BATCH, Task
-from osad.features.simulated import SIMULATED, make_simulated_views, partner
-from osad.features.views import make_views, pixel_statistics, resize
+from osad.features.views import make_views, partner, pixel_statistics, resize
 
 if TYPE_CHECKING:
     import torch
@@ -33,12 +32,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def normalise(views: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Convert views to the network's input.
-
-    Args:
-        views: (n, S, S, 3) uint8.
-        mean: of the three channels, in [0, 1].
-        std: of the three channels, in [0, 1].
+    """Convert views (n, S, S, 3) uint8 to the network's input.
 
     Returns:
         (n, 3, S, S) float32 in channels_last order: (x/255 - mean) / std.
@@ -52,13 +46,7 @@ def normalise(views: torch.Tensor, mean: Sequence[float], std: Sequence[float]) 
 def compute_maps(
     model: torch.nn.Module, views: NDArray[np.uint8], *, backbone: Backbone, device: torch.device
 ) -> Iterator[list[torch.Tensor]]:
-    """Compute the maps of views in batches of exactly 16.
-
-    Args:
-        model: what `Backbone.build` returned, on the device.
-        views: (n, S, S, 3) uint8, RGB.
-        backbone: gives mean and standard deviation.
-        device: where to compute.
+    """Compute the maps of views (n, S, S, 3) uint8, RGB, in batches of exactly 16.
 
     Yields:
         For each batch of k <= 16 views the float32 maps (k, c, h, w), one per stride.
@@ -93,17 +81,19 @@ def load_views(task: Task, rows: range) -> NDArray[np.uint8]:
 
     result = []
     for row in rows:
-        image, path = opened(row), info.paths[row]
-        if info.pack in SIMULATED:
-            numbers = range(info.views)
-            others = [partner(info.paths, row, pack=info.pack, view=view) for view in numbers]
-            views = make_simulated_views(
-                image, [*map(opened, others)], path, pack=info.pack, rotation=info.rotation
-            )
-        else:
-            views = make_views(
-                image, path, pack=info.pack, views=info.views, rotation=info.rotation
-            )
+        path = info.paths[row]
+        others = [
+            partner(info.paths, row, pack=info.pack, view=view)
+            for view in range(info.views if info.kind.second_image else 0)
+        ]
+        views = make_views(
+            opened(row),
+            path,
+            info.kind,
+            views=info.views,
+            rotation=info.rotation,
+            sources=[opened(other) for other in others],
+        )
         result += [np.asarray(view, dtype=np.uint8) for view in views]
     return np.stack(result)
 

@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 
 def shared_arrays(info: PackInfo) -> dict[str, NDArray[Any]]:
     """Return arrays for a pack's tensors in memory that forked processes share, filled with 0."""
-    dtype = np.dtype(np.float32 if info.pack == "pixels" else np.float16)
+    dtype = np.dtype(np.float16 if info.kind.backbone else np.float32)
     result = {}
     for name, shape in info.shapes().items():
         memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
@@ -58,8 +58,9 @@ def preload(task: Task) -> None:
     Nothing may be computed before the fork: threads of a computing parent are missing in its
     children.
     """
-    for module in ("torch", "timm", "PIL.Image") if task.weights else ("PIL.Image",):
-        importlib.import_module(module)
+    if task.weights is not None:
+        importlib.import_module("torch")
+        importlib.import_module("timm")
 
 
 def extract(
@@ -67,12 +68,8 @@ def extract(
 ) -> dict[str, torch.Tensor]:
     """Compute the tensors of a pack.
 
-    Args:
-        task: see `osad.features.plan`.
-        workers: processes (on the CPU) or threads that decode images (on another device); the
-            result does not depend on it.
-        device: where to compute.
-        progress: called with the numbers of images done and in all, after each chunk.
+    Workers are processes (on the CPU) or threads that decode images (beside another device); the
+    result does not depend on their number. Progress is told after each chunk.
 
     Returns:
         tensors as `osad.features.packs.write_pack` wants them.
@@ -88,13 +85,16 @@ def extract(
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
+def _model(task: Task) -> torch.nn.Module:
+    assert task.weights is not None
+    return get_backbone(task.info.backbone).build(task.weights, strides=task.info.strides)
+
+
 def _run_threads(
     task: Task, arrays: Arrays, *, workers: int, device: torch.device, progress: Progress
 ) -> None:
     """Compute in this process while threads decode the images that come next."""
-    info = task.info
-    assert task.weights is not None
-    model = get_backbone(info.backbone).build(task.weights, strides=info.strides).to(device)
+    model = _model(task).to(device)
     waiting: deque[tuple[range, Future[NDArray[np.uint8]]]] = deque()
     chunks = deque(task.chunks)
     with ThreadPoolExecutor(workers) as pool:
@@ -161,7 +161,6 @@ def _run_chunk(rows: range) -> None:
         from osad.runtime.device import make_deterministic
 
         make_deterministic(1)
-        backbone = get_backbone(task.info.backbone)
-        _worker["model"] = backbone.build(task.weights, strides=task.info.strides)
+        _worker["model"] = _model(task)
     views = load_views(task, rows)
     store_maps(task, rows, views, arrays, model=_worker["model"], device=device)

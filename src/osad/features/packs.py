@@ -1,14 +1,8 @@
-"""Feature packs: one safetensors file per kind of view, read without loading it into memory.
+"""Feature packs: one safetensors file per kind, read without loading it into memory.
 
-| pack | images | tensors |
-|---|---|---|
-| ``pixels`` | all | ``intensity`` (n, 2) float32: mean, standard deviation |
-| ``plain`` | all | ``s{stride}`` (n, c, h, w) float16 for every stride |
-| ``rotated`` | training normals, all anomalies | deepest stride only, (n, R, c, h, w) float16 |
-| ``pseudo`` | training normals | deepest stride only, (n, R, c, h, w) float16 |
-| ``cutmix`` | training normals | deepest stride only, (n, 2, c, h, w) float16 |
-| ``draem`` | training normals | deepest stride only, (n, 2, c, h, w) float16 |
-| ``holdout`` | training normals | every stride, (n, 2, c, h, w) float16 |
+``pixels`` has the tensor ``intensity`` (n, 2) float32: mean and standard deviation. The other kinds
+(`osad.features.kinds`) have ``s{stride}`` float16 for each stride: (n, c, h, w) with one view of
+each image, (n, R, c, h, w) with several.
 """
 
 from __future__ import annotations
@@ -21,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_metadata, write_tensors
 from osad.core.lazy import lazy
+from osad.features.kinds import KINDS, Kind
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +23,6 @@ else:
     torch = lazy("torch")
 
 FORMAT = 1
-PACKS = ("pixels", "plain", "rotated", "pseudo", "cutmix", "draem", "holdout")
-AUGMENTED = ("rotated", "pseudo", "cutmix", "draem")
-"""Packs of training views, whose views from the second on may be rotated."""
 INTENSITY = "intensity"
 REMEDY = "delete it and run the features step again"
 
@@ -45,26 +37,12 @@ def level_name(stride: int) -> str:
     return f"s{stride}"
 
 
-def pack_strides(pack: str, strides: Sequence[int]) -> tuple[int, ...]:
-    """Return the strides that a pack holds, of those asked for.
-
-    Augmented views keep the deepest one only: their files would otherwise be the largest by far.
-
-    Example:
-        >>> pack_strides("plain", [16, 32]), pack_strides("rotated", [16, 32])
-        ((16, 32), (32,))
-    """
-    if pack == "pixels":
-        return ()
-    return (max(strides),) if pack in AUGMENTED else tuple(strides)
-
-
 @dataclass(frozen=True)
 class PackInfo:
     """Description of a pack, stored in the file.
 
     Attributes:
-        pack: kind of pack, one of `PACKS`.
+        pack: name of its kind.
         paths: of the images, in the order of the rows.
         sha256: digests of the images, in the same order.
         device: type of the device that computed it, ``cpu`` or ``cuda``.
@@ -91,12 +69,17 @@ class PackInfo:
     rotation: float = 0.0
     format: int = FORMAT
 
+    @property
+    def kind(self) -> Kind:
+        """The kind of the pack."""
+        return KINDS[self.pack]
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the tensors by name."""
         rows = len(self.paths)
-        if self.pack == "pixels":
+        if not self.kind.backbone:
             return {INTENSITY: (rows, 2)}
-        leading = (rows,) if self.pack == "plain" else (rows, self.views)
+        leading = (rows,) if self.kind.most == 1 else (rows, self.views)
         sides = {stride: -(-self.image_size // stride) for stride in self.strides}
         return {
             level_name(stride): (*leading, channels, sides[stride], sides[stride])
@@ -105,22 +88,18 @@ class PackInfo:
 
     def dtype(self) -> torch.dtype:
         """Return the type of all tensors."""
-        return torch.float32 if self.pack == "pixels" else torch.float16
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the description as JSON holds it."""
-        return asdict(self)
+        return torch.float16 if self.kind.backbone else torch.float32
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, where: Path) -> PackInfo:
-        """Check and convert what `to_json` returned.
+        """Check and convert the description in a file.
 
         Raises:
             DataError: the content is not that of a pack of this version.
         """
         names = {item.name for item in fields(cls)}
         version = content.get("format")
-        if version != FORMAT or content.keys() != names or content["pack"] not in PACKS:
+        if version != FORMAT or content.keys() != names or content["pack"] not in KINDS:
             raise DataError(
                 f"{where}: is not a feature pack of format {FORMAT} (it has {version}); {REMEDY}"
             )
@@ -131,38 +110,24 @@ class PackInfo:
         return cls(**values)
 
 
-def check_tensors(tensors: Mapping[str, torch.Tensor], info: PackInfo) -> None:
-    """Check names, shapes, types and finiteness before a pack is written.
+def write_pack(path: Path, tensors: Mapping[str, torch.Tensor], info: PackInfo) -> None:
+    """Write a pack of contiguous CPU tensors of the shapes `PackInfo.shapes`.
 
     Raises:
         CheckError: a value is infinite or not a number.
         ValueError: names, shapes or types are not those of the description.
     """
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if found != info.shapes() or any(t.dtype != info.dtype() for t in tensors.values()):
-        raise ValueError(f"tensors {found} do not fit the description {info.shapes()}")
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != info.shapes() or any(t.dtype != info.dtype() for t in tensors.values()):
+        raise ValueError(f"tensors {shapes} do not fit the description {info.shapes()}")
     for name, tensor in tensors.items():
-        for row, path in enumerate(info.paths):
+        for row, image in enumerate(info.paths):
             if not bool(torch.isfinite(tensor[row]).all()):
                 raise CheckError(
-                    f"{path}: its {name} features of {info.backbone} are not finite; check the "
+                    f"{image}: its {name} features of {info.backbone} are not finite; check the "
                     "image and the weights file"
                 )
-
-
-def write_pack(path: Path, tensors: Mapping[str, torch.Tensor], info: PackInfo) -> None:
-    """Write a pack.
-
-    Args:
-        path: the file.
-        tensors: contiguous CPU tensors of the shapes `PackInfo.shapes`.
-        info: the description.
-
-    Raises:
-        CheckError: a value is not finite.
-    """
-    check_tensors(tensors, info)
-    write_tensors(path, tensors, info.to_json())
+    write_tensors(path, tensors, asdict(info))
 
 
 @dataclass(frozen=True)
@@ -205,9 +170,7 @@ class Pack:
         return cls(path, info, tensors, positions)
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Return a memory-mapped tensor; see the module's table for names and shapes.
-
-        Do not write to it.
+        """Return a memory-mapped tensor (see the module's text); do not write to it.
 
         Raises:
             ConfigError: the pack has no such tensor.
@@ -220,11 +183,7 @@ class Pack:
         return self._tensors[name]
 
     def rows(self, paths: Sequence[str], sha256s: Sequence[str]) -> torch.Tensor:
-        """Return the rows of images.
-
-        Args:
-            paths: k image paths as in the manifest.
-            sha256s: their digests in the split.
+        """Return the rows of k images, by their paths and their digests in the split.
 
         Returns:
             (k,) int64.
@@ -233,7 +192,7 @@ class Pack:
             CheckError: an image is not in the pack, or its features were computed from a file of
                 another digest.
         """
-        found = []
+        rows = []
         for path, digest in zip(paths, sha256s, strict=True):
             row = self._positions.get(path)
             if row is None:
@@ -243,5 +202,5 @@ class Pack:
                     f"{self.path}: the features of {path} come from a file with SHA-256 "
                     f"{self.info.sha256[row]}, the split names {digest}; {REMEDY}"
                 )
-            found.append(row)
-        return torch.tensor(found, dtype=torch.int64)
+            rows.append(row)
+        return torch.tensor(rows, dtype=torch.int64)

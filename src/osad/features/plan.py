@@ -9,9 +9,8 @@ from pathlib import Path
 from osad.backbones.registry import Backbone
 from osad.core.errors import DataError
 from osad.data.manifest import Record
-from osad.features.packs import AUGMENTED, PackInfo, pack_strides
-from osad.features.simulated import SIMULATED, SIMULATED_VIEWS
-from osad.features.views import HOLDOUT_KINDS
+from osad.features.kinds import KINDS
+from osad.features.packs import PackInfo
 
 BATCH = 16
 """Views per batch: fixed, since another size changes the last bits.
@@ -23,12 +22,7 @@ From 16 on, torch computes 1x1 convolutions by oneDNN also with one thread, whic
 
 @dataclass(frozen=True)
 class Task:
-    """What to extract: the description of the pack, and where the weights are.
-
-    Attributes:
-        info: the pack's description, complete before anything is computed.
-        weights: the weights file; None for ``pixels``.
-    """
+    """What to extract: the description of the pack, and the weights file (None for ``pixels``)."""
 
     info: PackInfo
     weights: Path | None = None
@@ -50,12 +44,13 @@ def select_records(records: Sequence[Record], pack: str) -> list[Record]:
     Raises:
         DataError: there is none.
     """
+    kind = KINDS[pack]
     chosen = [
         record
         for record in records
-        if pack in ("pixels", "plain")
+        if kind.all_images
         or (record.label == 0 and record.split == "train")
-        or (record.label == 1 and pack == "rotated")
+        or (record.label == 1 and kind.anomalies)
     ]
     if not chosen:
         raise DataError(f"pack {pack}: the manifest has no image for it; check its column 'split'")
@@ -64,21 +59,7 @@ def select_records(records: Sequence[Record], pack: str) -> list[Record]:
 
 def plan_pixels(records: Sequence[Record]) -> Task:
     """Describe the extraction of pixel statistics, which needs no network."""
-    paths, digests = _identities(records)
-    return Task(PackInfo("pixels", paths, digests, device="cpu"))
-
-
-def number_of_views(pack: str, *, views: int, rotation: float) -> int:
-    """Return how many views of an image a pack holds.
-
-    Without rotation the views of ``rotated`` would all be equal, so there is one. Of the simulated
-    defects with a second image there are two at most.
-    """
-    if pack == "rotated" and not rotation:
-        return 1
-    if pack in SIMULATED:
-        return min(SIMULATED_VIEWS, views)
-    return {"plain": 1, "holdout": len(HOLDOUT_KINDS)}.get(pack, views)
+    return Task(PackInfo("pixels", *identities(records), device="cpu"))
 
 
 def plan_maps(
@@ -93,16 +74,16 @@ def plan_maps(
     device: str,
     rotation: float = 180.0,
 ) -> Task:
-    """Describe the extraction of feature maps.
+    """Describe the extraction of feature maps from all images of a manifest.
 
     Args:
-        records: all images of the manifest.
-        pack: any but ``pixels`` (see `osad.features.packs`).
+        records: the manifest.
+        pack: any kind with a backbone.
         backbone: the network.
         weights: its weights file, whose digest becomes part of the description.
         image_size: side of the network's input, pixels.
-        strides: of the maps, ascending (see `osad.features.packs.pack_strides`).
-        views: number of views of ``rotated`` and ``pseudo``; see `number_of_views`.
+        strides: of the maps, ascending; see `Kind.strides`.
+        views: number of views; see `Kind.views`.
         device: ``cpu`` or ``cuda``.
         rotation: largest angle of the rotated views, degrees.
 
@@ -113,9 +94,9 @@ def plan_maps(
         CheckError: the weights file has a wrong digest.
     """
     backbone.channels(strides)
-    kept = pack_strides(pack, strides)
-    paths, digests = _identities(select_records(records, pack))
-    if pack in SIMULATED and len(paths) == 1:
+    kind = KINDS[pack]
+    paths, digests = identities(select_records(records, pack))
+    if kind.second_image and len(paths) == 1:
         raise DataError(f"pack {pack}: a view needs two training normals, there is only {paths[0]}")
     info = PackInfo(
         pack,
@@ -125,14 +106,14 @@ def plan_maps(
         backbone=backbone.name,
         weights_sha256=backbone.check_digest(weights),
         image_size=image_size,
-        strides=kept,
-        channels=tuple(backbone.channels(kept)),
-        views=number_of_views(pack, views=views, rotation=rotation),
-        rotation=rotation if pack in AUGMENTED else 0.0,
+        strides=kind.strides(strides),
+        channels=tuple(backbone.channels(kind.strides(strides))),
+        views=kind.views(views, rotation=rotation),
+        rotation=rotation if kind.rotated else 0.0,
     )
     return Task(info, weights)
 
 
-def _identities(records: Sequence[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def identities(records: Sequence[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return paths and digests of images."""
     return tuple(r.path for r in records), tuple(r.sha256 for r in records)

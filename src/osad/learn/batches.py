@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from osad.core.lazy import lazy
 from osad.core.seeds import numpy_generator
 from osad.learn.images import TrainingData
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from osad.learn.lazy_torch import torch
 
 NORMAL, SEEN, PSEUDO = 0, 1, 2
 
@@ -79,31 +73,25 @@ def balanced_batches(
     pseudo_views = generator.integers(n_pseudo, size=shape)
     seen_shape = (steps, anomalies)
     if anomalies:
-        seen = data.anomaly.need("rotated")
         seen_rows = endless(len(data.anomaly), steps * anomalies, generator).reshape(seen_shape)
         seen_views = generator.integers(n_views, size=seen_shape)
     for step in range(steps):
-        keep = ~replaced[step]
-        parts = [
-            rotated.take(
-                torch.from_numpy(normal_rows[step][keep]),
-                views=torch.from_numpy(normal_views[step][keep]),
-            )
-        ]
-        labels = [torch.full((int(keep.sum()),), NORMAL)]
+        new = replaced[step]
+        drawn = [(NORMAL, rotated, normal_rows[step][~new], normal_views[step][~new])]
         if anomalies:
-            parts.append(
-                seen.take(
-                    torch.from_numpy(seen_rows[step]), views=torch.from_numpy(seen_views[step])
-                )
-            )
-            labels.append(torch.full((anomalies,), SEEN))
-        if not keep.all():
-            parts.append(
-                data.normal.need("pseudo").take(
-                    torch.from_numpy(pseudo_rows[step][~keep]),
-                    views=torch.from_numpy(pseudo_views[step][~keep]),
-                )
-            )
-            labels.append(torch.full((int((~keep).sum()),), PSEUDO))
-        yield Batch(torch.cat(parts), torch.cat(labels).to(rotated.device))
+            views = data.anomaly.need("rotated")
+            drawn.append((SEEN, views, seen_rows[step], seen_views[step]))
+        if new.any():
+            views = data.normal.need("pseudo")
+            drawn.append((PSEUDO, views, pseudo_rows[step][new], pseudo_views[step][new]))
+        yield Batch(
+            torch.cat(
+                [
+                    views.take(torch.from_numpy(rows), views=torch.from_numpy(numbers))
+                    for _, views, rows, numbers in drawn
+                ]
+            ),
+            torch.cat([torch.full((len(rows),), label) for label, _, rows, _ in drawn]).to(
+                rotated.device
+            ),
+        )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from osad.core.lazy import lazy
 from osad.learn.batches import NORMAL, PSEUDO, SEEN
 from osad.learn.gaussian import whiten
 from osad.learn.heads import (
     adapter,
+    deviation_loss,
     init_linear,
     init_mlp,
     linear,
@@ -17,15 +15,7 @@ from osad.learn.heads import (
     top_k_mean,
 )
 from osad.learn.images import ImageSet, Scores, State
-from osad.learn.loop import batched
-from osad.learn.losses import deviation_loss
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
+from osad.learn.lazy_torch import F, torch
 
 HEADS = ("normal", "seen", "pseudo", "residual")
 RUNNING = frozenset({"residual.running_mean", "residual.running_var"})
@@ -40,21 +30,13 @@ def init_heads(
     state = init_mlp("normal", (channels, holistic_width, 1), generator)
     state |= init_linear("seen", channels, 1, generator)
     state |= init_linear("pseudo", channels, 1, generator)
-    convolution = init_linear("residual.conv", channels * 9, residual_width, generator)
-    state["residual.conv.weight"] = convolution["residual.conv.weight"].view(
-        residual_width, channels, 3, 3
-    )
-    state["residual.conv.bias"] = convolution["residual.conv.bias"]
+    state |= init_linear("residual.conv", channels * 9, residual_width, generator)
+    state["residual.conv.weight"] = state["residual.conv.weight"].unflatten(1, (channels, 3, 3))
     state["residual.norm.weight"] = torch.ones(residual_width)
     state["residual.norm.bias"] = torch.zeros(residual_width)
     state["residual.running_mean"] = torch.zeros(residual_width)
     state["residual.running_var"] = torch.ones(residual_width)
     return state | init_linear("residual.head", residual_width, 1, generator)
-
-
-def adapt(state: State, x: torch.Tensor) -> torch.Tensor:
-    """Apply the residual adapter to vectors (..., c) if the state has one."""
-    return adapter(state, x) if "adapter.down.weight" in state else x
 
 
 def apply_heads(
@@ -104,12 +86,7 @@ def apply_heads(
 
 
 def heads_loss(heads: State, labels: torch.Tensor) -> torch.Tensor:
-    """Sum the four deviation losses on the labels that each head is trained on.
-
-    Args:
-        heads: outputs (n,) of the four heads.
-        labels: (n,), see `osad.learn.batches.Batch`.
-    """
+    """Sum the deviation losses of the four heads' outputs (n,) on the labels (n,) of each."""
     not_pseudo, not_seen = labels != PSEUDO, labels != SEEN
     return (
         deviation_loss(heads["normal"], labels == NORMAL)
@@ -120,25 +97,20 @@ def heads_loss(heads: State, labels: torch.Tensor) -> torch.Tensor:
 
 
 def score_heads(state: State, images: ImageSet) -> Scores:
-    """Score images by -g_n + g_s + g_p + g_r, (n,).
-
-    Args:
-        state: whitening, heads, ``reference`` (P, c) and, if there is one, the adapter.
-        images: with plain maps.
+    """Score images by -g_n + g_s + g_p + g_r, (n,), with ``reference`` (P, c) of the state.
 
     Returns:
         the total, its four oriented parts, and maps (n, h, w) of the sum of the position scores
         of the seen, the pseudo and the residual head; the normality head sees no positions.
     """
     rows = images.deepest
-    size = (rows.tensor.shape[2], rows.tensor.shape[3])
-    parts, maps = [], []
-    for part in batched(len(images)):
-        x = adapt(state, whiten(state, rows.take(part)))
-        heads, local = apply_heads(state, x, state["reference"], size, training=False)
-        parts.append(heads)
-        maps.append((local["seen"] + local["pseudo"] + local["residual"]).unflatten(1, size))
-    result = {name: torch.cat([part[name] for part in parts]) for name in HEADS}
-    result["normal"] = -result["normal"]
-    total = sum(result.values(), start=torch.zeros((), device=result["normal"].device))
-    return Scores(total, result, torch.cat(maps))
+
+    def apply(maps: torch.Tensor) -> State:
+        x = adapter(state, whiten(state, maps))
+        heads, local = apply_heads(state, x, state["reference"], rows.size, training=False)
+        return heads | {"map": local["seen"] + local["pseudo"] + local["residual"]}
+
+    parts = rows.map_parts(apply)
+    result = {name: parts[name] for name in HEADS} | {"normal": -parts["normal"]}
+    total = sum(result.values(), start=torch.zeros((), device=rows.device))
+    return Scores(total, result, parts["map"].unflatten(1, rows.size))

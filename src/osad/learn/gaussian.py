@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 from osad.core.errors import TrainingError
-from osad.core.lazy import lazy
 from osad.learn.heads import positions
-from osad.learn.images import ImageSet, Rows, State, TrainingData
-from osad.learn.loop import batched
+from osad.learn.images import Rows, State, TrainingData, batched
+from osad.learn.lazy_torch import torch
 from osad.learn.products import eigh, matmul
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
 
 
 def shrunk(covariance: torch.Tensor, shrinkage: float) -> torch.Tensor:
@@ -55,11 +46,20 @@ def whitening(
     Raises:
         TrainingError: mean or covariance is not finite.
     """
-    if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
-        raise TrainingError("features of the normals are not finite; rebuild the feature packs")
+    check_finite(mean, covariance)
     values, vectors = eigh(shrunk(covariance, shrinkage))
     inverse_root = matmul(vectors * values.clamp_min(1e-12).rsqrt(), vectors.T)
     return mean.float(), inverse_root.float()
+
+
+def check_finite(*values: torch.Tensor) -> None:
+    """Check what was computed from the features of the normals.
+
+    Raises:
+        TrainingError: a value is not finite.
+    """
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise TrainingError("features of the normals are not finite; rebuild the feature packs")
 
 
 def moments(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,16 +70,8 @@ def moments(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, matmul(centred.T, centred) / len(x)
 
 
-def position_whitening(maps: Rows, shrinkage: float) -> State:
-    """Fit the whitening of position vectors on plain views of normals.
-
-    Args:
-        maps: (n, c, h, w).
-        shrinkage: see `shrunk`.
-
-    Returns:
-        ``whiten.mean`` (c,) and ``whiten.matrix`` (c, c), float32.
-    """
+def position_moments(maps: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean (c,) and covariance (c, c) of the positions of maps (n, c, h, w), as float64."""
     channels = maps.tensor.shape[1]
     total = torch.zeros(channels, dtype=torch.float64, device=maps.device)
     square = torch.zeros(channels, channels, dtype=torch.float64, device=maps.device)
@@ -90,9 +82,17 @@ def position_whitening(maps: Rows, shrinkage: float) -> State:
         square += matmul(x.T, x).double()
         count += len(x)
     mean = total / count
-    covariance = square / count - torch.outer(mean, mean)
-    mean32, matrix = whitening(mean, covariance, shrinkage)
-    return {"whiten.mean": mean32, "whiten.matrix": matrix}
+    return mean, square / count - torch.outer(mean, mean)
+
+
+def position_whitening(maps: Rows, shrinkage: float) -> State:
+    """Fit the whitening of position vectors on plain views (n, c, h, w) of normals.
+
+    Returns:
+        ``whiten.mean`` (c,) and ``whiten.matrix`` (c, c), float32, see `whitening`.
+    """
+    mean, matrix = whitening(*position_moments(maps), shrinkage)
+    return {"whiten.mean": mean, "whiten.matrix": matrix}
 
 
 def whiten(state: State, maps: torch.Tensor) -> torch.Tensor:
@@ -100,27 +100,13 @@ def whiten(state: State, maps: torch.Tensor) -> torch.Tensor:
     return matmul(positions(maps) - state["whiten.mean"], state["whiten.matrix"])
 
 
-def whitened_views(state: State, views: Rows) -> Rows:
-    """Whiten training views (n, R, c, h, w) once, so that no training step has to.
-
-    Returns:
-        rows (n, R, h*w, c), float16 in memory like the cache, in the set's own order.
-    """
-    n, (n_views, _, height, width) = len(views), views.tensor.shape[1:]
-    shape = (n, n_views, height * width, len(state["whiten.mean"]))
-    white = torch.empty(shape, dtype=torch.float16, device=views.device)
-    for part in batched(n, 32):
-        maps = views.take(part)
-        white[part] = whiten(state, maps.flatten(0, 1)).half().unflatten(0, (-1, n_views))
-    return Rows(white, torch.arange(n), views.device)
-
-
 def whitened_training(data: TrainingData, shrinkage: float) -> tuple[State, TrainingData]:
-    """Fit the whitening on the plain normals and whiten every training view with it.
+    """Fit the whitening on the plain normals and whiten every training view once.
 
     Returns:
         the whitening (see `position_whitening`) and the training data whose augmented views
-        (``rotated``, ``pseudo``, ...) are whitened position vectors (n, R, P, c).
+        (``rotated``, ``pseudo``, ...) are whitened position vectors (n, R, P, c), float16 in
+        memory like the cache, in the set's own order.
 
     Source:
         Choice of this benchmark: without it, heads on frozen features learn what varies most
@@ -128,12 +114,30 @@ def whitened_training(data: TrainingData, shrinkage: float) -> tuple[State, Trai
     """
     state = position_whitening(data.normal.deepest, shrinkage)
 
-    def prepare(images: ImageSet) -> ImageSet:
-        views: dict[str, Rows] = {}
-        for name in ("rotated", "pseudo", "cutmix", "draem"):
-            rows: Rows | None = getattr(images, name)
-            if rows is not None and len(rows):
-                views[name] = whitened_views(state, rows)
-        return replace(images, **views)  # type: ignore[arg-type]
+    def whitened(views: Rows) -> Rows:
+        n, (n_views, _, height, width) = len(views), views.tensor.shape[1:]
+        shape = (n, n_views, height * width, len(state["whiten.mean"]))
+        white = torch.empty(shape, dtype=torch.float16, device=views.device)
+        for part in batched(n, 32):
+            maps = views.take(part)
+            white[part] = whiten(state, maps.flatten(0, 1)).half().unflatten(0, (-1, n_views))
+        return Rows(white, torch.arange(n), views.device)
 
-    return state, replace(data, normal=prepare(data.normal), anomaly=prepare(data.anomaly))
+    return state, data.with_views(whitened)
+
+
+def scales(parts: State) -> State:
+    """Return mean and standard deviation of each part (n,) as ``{name}.mean``, ``{name}.std``."""
+    result = {}
+    for name, value in parts.items():
+        result[f"{name}.mean"] = value.double().mean().float()
+        result[f"{name}.std"] = value.double().std(unbiased=False).clamp_min(1e-6).float()
+    return result
+
+
+def standardised(state: State, parts: State) -> State:
+    """Bring parts of a score (n,) to the scale on which `scales` found them."""
+    return {
+        name: (value - state[f"{name}.mean"]) / state[f"{name}.std"]
+        for name, value in parts.items()
+    }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
-from osad.core.lazy import lazy
+from osad.learn.lazy_torch import torch
 
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+State = dict[str, "torch.Tensor"]
+"""What a fit returns and a checkpoint holds: named tensors."""
+
+
+def batched(n: int, size: int = 64) -> list[slice]:
+    """Return slices of at most ``size`` that cover range(n), for work in constant memory."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Rows:
         """Return the number of rows n."""
         return len(self.index)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the maps."""
+        return self.tensor.shape[-2], self.tensor.shape[-1]
+
     def take(
         self, rows: torch.Tensor | slice | None = None, *, views: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -48,6 +55,15 @@ class Rows:
         taken = self.tensor[index] if views is None else self.tensor[index, views]
         return taken.to(self.device, torch.float32)
 
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Apply a function (k, ...) -> (k, ...) to parts of the rows and join the results."""
+        return torch.cat([function(self.take(part)) for part in batched(len(self))])
+
+    def map_parts(self, function: Callable[[torch.Tensor], State]) -> State:
+        """Do the same with a function that returns several tensors by name."""
+        parts = [function(self.take(part)) for part in batched(len(self))]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -56,21 +72,16 @@ class ImageSet:
     Attributes:
         paths: n image paths, sorted.
         maps: by stride, plain views (n, c, h, w).
-        rotated: training views (n, R, c, h, w) of the deepest stride; view 0 is unrotated.
-        pseudo: pseudo-anomalous (CutMix) views (n, R, c, h, w), of training normals only.
-        cutmix: views (n, R, c, h, w) with a patch of another normal, of training normals only.
-        draem: views (n, R, c, h, w) with blobs of foreign texture, of training normals only.
-        pixels: (n, 2), mean and standard deviation of the original image's intensity in [0, 1].
+        views: by pack. Of training images, maps (n, R, c, h, w) of the deepest stride: ``rotated``
+            (view 0 is not) and, of normals only, ``pseudo`` (CutMix), ``cutmix`` (a patch of
+            another normal), ``draem`` (blobs of foreign texture). Of all images ``pixels`` (n, 2),
+            mean and standard deviation of the original image's intensity in [0, 1].
         labels: (n,) int64 in {0, 1}; of test images only for methods that ask for it (controls).
     """
 
     paths: tuple[str, ...]
     maps: Mapping[int, Rows] = field(default_factory=dict)
-    rotated: Rows | None = None
-    pseudo: Rows | None = None
-    cutmix: Rows | None = None
-    draem: Rows | None = None
-    pixels: Rows | None = None
+    views: Mapping[str, Rows] = field(default_factory=dict)
     labels: torch.Tensor | None = None
 
     def __len__(self) -> int:
@@ -84,10 +95,9 @@ class ImageSet:
 
     def need(self, name: str) -> Rows:
         """Return the views of a pack that the method declared, for example ``rotated``."""
-        rows: Rows | None = getattr(self, name)
-        if rows is None:
+        if name not in self.views:
             raise ValueError(f"image set has no {name}: add it to the method's packs")
-        return rows
+        return self.views[name]
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,18 @@ class TrainingData:
     key: str
     base: Mapping[str, torch.Tensor] | None = None
 
+    def with_views(self, function: Callable[[Rows], Rows]) -> TrainingData:
+        """Return the same data with every training view (n, R, ...) changed by a function."""
+
+        def change(images: ImageSet) -> ImageSet:
+            views = {
+                name: function(rows) if len(rows) and name != "pixels" else rows
+                for name, rows in images.views.items()
+            }
+            return replace(images, views=views)
+
+        return replace(self, normal=change(self.normal), anomaly=change(self.anomaly))
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -122,7 +144,3 @@ class Scores:
     total: torch.Tensor
     heads: Mapping[str, torch.Tensor] = field(default_factory=dict)
     maps: torch.Tensor | None = None
-
-
-State = dict[str, "torch.Tensor"]
-"""What a fit returns and a checkpoint holds: named tensors."""

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from osad.core.errors import TrainingError
-from osad.core.lazy import lazy
 from osad.learn.batches import Batch
 from osad.learn.images import State
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from osad.learn.lazy_torch import torch
 
 Schedule = Callable[[int], float]
 """Factor of the learning rate at a step, counted from 0."""
@@ -48,6 +42,7 @@ def minimise(
     *,
     lr: float,
     weight_decay: float,
+    device: torch.device | None = None,
     decoupled: bool = False,
     schedule: Schedule = constant,
     clip: float = 1.0,
@@ -59,11 +54,12 @@ def minimise(
     """Minimise a loss over the tensors of a state by Adam, one step a batch.
 
     Args:
-        state: initial tensors, all on one device; not changed.
+        state: initial tensors, not changed.
         batches: one per step.
         loss: gives a scalar for the current tensors and a batch.
         lr: learning rate of Adam.
         weight_decay: L2 term of the gradient (Adam), or decay of the weights (AdamW).
+        device: where the batches are; the tensors' own if it is not given.
         decoupled: use AdamW instead of Adam.
         schedule: factor of the learning rate at each step.
         clip: largest norm of the whole gradient.
@@ -79,7 +75,8 @@ def minimise(
         TrainingError: the loss is not finite; the message names the step.
     """
     tensors = {
-        name: value.clone().requires_grad_(name not in fixed) for name, value in state.items()
+        name: value.to(device, copy=True).requires_grad_(name not in fixed)
+        for name, value in state.items()
     }
     factors = lr_factor or {}
     groups = [
@@ -112,8 +109,3 @@ def minimise(
             with torch.no_grad():
                 after_step(tensors)
     return {name: value.detach() for name, value in tensors.items()}
-
-
-def batched(n: int, size: int = 64) -> list[slice]:
-    """Return slices of at most ``size`` that cover range(n), for scoring in constant memory."""
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -9,18 +9,11 @@ has them, at the same speed. On a GPU torch computes.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from osad.core.lazy import lazy
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
+from osad.learn.lazy_torch import torch
 
 
 def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -1,63 +1,57 @@
-"""One affine top-K head on adapted position vectors: the network that DevNet and FLOS share."""
+"""One affine top-K head on adapted position vectors: the network of DevNet, FLOS and AHL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
-from osad.core.lazy import lazy
 from osad.core.seeds import torch_generator
 from osad.learn.batches import Batch, balanced_batches
 from osad.learn.gaussian import whiten, whitened_training
 from osad.learn.heads import adapter, init_adapter, init_linear, linear, top_k_mean
-from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData
-from osad.learn.loop import batched
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData, batched
+from osad.learn.lazy_torch import torch
+from osad.learn.loop import divided, minimise
 
 
-def half_and_half(
+def train_head(
     data: TrainingData,
+    hyper: Any,
+    loss: Callable[[State, Batch], torch.Tensor],
     *,
-    steps: int,
-    batch: int,
-    adapter_width: int,
-    shrinkage: float,
     aim: bool = False,
-) -> tuple[State, State, Iterator[Batch]]:
-    """Prepare training of the head on batches of normals and seen anomalies in equal parts.
+) -> State:
+    """Train adapter and head on batches of normals and seen anomalies in equal parts.
 
     Args:
         data: training images with plain and rotated views, at least one seen anomaly.
-        steps: number of batches.
-        batch: images of a batch; the odd one is normal.
-        adapter_width: hidden width of the adapter; 0 leaves it out.
-        shrinkage: see `whitened_training`.
+        hyper: the method, with its hyper-parameters ``epochs``, ``iterations``, ``batch`` (the odd
+            image is normal), ``lr``, ``lr_step``, ``weight_decay``, ``adapter``, ``shrinkage``.
+        loss: of whitened position vectors (batch, P, c), labelled 0 and 1.
         aim: start with the direction of the seen anomalies (see `aimed`).
 
     Returns:
-        the whitening; the initial ``head.*`` and ``adapter.*``, on the device of the data; and the
-        batches of whitened position vectors (batch, P, c), labelled 0 and 1.
+        the whitening, ``head.*`` and ``adapter.*``.
     """
-    white, data = whitened_training(data, shrinkage)
+    white, data = whitened_training(data, hyper.shrinkage)
     generator = torch_generator(data.key, "init")
     channels = len(white["whiten.mean"])
     state = init_linear("head", channels, 1, generator)
     if aim:
         towards = mean_position(data.anomaly.need("rotated")).unsqueeze(0)
         state["head.weight"] = aimed(state["head.weight"], towards)
-    if adapter_width:
-        state |= init_adapter(channels, adapter_width, generator)
-    device = data.normal.deepest.device
-    half = batch // 2
-    return (
-        white,
-        {name: value.to(device) for name, value in state.items()},
-        balanced_batches(data, steps, normals=batch - half, anomalies=half),
+    state |= init_adapter(channels, hyper.adapter, generator)
+    half, steps = hyper.batch // 2, hyper.epochs * hyper.iterations
+    trained = minimise(
+        state,
+        balanced_batches(data, steps, normals=hyper.batch - half, anomalies=half),
+        loss,
+        device=data.normal.deepest.device,
+        lr=hyper.lr,
+        weight_decay=hyper.weight_decay,
+        schedule=divided(hyper.lr_step, hyper.iterations),
     )
+    return white | trained
 
 
 def mean_position(views: Rows) -> torch.Tensor:
@@ -101,11 +95,10 @@ def position_scores(state: State, x: torch.Tensor, *, absolute: bool) -> torch.T
     Args:
         state: ``head.weight`` (1, c), ``head.bias`` (1,) and perhaps ``adapter.*``.
         x: whitened position vectors.
-        absolute: take |.|; it belongs to the deviation loss (see `plain_head`).
+        absolute: take |.|. It belongs to the deviation loss; with a loss on logits it keeps
+            every normal at probability 0.5 or more.
     """
-    if "adapter.up.weight" in state:
-        x = adapter(state, x)
-    scores = linear(state, "head", x).squeeze(-1)
+    scores = linear(state, "head", adapter(state, x)).squeeze(-1)
     return scores.abs() if absolute else scores
 
 
@@ -121,11 +114,5 @@ def score_maps(state: State, images: ImageSet, *, absolute: bool) -> Scores:
         total (n,), the mean of the top 10 % of the position scores, and these as maps (n, h, w).
     """
     rows = images.deepest
-    maps = torch.cat(
-        [
-            position_scores(state, whiten(state, rows.take(part)), absolute=absolute)
-            for part in batched(len(images))
-        ]
-    )
-    height, width = rows.tensor.shape[2:]
-    return Scores(top_k_mean(maps), maps=maps.unflatten(1, (height, width)))
+    maps = rows.map(lambda part: position_scores(state, whiten(state, part), absolute=absolute))
+    return Scores(top_k_mean(maps), maps=maps.unflatten(1, rows.size))

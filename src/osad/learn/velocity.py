@@ -1,4 +1,4 @@
-"""The velocity network of the flow methods, its inputs and its moving average.
+"""The velocity network of the flow methods and its training on the normals.
 
 A flow moves position vectors x at time 0 to a simple distribution at time 1 along a velocity
 v(x, t) that a network learns. The network is a residual stack of per-position maps; one depthwise
@@ -8,39 +8,29 @@ convolution a block lets a position see its neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from osad.core.errors import TrainingError
-from osad.core.lazy import lazy
-from osad.core.seeds import numpy_generator
+from osad.core.seeds import numpy_generator, torch_generator
 from osad.learn.batches import NORMAL, Batch, endless
-from osad.learn.heads import init_linear, linear, positions
+from osad.learn.gaussian import check_finite, position_moments
+from osad.learn.heads import init_linear, linear, positions, zero_linear
 from osad.learn.images import Rows, State, TrainingData
-from osad.learn.loop import batched
+from osad.learn.lazy_torch import F, torch
+from osad.learn.loop import cosine, minimise
 from osad.learn.products import eigh, matmul
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
 
 TIME_SCALE = 1000.0
 """Times in [0, 1] are embedded like the step numbers of a process of 1000 steps."""
 LONGEST_PERIOD = 10000.0
+Ends = Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
 
 
 def time_embedding(t: torch.Tensor, size: int) -> torch.Tensor:
-    """Embed times by cosines and sines of geometrically spaced frequencies.
+    """Embed times (n,) in [0, 1] by geometrically spaced frequencies: (n, size), size even.
 
-    Args:
-        t: (n,) float32 in [0, 1].
-        size: even, 2 or more.
-
-    Returns:
-        (n, size): cosines, then sines, of 1000 t * 10000^(-2 i / size), i = 0 .. size/2 - 1.
+    Cosines, then sines, of 1000 t * 10000^(-2 i / size), i = 0 .. size/2 - 1.
 
     Source:
         Vaswani et al. 2017 (arXiv 1706.03762), section 3.5, with diffusion models' time scale.
@@ -64,7 +54,7 @@ def init_velocity(
     *,
     embedding: int = 128,
 ) -> State:
-    """Initialise a velocity network; its last layer is zero, so it starts as v = 0.
+    """Initialise a velocity network ``velocity.*``; its last layer is zero, so it starts as v = 0.
 
     Args:
         channels: c, of the vectors and of the velocity.
@@ -72,22 +62,17 @@ def init_velocity(
         blocks: number of residual blocks.
         generator: source of the draws.
         embedding: size of the time embedding, even.
-
-    Returns:
-        tensors under the prefix ``velocity.``.
     """
     state = init_linear("velocity.in", channels, width, generator)
     state |= init_linear("velocity.time", embedding, width, generator)
     for block in range(blocks):
         prefix = f"velocity.{block}"
-        around = init_linear(f"{prefix}.around", 9, width, generator)
-        around[f"{prefix}.around.weight"] = around[f"{prefix}.around.weight"].view(width, 1, 3, 3)
-        state |= around
+        state |= init_linear(f"{prefix}.around", 9, width, generator)
+        kernel = state[f"{prefix}.around.weight"]
+        state[f"{prefix}.around.weight"] = kernel.view(width, 1, 3, 3)
         for layer in ("time", "up", "down"):
             state |= init_linear(f"{prefix}.{layer}", width, width, generator)
-    state["velocity.out.weight"] = torch.zeros(channels, width)
-    state["velocity.out.bias"] = torch.zeros(channels)
-    return state
+    return state | zero_linear("velocity.out", width, channels)
 
 
 def velocity(state: State, x: torch.Tensor, t: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -98,12 +83,9 @@ def velocity(state: State, x: torch.Tensor, t: torch.Tensor, size: tuple[int, in
 
     Args:
         state: see `init_velocity`.
-        x: (n, P, c) float32.
+        x: (n, P, c) float32; so is the result.
         t: (n,) in [0, 1].
         size: height and width of the maps, P = height * width.
-
-    Returns:
-        (n, P, c).
     """
     embedding = state["velocity.time.weight"].shape[1]
     time = F.silu(linear(state, "velocity.time", time_embedding(t, embedding)))
@@ -128,18 +110,6 @@ def velocity(state: State, x: torch.Tensor, t: torch.Tensor, size: tuple[int, in
     return linear(state, "velocity.out", F.layer_norm(h, (width,)))
 
 
-def ema_update(average: State, current: State, decay: float) -> None:
-    """Move an exponential moving average towards the current tensors, in place.
-
-    Args:
-        average: tensors that become decay * average + (1 - decay) * current.
-        current: at least the same names.
-        decay: in [0, 1).
-    """
-    for name, value in average.items():
-        value.lerp_(current[name].detach(), 1 - decay)
-
-
 class MovingAverage:
     """Moving average of the tensors over the steps of a fit, for ``after_step`` of `minimise`.
 
@@ -147,23 +117,24 @@ class MovingAverage:
     are forgotten in a short training too.
 
     Attributes:
-        state: the averaged tensors.
+        state: the averaged tensors, on the device.
     """
 
-    def __init__(self, state: State, decay: float) -> None:
+    def __init__(self, state: State, decay: float, device: torch.device | None = None) -> None:
         """Start at copies of the tensors."""
-        self.state = {name: value.detach().clone() for name, value in state.items()}
+        self.state = {name: value.to(device, copy=True) for name, value in state.items()}
         self._decay = decay
         self._step = 0
 
     def __call__(self, current: State) -> None:
         """Take in the tensors after one more step."""
-        warm = (1 + self._step) / (10 + self._step)
-        ema_update(self.state, current, min(self._decay, warm))
+        decay = min(self._decay, (1 + self._step) / (10 + self._step))
+        for name, value in self.state.items():
+            value.lerp_(current[name].detach(), 1 - decay)
         self._step += 1
 
 
-def fit_projection(rows: Rows, dims: int, *, shrinkage: float = 1.0) -> State:
+def fit_projection(rows: Rows, dims: int, *, shrinkage: float) -> State:
     """Fit standardisation of channels and principal components on plain views of normals.
 
     Args:
@@ -178,19 +149,8 @@ def fit_projection(rows: Rows, dims: int, *, shrinkage: float = 1.0) -> State:
     Raises:
         TrainingError: a feature is not finite.
     """
-    channels = rows.tensor.shape[1]
-    total = torch.zeros(channels, dtype=torch.float64, device=rows.device)
-    square = torch.zeros(channels, channels, dtype=torch.float64, device=rows.device)
-    count = 0
-    for part in batched(len(rows)):
-        x = positions(rows.take(part)).flatten(0, 1)
-        total += x.double().sum(0)
-        square += matmul(x.T, x).double()
-        count += len(x)
-    mean = total / count
-    covariance = square / count - torch.outer(mean, mean)
-    if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
-        raise TrainingError("features of the normals are not finite; rebuild the feature packs")
+    mean, covariance = position_moments(rows)
+    check_finite(mean, covariance)
     deviation = covariance.diagonal().clamp_min(0).sqrt()
     # A channel that never varies says nothing; it is centred but not blown up.
     deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
@@ -211,28 +171,72 @@ def project(state: State, maps: torch.Tensor) -> torch.Tensor:
     return matmul(positions(maps) - state["projection.mean"], state["projection.matrix"])
 
 
-def projected_normals(data: TrainingData, state: State) -> torch.Tensor:
-    """Project the plain views of the training normals once: (n, P, d) float16, in their order."""
-    rows = data.normal.deepest
-    return torch.cat([project(state, rows.take(part)).half() for part in batched(len(rows))])
+def flow_batches(vectors: torch.Tensor, key: str, steps: int, size: int) -> Iterator[Batch]:
+    """Yield ``steps`` batches of vectors (n, P, d) as (size, P, d) float32, all labelled normal.
 
-
-def flow_batches(
-    vectors: torch.Tensor, key: str, steps: int, size: int, *, purpose: str = "batches"
-) -> Iterator[Batch]:
-    """Yield batches of normals' position vectors, drawn by permutations put end to end.
-
-    Args:
-        vectors: (n, P, d), see `projected_normals`.
-        key: the data's key; with ``purpose`` it keys all draws.
-        steps: number of batches.
-        size: images in each.
-        purpose: name of the stream of draws.
-
-    Yields:
-        features (size, P, d) float32 and labels that are all normal.
+    They are drawn by permutations put end to end, keyed on ``key``.
     """
-    order = endless(len(vectors), steps * size, numpy_generator(key, purpose))
+    order = endless(len(vectors), steps * size, numpy_generator(key, "batches"))
     labels = torch.full((size,), NORMAL, device=vectors.device)
     for chosen in torch.from_numpy(order).view(steps, size):
         yield Batch(vectors[chosen.to(vectors.device)].float(), labels)
+
+
+@dataclass(frozen=True)
+class FlowLoss:
+    """Flow matching on straight paths, E|v(a + t (b - a), t) - (b - a)|² over all elements.
+
+    Attributes:
+        ends: gives start a and end b, (n, P, d) each, of the paths of vectors x (n, P, d) and of
+            standard normal draws of the same shape.
+        size: height and width of the maps.
+        generator: of the normal draws and of the times t, one per image, anew in each step.
+    """
+
+    ends: Ends
+    size: tuple[int, int]
+    generator: torch.Generator
+
+    def __call__(self, state: State, batch: Batch) -> torch.Tensor:
+        """Return the loss of a batch."""
+        x = batch.features
+        noise = torch.randn(x.shape, generator=self.generator).to(x)
+        t = torch.rand(len(x), generator=self.generator).to(x)
+        start, end = self.ends(x, noise)
+        displacement = end - start
+        between = start + t[:, None, None] * displacement
+        return (velocity(state, between, t, self.size) - displacement).square().mean()
+
+
+def train_flow(data: TrainingData, hyper: Any, ends: Ends, *, steps: int, purpose: str) -> State:
+    """Fit the projection and train the velocity network on the plain normals.
+
+    Args:
+        data: training images with plain maps.
+        hyper: the method, with its hyper-parameters ``dims``, ``shrinkage``, ``width``, ``blocks``,
+            ``batch``, ``lr`` (which falls along a cosine), ``weight_decay``, ``ema``.
+        ends: see `FlowLoss`.
+        steps: number of steps.
+        purpose: name of the stream of the loss's draws.
+
+    Returns:
+        ``projection.*`` and the moving average of ``velocity.*``.
+    """
+    rows = data.normal.deepest
+    projection = fit_projection(rows, hyper.dims, shrinkage=hyper.shrinkage)
+    vectors = rows.map(lambda maps: project(projection, maps).half())
+    generator = torch_generator(data.key, "init")
+    state = init_velocity(vectors.shape[2], hyper.width, hyper.blocks, generator)
+    average = MovingAverage(state, hyper.ema, rows.device)
+    minimise(
+        state,
+        flow_batches(vectors, data.key, steps, hyper.batch),
+        FlowLoss(ends, rows.size, torch_generator(data.key, purpose)),
+        device=rows.device,
+        lr=hyper.lr,
+        weight_decay=hyper.weight_decay,
+        decoupled=True,
+        schedule=cosine(steps),
+        after_step=average,
+    )
+    return projection | average.state

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.core.seeds import derive_seed
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.methods.registry import SETTINGS, method
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from osad.learn.lazy_torch import torch
+from osad.methods.registry import method
 
 
 @method(
     name="true_labels",
-    title="true labels",
+    title="True labels",
     paper="control: proves that labels, order and metrics fit together",
     packs=(),
-    settings=SETTINGS,
     control=True,
     sees_test_labels=True,
 )
@@ -42,10 +35,9 @@ class TrueLabels:
 
 @method(
     name="random",
-    title="random",
+    title="Random",
     paper="control: proves that a score without information gets no credit",
     packs=(),
-    settings=SETTINGS,
     control=True,
 )
 @dataclass(frozen=True)
@@ -65,10 +57,9 @@ class Random:
 
 @method(
     name="constant",
-    title="constant",
+    title="Constant",
     paper="control: proves that ties are handled",
     packs=(),
-    settings=SETTINGS,
     control=True,
 )
 @dataclass(frozen=True)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from osad.learn.batches import Batch
+from osad.learn.heads import deviation_loss
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.loop import divided, minimise
-from osad.learn.losses import deviation_loss
-from osad.learn.ranges import check_ranges
-from osad.learn.single_head import half_and_half, image_scores, score_maps
+from osad.learn.lazy_torch import torch
+from osad.learn.single_head import image_scores, score_maps, train_head
+from osad.methods.fields import at_least, not_negative, positive, share
 from osad.methods.registry import method
-
-if TYPE_CHECKING:
-    import torch
 
 
 @method(
@@ -26,56 +22,20 @@ if TYPE_CHECKING:
 )
 @dataclass(frozen=True)
 class DevNet:
-    """Hyper-parameters of DevNet on cached features.
+    """DevNet on cached features."""
 
-    Attributes:
-        epochs: passes of ``iterations`` steps.
-        iterations: steps of an epoch.
-        batch: images of a step, half normal and half seen anomalies.
-        lr: learning rate of Adam, divided by 10 every ``lr_step`` epochs.
-        lr_step: epochs between divisions.
-        weight_decay: L2 term.
-        adapter: hidden width of the residual adapter; 0 leaves it out.
-        shrinkage: of the whitening of the normals' position vectors, in (0, 1].
-    """
-
-    epochs: int = 50
-    iterations: int = 20
-    batch: int = 48
-    lr: float = 1e-3
-    lr_step: int = 10
-    weight_decay: float = 1e-5
-    adapter: int = 32
-    shrinkage: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_ranges(
-            self,
-            counts=["epochs", "iterations", "batch", "lr_step"],
-            positive=["lr"],
-            not_negative=["weight_decay", "adapter"],
-            shares=["shrinkage"],
-        )
+    epochs: int = at_least(1, 50, "passes of `iterations` steps")
+    iterations: int = at_least(1, 20, "steps of an epoch")
+    batch: int = at_least(1, 48, "images of a step, half normal and half seen anomalies")
+    lr: float = positive(1e-3, "learning rate of Adam")
+    lr_step: int = at_least(1, 10, "epochs between divisions of the learning rate by 10")
+    weight_decay: float = not_negative(1e-5, "L2 term")
+    adapter: int = not_negative(32, "hidden width of the residual adapter; 0 leaves it out")
+    shrinkage: float = share(0.02, "of the whitening of the normals' position vectors")
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and head; all tensors of the model are returned."""
-        white, state, batches = half_and_half(
-            data,
-            steps=self.epochs * self.iterations,
-            batch=self.batch,
-            adapter_width=self.adapter,
-            shrinkage=self.shrinkage,
-        )
-        trained = minimise(
-            state,
-            batches,
-            _loss,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            schedule=divided(self.lr_step, self.iterations),
-        )
-        return white | trained
+        return train_head(data, self, _loss)
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return the head's output (n,) and its absolute position scores (n, h, w)."""

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.core.seeds import torch_generator
 from osad.learn.batches import Batch, balanced_batches
 from osad.learn.dra_heads import (
     HEADS,
     RUNNING,
-    adapt,
     apply_heads,
     heads_loss,
     init_heads,
     score_heads,
 )
 from osad.learn.gaussian import whitened_training
-from osad.learn.heads import init_adapter
+from osad.learn.heads import adapter, init_adapter
 from osad.learn.images import ImageSet, Scores, State, TrainingData
+from osad.learn.lazy_torch import torch
 from osad.learn.loop import divided, minimise
-from osad.learn.ranges import check_ranges
+from osad.methods.fields import at_least, not_negative, positive, probability, share
 from osad.methods.registry import method
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
 
 
 @method(
@@ -41,54 +34,20 @@ else:
 )
 @dataclass(frozen=True)
 class DRA:
-    """Hyper-parameters of DRA on cached features.
+    """DRA on cached features."""
 
-    Attributes:
-        epochs: passes of ``iterations`` steps.
-        iterations: steps of an epoch.
-        batch: images of a step; a third are seen anomalies.
-        pseudo: probability that a normal draw is replaced by a CutMix view.
-        references: normal images whose mean map the residual is taken from.
-        lr: learning rate of Adam, divided by 10 every ``lr_step`` epochs.
-        lr_step: epochs between divisions.
-        weight_decay: L2 term.
-        adapter: hidden width of the residual adapter; 0 leaves it out.
-        holistic_width: hidden width of the normality head.
-        residual_width: output channels of the residual head's 3x3 convolution.
-        shrinkage: of the whitening of the normals' position vectors, in (0, 1].
-    """
-
-    epochs: int = 30
-    iterations: int = 20
-    batch: int = 48
-    pseudo: float = 0.5
-    references: int = 5
-    lr: float = 2e-3
-    lr_step: int = 10
-    weight_decay: float = 1e-5
-    adapter: int = 32
-    holistic_width: int = 256
-    residual_width: int = 32
-    shrinkage: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_ranges(
-            self,
-            counts=[
-                "epochs",
-                "iterations",
-                "batch",
-                "references",
-                "lr_step",
-                "holistic_width",
-                "residual_width",
-            ],
-            positive=["lr"],
-            not_negative=["weight_decay", "adapter"],
-            probabilities=["pseudo"],
-            shares=["shrinkage"],
-        )
+    epochs: int = at_least(1, 30, "passes of `iterations` steps")
+    iterations: int = at_least(1, 20, "steps of an epoch")
+    batch: int = at_least(1, 48, "images of a step; a third are seen anomalies")
+    pseudo: float = probability(0.5, "that a normal draw is replaced by a CutMix view")
+    references: int = at_least(1, 5, "normals whose mean map the residual is taken from")
+    lr: float = positive(2e-3, "learning rate of Adam")
+    lr_step: int = at_least(1, 10, "epochs between divisions of the learning rate by 10")
+    weight_decay: float = not_negative(1e-5, "L2 term")
+    adapter: int = not_negative(32, "hidden width of the residual adapter; 0 leaves it out")
+    holistic_width: int = at_least(1, 256, "hidden width of the normality head")
+    residual_width: int = at_least(1, 32, "output channels of the residual head's 3x3 convolution")
+    shrinkage: float = share(0.02, "of the whitening of the normals' position vectors")
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and heads; ``reference`` (P, c) is the mean adapted map for scoring."""
@@ -101,13 +60,8 @@ class DRA:
             residual_width=self.residual_width,
             generator=generator,
         )
-        if self.adapter:
-            state |= init_adapter(channels, self.adapter, generator)
-        device = data.normal.deepest.device
-        height, width = data.normal.deepest.tensor.shape[2:]
-        loss = _Loss(self.references, (height, width))
-        steps = self.epochs * self.iterations
-        seen = self.batch // 3
+        state |= init_adapter(channels, self.adapter, generator)
+        steps, seen = self.epochs * self.iterations, self.batch // 3
         batches = balanced_batches(
             data, steps, normals=self.batch - seen, anomalies=seen, pseudo=self.pseudo
         )
@@ -120,10 +74,19 @@ class DRA:
             pseudo=self.pseudo,
             purpose="references",
         )
+        rows = data.normal.deepest
+
+        def loss(state: State, batch: Batch) -> torch.Tensor:
+            """Sum the deviation losses of a batch whose first images are the references."""
+            n, x = self.references, adapter(state, batch.features)
+            heads, _ = apply_heads(state, x[n:], x[:n].mean(0), rows.size, training=True)
+            return heads_loss(heads, batch.labels[n:])
+
         trained = minimise(
-            {name: value.to(device) for name, value in state.items()},
+            state,
             _with_references(references, batches),
             loss,
+            device=rows.device,
             lr=self.lr,
             weight_decay=self.weight_decay,
             # The released recipe steps its scheduler at the start of an epoch, so that the first
@@ -132,26 +95,12 @@ class DRA:
             fixed=RUNNING,
         )
         # As in training: the mean of the adapted maps, not the adapted mean.
-        reference = adapt(trained, next(references).features).mean(0)
+        reference = adapter(trained, next(references).features).mean(0)
         return white | trained | {"reference": reference}
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return -g_n + g_s + g_p + g_r, (n,), these parts, and maps (see `score_heads`)."""
         return score_heads(state, images)
-
-
-@dataclass(frozen=True)
-class _Loss:
-    """Sum of the four deviation losses on a batch whose first images are the references."""
-
-    references: int
-    size: tuple[int, int]
-
-    def __call__(self, state: State, batch: Batch) -> torch.Tensor:
-        n = self.references
-        x = adapt(state, batch.features)
-        heads, _ = apply_heads(state, x[n:], x[:n].mean(0), self.size, training=True)
-        return heads_loss(heads, batch.labels[n:])
 
 
 def _with_references(references: Iterator[Batch], batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from osad.learn.batches import Batch
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.loop import divided, minimise
-from osad.learn.losses import focal_loss
-from osad.learn.ranges import check_ranges
-from osad.learn.single_head import half_and_half, image_scores, score_maps
+from osad.learn.lazy_torch import F, torch
+from osad.learn.single_head import image_scores, score_maps, train_head
+from osad.methods.fields import at_least, flag, not_negative, positive, share
 from osad.methods.registry import method
-
-if TYPE_CHECKING:
-    import torch
 
 
 @method(
@@ -27,62 +22,25 @@ if TYPE_CHECKING:
 )
 @dataclass(frozen=True)
 class FLOS:
-    """Hyper-parameters of FLOS on cached features.
+    """FLOS on cached features.
 
-    Attributes:
-        epochs: passes of ``iterations`` steps.
-        iterations: steps of an epoch.
-        batch: images of a step, half normal and half seen anomalies.
-        lr: learning rate of Adam, divided by 10 every ``lr_step`` epochs.
-        lr_step: epochs between divisions.
-        weight_decay: L2 term.
-        absolute: take |.| of the position scores, as the released recipe does; without it the
-            head starts in the direction of the seen anomalies.
-        gamma: how much less images count that are classified well already.
-        adapter: hidden width of the residual adapter; 0 leaves it out.
-        shrinkage: of the whitening of the normals' position vectors, in (0, 1].
+    Without |.| of the position scores the head starts in the direction of the seen anomalies.
     """
 
-    epochs: int = 50
-    iterations: int = 20
-    batch: int = 48
-    lr: float = 1e-3
-    lr_step: int = 10
-    weight_decay: float = 1e-5
-    absolute: bool = True
-    gamma: float = 2.0
-    adapter: int = 32
-    shrinkage: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_ranges(
-            self,
-            counts=["epochs", "iterations", "batch", "lr_step"],
-            positive=["lr"],
-            not_negative=["weight_decay", "gamma", "adapter"],
-            shares=["shrinkage"],
-        )
+    epochs: int = at_least(1, 50, "passes of `iterations` steps")
+    iterations: int = at_least(1, 20, "steps of an epoch")
+    batch: int = at_least(1, 48, "images of a step, half normal and half seen anomalies")
+    lr: float = positive(1e-3, "learning rate of Adam")
+    lr_step: int = at_least(1, 10, "epochs between divisions of the learning rate by 10")
+    weight_decay: float = not_negative(1e-5, "L2 term")
+    absolute: bool = flag(True, "take the absolute value of position scores, as the release does")
+    gamma: float = not_negative(2.0, "how much less images count that are classified well already")
+    adapter: int = not_negative(32, "hidden width of the residual adapter; 0 leaves it out")
+    shrinkage: float = share(0.02, "of the whitening of the normals' position vectors")
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and head; all tensors of the model are returned."""
-        white, state, batches = half_and_half(
-            data,
-            steps=self.epochs * self.iterations,
-            batch=self.batch,
-            adapter_width=self.adapter,
-            shrinkage=self.shrinkage,
-            aim=not self.absolute,
-        )
-        trained = minimise(
-            state,
-            batches,
-            self._loss,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            schedule=divided(self.lr_step, self.iterations),
-        )
-        return white | trained
+        return train_head(data, self, self._loss, aim=not self.absolute)
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return the logits (n,) and those of the positions (n, h, w)."""
@@ -91,3 +49,24 @@ class FLOS:
     def _loss(self, state: State, batch: Batch) -> torch.Tensor:
         logits = image_scores(state, batch.features, absolute=self.absolute)
         return focal_loss(logits, batch.labels > 0, gamma=self.gamma)
+
+
+def focal_loss(logits: torch.Tensor, targets: torch.Tensor, *, gamma: float) -> torch.Tensor:
+    """Compute the focal loss, mean of -(1 - p_t)^gamma log p_t, p_t that of the true class.
+
+    Args:
+        logits: (n,) float32, of class 1.
+        targets: (n,) in {0, 1}.
+        gamma: 0 gives the cross-entropy; the larger, the less well classified images count.
+
+    Source:
+        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017 (arXiv 1708.02002), eq. 5,
+        with alpha = 1 for both classes.
+
+    Example:
+        >>> import torch
+        >>> focal_loss(torch.tensor([0.0, 0.0]), torch.tensor([0, 1]), gamma=2)  # log(2) / 4
+        tensor(0.1733)
+    """
+    wrong = torch.where(targets.bool(), -logits, logits)  # 1 - p_t = sigmoid(wrong)
+    return (torch.sigmoid(wrong) ** gamma * F.softplus(wrong)).mean()

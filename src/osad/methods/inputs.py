@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from osad.core.errors import ConfigError, DataError
-from osad.core.lazy import lazy
 from osad.data.splits import SplitRow
+from osad.features.kinds import SYNTHETIC
 from osad.features.packs import INTENSITY, Pack, level_name
 from osad.learn.images import ImageSet, Rows
+from osad.learn.lazy_torch import torch
 from osad.methods.registry import MethodSpec
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
-
-SYNTHETIC = ("pseudo", "cutmix", "draem")
-"""Packs of training normals with synthetic defects."""
 
 
 def open_packs(
@@ -86,19 +78,11 @@ def image_set(
         if kind == "plain":
             maps = {stride: select(pack, level_name(stride)) for stride in pack.info.strides}
         elif kind == "pixels":
-            views["pixels"] = select(pack, INTENSITY)
+            views[kind] = select(pack, INTENSITY)
         elif training and not (kind in SYNTHETIC and any(row.label for row in rows)):
             views[kind] = select(pack, level_name(max(pack.info.strides)))
-    return ImageSet(
-        paths,
-        maps,
-        rotated=views.get("rotated"),
-        pseudo=views.get("pseudo"),
-        cutmix=views.get("cutmix"),
-        draem=views.get("draem"),
-        pixels=views.get("pixels"),
-        labels=torch.tensor([row.label for row in rows]) if labels else None,
-    )
+    known = torch.tensor([row.label for row in rows]) if labels else None
+    return ImageSet(paths, maps, views, known)
 
 
 def of_role(rows: Iterable[SplitRow], role: str) -> list[SplitRow]:

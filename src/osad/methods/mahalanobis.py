@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.learn.gaussian import moments, whitening
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.pooling import pooled
 from osad.learn.products import matmul
-from osad.learn.ranges import check_ranges
-from osad.methods.registry import SETTINGS, method
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from osad.learn.vectors import pooled
+from osad.methods.fields import flag, share, stride_list
+from osad.methods.registry import method
 
 
 @method(
     title="Mahalanobis",
     paper="baseline of this benchmark; compare Rippel et al. 2021 (arXiv 2005.14140)",
     packs=("plain",),
-    settings=SETTINGS,
     normal_only=True,
 )
 @dataclass(frozen=True)
 class Mahalanobis:
-    """One Gaussian of the normals' pooled features; seen anomalies are ignored.
+    """One Gaussian of the normals' pooled features; seen anomalies are ignored."""
 
-    Attributes:
-        strides: maps that are pooled.
-        spread: use the standard deviation over positions beside the mean.
-        shrinkage: weight of the identity in the covariance, in (0, 1].
-    """
-
-    strides: tuple[int, ...] = (32,)
-    spread: bool = True
-    shrinkage: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_ranges(self, shares=["shrinkage"])
+    strides: tuple[int, ...] = stride_list((32,), "maps that are pooled")
+    spread: bool = flag(True, "use the standard deviation over positions beside the mean")
+    shrinkage: float = share(0.02, "weight of the identity in the covariance")
 
     def fit(self, data: TrainingData) -> State:
         """Return the whitening of the normals: ``mean`` (d,), ``matrix`` (d, d)."""

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.methods.registry import SETTINGS, method
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from osad.methods.registry import method
 
 
 @method(
-    title="mean intensity",
+    title="Mean intensity",
     paper="baseline of this benchmark: no network at all",
     packs=("pixels",),
-    settings=SETTINGS,
     normal_only=True,
 )
 @dataclass(frozen=True)

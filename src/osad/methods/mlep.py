@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from osad.core.lazy import lazy
 from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, SEEN, Batch, balanced_batches
-from osad.learn.gaussian import position_whitening
+from osad.learn.gaussian import position_whitening, scales, standardised
 from osad.learn.heads import init_mlp, mlp
 from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData
-from osad.learn.loop import batched, divided, minimise
-from osad.learn.losses import triplet_loss
+from osad.learn.lazy_torch import F, torch
+from osad.learn.loop import divided, minimise
 from osad.learn.products import matmul
-from osad.learn.ranges import check_ranges
+from osad.methods.fields import at_least, not_negative, positive, share
 from osad.methods.registry import method
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
-
-HEADS = ("reconstruction", "distance")
 
 
 @method(
@@ -30,50 +21,28 @@ HEADS = ("reconstruction", "distance")
     paper="Liu et al., Margin Learning Embedded Prediction for Video Anomaly Detection with A Few "
     "Anomalies, IJCAI 2019, as a baseline of Ding et al., CVPR 2022",
     packs=("plain", "rotated"),
-    heads=HEADS,
+    heads=("reconstruction", "distance"),
 )
 @dataclass(frozen=True)
 class MLEP:
-    """Hyper-parameters of MLEP on cached features.
+    """MLEP on cached features."""
 
-    Attributes:
-        epochs: passes of ``iterations`` steps.
-        iterations: steps of an epoch.
-        batch: images of a step; a third each are anchors, positives (both normal) and negatives
-            (seen anomalies).
-        margin: of the triplets; embeddings have unit norm, so distances reach 2.
-        margin_weight: weight of the triplets beside the reconstruction.
-        lr: learning rate of Adam, divided by 10 every ``lr_step`` epochs.
-        lr_step: epochs between divisions.
-        weight_decay: L2 term.
-        head_width: hidden width of encoder and decoder.
-        embedding: dimensions of the embedding.
-        shrinkage: of the whitening of the normals' position vectors, in (0, 1].
-    """
-
-    epochs: int = 30
-    iterations: int = 20
-    batch: int = 48
-    margin: float = 1.0
-    margin_weight: float = 1.0
-    lr: float = 2e-4
-    lr_step: int = 10
-    weight_decay: float = 1e-5
-    head_width: int = 256
-    embedding: int = 128
-    shrinkage: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_ranges(
-            self,
-            counts=["epochs", "iterations", "lr_step", "head_width", "embedding"],
-            positive=["lr", "margin"],
-            not_negative=["margin_weight", "weight_decay"],
-            shares=["shrinkage"],
-        )
-        if self.batch < 3:
-            raise ValueError(f"batch is {self.batch}, must be 3 or more: one triplet")
+    epochs: int = at_least(1, 30, "passes of `iterations` steps")
+    iterations: int = at_least(1, 20, "steps of an epoch")
+    batch: int = at_least(
+        3,
+        48,
+        "images of a step, a third each anchors, positives (both normal) and negatives (seen "
+        "anomalies)",
+    )
+    margin: float = positive(1.0, "of the triplets; embeddings have norm 1, distances reach 2")
+    margin_weight: float = not_negative(1.0, "weight of the triplets beside the reconstruction")
+    lr: float = positive(2e-4, "learning rate of Adam")
+    lr_step: int = at_least(1, 10, "epochs between divisions of the learning rate by 10")
+    weight_decay: float = not_negative(1e-5, "L2 term")
+    head_width: int = at_least(1, 256, "hidden width of encoder and decoder")
+    embedding: int = at_least(1, 128, "dimensions of the embedding")
+    shrinkage: float = share(0.02, "of the whitening of the normals' position vectors")
 
     def fit(self, data: TrainingData) -> State:
         """Train encoder and decoder; ``centre`` (embedding,) and both parts' scales are kept."""
@@ -82,27 +51,28 @@ class MLEP:
         generator = torch_generator(data.key, "init")
         state = init_mlp("encoder", (channels, self.head_width, self.embedding), generator)
         state |= init_mlp("decoder", (self.embedding, self.head_width, channels), generator)
-        device = data.normal.deepest.device
-        third = self.batch // 3
+        third, steps = self.batch // 3, self.epochs * self.iterations
+        pooled = data.with_views(
+            lambda views: Rows(pooled_white(white, views), torch.arange(len(views)), views.device)
+        )
         trained = minimise(
-            {name: value.to(device) for name, value in state.items()},
-            balanced_batches(
-                pooled_training(white, data),
-                self.epochs * self.iterations,
-                normals=2 * third,
-                anomalies=third,
-            ),
+            state,
+            balanced_batches(pooled, steps, normals=2 * third, anomalies=third),
             self._loss,
+            device=data.normal.deepest.device,
             lr=self.lr,
             weight_decay=self.weight_decay,
             schedule=divided(self.lr_step, self.iterations),
         )
-        return white | trained | calibration(trained, pooled_white(white, data.normal.deepest))
+        normals = pooled_white(white, data.normal.deepest)
+        centre = embed(trained, normals).double().mean(0).float()
+        scale = scales(parts(trained, normals, centre))
+        return white | trained | {"centre": centre} | scale
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return the sum of the two parts (n,), each standardised on the training normals."""
         raw = parts(state, pooled_white(state, images.deepest), state["centre"])
-        heads = {name: (raw[name] - state[f"{name}.mean"]) / state[f"{name}.std"] for name in HEADS}
+        heads = standardised(state, raw)
         return Scores(heads["reconstruction"] + heads["distance"], heads)
 
     def _loss(self, state: State, batch: Batch) -> torch.Tensor:
@@ -119,19 +89,8 @@ def pooled_white(white: State, maps: Rows) -> torch.Tensor:
 
     The whitening is affine, so averaging first gives the same and is P times cheaper.
     """
-    means = torch.cat([maps.take(part).flatten(-2).mean(-1) for part in batched(len(maps))])
+    means = maps.map(lambda part: part.flatten(-2).mean(-1))
     return matmul(means - white["whiten.mean"], white["whiten.matrix"])
-
-
-def pooled_training(white: State, data: TrainingData) -> TrainingData:
-    """Replace the rotated views of all training images by pooled whitened ones (n, R, c)."""
-
-    def prepare(images: ImageSet) -> ImageSet:
-        views = images.need("rotated")
-        pooled = pooled_white(white, views)
-        return replace(images, rotated=Rows(pooled, torch.arange(len(views)), views.device))
-
-    return replace(data, normal=prepare(data.normal), anomaly=prepare(data.anomaly))
 
 
 def embed(state: State, x: torch.Tensor) -> torch.Tensor:
@@ -141,16 +100,11 @@ def embed(state: State, x: torch.Tensor) -> torch.Tensor:
 
 
 def parts(state: State, x: torch.Tensor, centre: torch.Tensor) -> State:
-    """Compute the parts of the score, not standardised.
-
-    Args:
-        state: ``encoder.*`` and ``decoder.*``.
-        x: (n, c) pooled whitened vectors.
-        centre: (embedding,) mean embedding of the normals.
+    """Compute the parts of the score of pooled whitened vectors (n, c), not standardised.
 
     Returns:
         ``reconstruction``, the mean squared error over channels, and ``distance`` of the embedding
-        to the centre, each (n,).
+        to the normals' mean (embedding,), each (n,).
     """
     z = embed(state, x)
     return {
@@ -159,16 +113,26 @@ def parts(state: State, x: torch.Tensor, centre: torch.Tensor) -> State:
     }
 
 
-def calibration(state: State, normals: torch.Tensor) -> State:
-    """Return ``centre`` and, for both parts, mean and standard deviation on the normals.
+def triplet_loss(
+    anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, margin: float
+) -> torch.Tensor:
+    """Compute the triplet loss, mean of max(0, d(a, p) - d(a, n) + margin), d Euclidean.
 
-    Args:
-        state: ``encoder.*`` and ``decoder.*``.
-        normals: (n, c) pooled whitened vectors of the training normals' plain views.
+    Vectors (n, d) each; negatives are to be farther from the anchor than positives by ``margin``.
+
+    Source:
+        Schroff et al., FaceNet, CVPR 2015 (arXiv 1503.03832), eq. 3, with distances instead of
+        their squares.
+
+    Example:
+        >>> import torch
+        >>> a, p = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])
+        >>> triplet_loss(a, p, torch.tensor([[0.0, 2.0]]), margin=1)
+        tensor(4.)
     """
-    centre = embed(state, normals).double().mean(0).float()
-    result = {"centre": centre}
-    for name, value in parts(state, normals, centre).items():
-        result[f"{name}.mean"] = value.double().mean().float()
-        result[f"{name}.std"] = value.double().std(unbiased=False).clamp_min(1e-6).float()
-    return result
+    return F.relu(_distance(anchor, positive) - _distance(anchor, negative) + margin).mean()
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return distances of rows, with gradient 0 where they coincide (the root has none there)."""
+    return (a - b).square().sum(1).clamp_min(1e-12).sqrt()

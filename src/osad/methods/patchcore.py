@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.core.seeds import numpy_generator, torch_generator
 from osad.learn.heads import positions
-from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.loop import batched
+from osad.learn.images import ImageSet, Scores, State, TrainingData, batched
+from osad.learn.lazy_torch import F, torch
 from osad.learn.products import distances, matmul
-from osad.learn.ranges import check_ranges
-from osad.learn.sampling import sample_positions
-from osad.methods.registry import SETTINGS, method
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
+from osad.learn.vectors import sample_positions
+from osad.methods.fields import at_least, parameter, stride_list
+from osad.methods.registry import method
 
 
 @method(
     title="PatchCore",
     paper="Roth et al., PatchCore, CVPR 2022 (arXiv 2106.08265)",
     packs=("plain",),
-    settings=SETTINGS,
     maps=True,
     normal_only=True,
 )
@@ -35,40 +26,31 @@ else:
 class PatchCore:
     """Nearest-neighbour distance of patches to a coreset of normal patches.
 
-    Attributes:
-        strides: maps that are concatenated; deeper ones are resampled to the first.
-        neighbourhood: side of the average pooling that makes patches locally aware, odd.
-        candidates: normal patches drawn at random before the coreset is chosen. The paper takes
-            all; drawing first keeps the greedy choice within seconds.
-        coreset: patches kept in the memory bank.
-        projection: dimensions of the random projection used for the greedy choice.
-        neighbours: b of the paper's score weighting.
+    The paper chooses the coreset among all patches; drawing candidates first keeps the greedy
+    choice within seconds.
     """
 
-    strides: tuple[int, ...] = (32,)
-    neighbourhood: int = 3
-    candidates: int = 20000
-    coreset: int = 1000
-    projection: int = 64
-    neighbours: int = 9
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_ranges(self, counts=["neighbourhood", "candidates", "projection"])
-        if not self.strides:
-            raise ValueError("strides is empty")
-        if self.neighbourhood % 2 == 0:
-            raise ValueError(f"neighbourhood {self.neighbourhood} is not odd")
-        # With one neighbour the weight of eq. 7 is 0 for every image.
-        if min(self.neighbours, self.coreset) < 2:
-            raise ValueError("neighbours and coreset must be at least 2")
+    strides: tuple[int, ...] = stride_list(
+        (32,), "maps that are concatenated; deeper ones are resampled to the first"
+    )
+    neighbourhood: int = parameter(
+        3,
+        "side of the average pooling that makes patches locally aware",
+        "odd, 1 or more",
+        lambda value: value >= 1 and value % 2 == 1,
+    )
+    candidates: int = at_least(1, 20000, "normal patches drawn before the coreset is chosen")
+    coreset: int = at_least(2, 1000, "patches kept in the memory bank")
+    projection: int = at_least(1, 64, "dimensions of the random projection of the greedy choice")
+    # With one neighbour the weight of eq. 7 is 0 for every image.
+    neighbours: int = at_least(2, 9, "b of the paper's score weighting")
 
     def fit(self, data: TrainingData) -> State:
         """Return the memory bank ``bank`` (coreset, d)."""
         rows = data.normal.maps[self.strides[0]]
         candidates = sample_positions(
             lambda part: self._patches(data.normal, part),
-            (len(rows), rows.tensor.shape[2] * rows.tensor.shape[3]),
+            (len(rows), math.prod(rows.size)),
             self.candidates,
             numpy_generator(data.key, "candidates"),
         )
@@ -83,7 +65,7 @@ class PatchCore:
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return the weighted largest patch distance of each image, and all as maps (n, h, w)."""
         bank = state["bank"]
-        height, width = images.maps[self.strides[0]].tensor.shape[2:]
+        size = images.maps[self.strides[0]].size
         n_neighbours = min(self.neighbours, len(bank))
         totals, maps = [], []
         for part in batched(len(images)):
@@ -99,7 +81,7 @@ class PatchCore:
             around = (patch.unsqueeze(1) - bank[support]).norm(dim=2)
             weight = 1 - 1 / (around - worst_score.unsqueeze(1)).exp().sum(1)
             totals.append(weight * worst_score)
-            maps.append(nearest.view(-1, height, width))
+            maps.append(nearest.unflatten(1, size))
         return Scores(torch.cat(totals), maps=torch.cat(maps))
 
     def _patches(self, images: ImageSet, part: slice) -> torch.Tensor:
@@ -117,11 +99,7 @@ class PatchCore:
 
 
 def greedy_coreset(vectors: torch.Tensor, count: int) -> torch.Tensor:
-    """Choose vectors that cover all others: each next one is the farthest from those chosen.
-
-    Args:
-        vectors: (n, d) float32.
-        count: how many, at most n.
+    """Choose vectors (n, d) that cover all others: each next one is the farthest from those chosen.
 
     Returns:
         (count,) int64 indices in the order of choice; the first is the one farthest from the mean.

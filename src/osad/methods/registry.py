@@ -1,10 +1,10 @@
 """The methods of the benchmark, by name.
 
 A method is one file in `osad.methods`, named like the method: a frozen dataclass of
-hyper-parameters with ``fit`` and ``score``, described by the decorator `method`. Variants are the
-same class with other hyper-parameters and a name with a dot (``dpdl.no_dfl``). A configuration may
-declare further ones (``variants`` in `osad.pipeline.config`); `registered` knows only those of
-the files.
+hyper-parameters (see `osad.methods.fields`) with ``fit`` and ``score``, described by the decorator
+`method`. Variants are the same class with other hyper-parameters and a name with a dot
+(``dpdl.no_dfl``). A configuration may declare further ones (``variants`` in
+`osad.pipeline.config`); `registered` knows only those of the files.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import difflib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_type_hints
 
 from osad.core.cells import METHOD_PATTERN
 from osad.core.errors import ConfigError
+from osad.features.kinds import PACKS, TEST_PACKS
 from osad.learn.images import ImageSet, Scores, State, TrainingData
+from osad.methods.fields import check_ranges
 
-PACKS = ("pixels", "plain", "rotated", "pseudo", "cutmix", "draem")
-TEST_PACKS = ("pixels", "plain")
-"""Packs that hold every image; the others hold views of training images."""
 SETTINGS = ("general", "hard", "normal")
-HELPERS = {"registry", "inputs"}
-FILES = {"true_labels": "controls", "random": "controls", "constant": "controls"}
-"""Files of methods that are not named like them; the methods of one file stand together."""
+HELPERS = {"check", "checks", "fields", "inputs", "registry", "trial"}
+"""Modules of this package that are no methods."""
+FILES = dict.fromkeys(("true_labels", "random", "constant"), "controls")
+"""Files of methods that are not named like them."""
 
 
 class Method(Protocol):
@@ -43,13 +43,13 @@ class Method(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MethodSpec:
     """What is known about a method without running it.
 
     Attributes:
         name: id, with the variant after a dot.
-        title: name as printed in tables.
+        title: name as printed in tables, and by the papers whose numbers stand beside ours.
         paper: citation.
         packs: feature packs that it reads; none for methods that look at no image.
         settings: settings that it supports.
@@ -80,7 +80,7 @@ class MethodSpec:
     sees_test_labels: bool
     hyper: type[Any]
     overrides: Mapping[str, Any]
-    full_budget: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    full_budget: Mapping[str, Any]
     known: bool = True
 
     @property
@@ -100,28 +100,27 @@ class MethodSpec:
             ConfigError: an unknown key, a value of the wrong type, or a missing one of a variant
                 whose own values are not known.
         """
-        fields = {field.name: field for field in dataclasses.fields(self.hyper)}
+        resolved = {field.name: field.default for field in dataclasses.fields(self.hyper)}
         hints = get_type_hints(self.hyper)
-        given = dict(values or {})
-        for key, value in given.items():
-            if key in fields and self.overrides.get(key, value) != value:
+        values = values or {}
+        for key, value in values.items():
+            place = f"params.yaml, methods.{self.name}.{key}"
+            if key not in resolved:
                 raise ConfigError(
-                    f"params.yaml, methods.{self.name}.{key}: the variant fixes it to "
-                    f"{self.overrides[key]!r}; leave it out"
+                    f"{place}: unknown hyper-parameter{suggestion(key, list(resolved))}"
                 )
-            if key not in fields:
+            if self.overrides.get(key, value) != value:
                 raise ConfigError(
-                    f"params.yaml, methods.{self.name}.{key}: unknown hyper-parameter"
-                    + suggestion(key, fields)
+                    f"{place}: the variant fixes it to {self.overrides[key]!r}; leave it out"
                 )
-            given[key] = coerce(value, hints[key], f"params.yaml, methods.{self.name}.{key}")
-        missing = [] if self.known else sorted(fields.keys() - given.keys())
+            resolved[key] = coerce(value, hints[key], place)
+        missing = [] if self.known else sorted(resolved.keys() - values.keys())
         if missing:
             raise ConfigError(
                 f"method {self.name!r} is no registered variant, so all of its hyper-parameters "
                 f"must be given; {', '.join(missing)} missing"
             )
-        return {name: field.default for name, field in fields.items()} | given | {**self.overrides}
+        return resolved | {**self.overrides}
 
     def build(self, values: Mapping[str, Any]) -> Method:
         """Return the method with fully resolved hyper-parameters (see `resolve`).
@@ -131,6 +130,7 @@ class MethodSpec:
         """
         try:
             built: Method = self.hyper(**values)
+            check_ranges(built)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"params.yaml, methods.{self.name}: {error}") from error
         return built
@@ -163,7 +163,7 @@ def coerce(value: Any, hint: type, place: str) -> Any:
     raise ConfigError(f"{place}: {value!r} is not of type {name}; correct the value")
 
 
-def suggestion(name: str, known: Mapping[str, Any] | list[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" or the list of what is known."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
@@ -171,11 +171,11 @@ def suggestion(name: str, known: Mapping[str, Any] | list[str]) -> str:
 
 def method(
     *,
-    name: str = "",
-    title: str,
+    title: str | Mapping[str, str],
     paper: str,
     packs: tuple[str, ...],
-    settings: tuple[str, ...] = ("general", "hard"),
+    name: str = "",
+    settings: tuple[str, ...] = (),
     heads: tuple[str, ...] | Mapping[str, tuple[str, ...]] = (),
     maps: bool = False,
     normal_only: bool = False,
@@ -187,47 +187,55 @@ def method(
 ) -> Callable[[Class], Class]:
     """Register a frozen dataclass as the method named like its file (see `MethodSpec`).
 
-    ``name`` is given where several methods share a file (see `FILES`).
-
-    ``base`` is a name and ``heads`` are names, or either maps every variant (the empty one is the
-    method itself) to its own. ``full_budget`` holds the values of a run that is not cut short, for
-    example ``{"epochs": 50}``; the tables name every method that ran with others.
+    ``title``, ``heads`` and ``base`` are one for all, or map variants (the empty one is the method
+    itself) to their own; a variant without a title has the method's, with its name in brackets.
+    ``settings`` are general and hard, for controls and ``normal_only`` methods all.
+    ``full_budget`` holds the values of a run that is not cut short, for example
+    ``{"epochs": 50}``; the tables name every method that ran with others. ``name`` is given where
+    methods share a file (see `FILES`).
     """
+    settings = settings or (SETTINGS if normal_only or control else SETTINGS[:2])
+    titles = {"": title} if isinstance(title, str) else title
 
     def register(hyper: Class) -> Class:
-        id_ = name or hyper.__module__.split(".")[2]
+        id_, where = name or hyper.__module__.split(".")[2], hyper.__module__
+        fields = [field.name for field in dataclasses.fields(hyper)]
         known = _specs.get(id_, {}).get(id_)
         if known is not None and known.hyper.__qualname__ != hyper.__qualname__:
-            raise ConfigError(f"{hyper.__module__}: holds two methods; use one file each")
-        unknown = {*packs} - {*PACKS} | ({*settings} - {*SETTINGS})
-        if unknown:
-            raise ConfigError(f"{hyper.__module__}: unknown packs or settings {sorted(unknown)}")
+            raise ConfigError(f"{where}: holds two methods; use one file each")
+        for kind, used, there in (
+            ("pack", packs, PACKS),
+            ("setting", settings, SETTINGS),
+            ("hyper-parameter in full_budget", full_budget or {}, fields),
+        ):
+            for unknown in sorted({*used} - {*there}):
+                raise ConfigError(
+                    f"{where}: unknown {kind} {unknown!r}{suggestion(unknown, there)}"
+                )
         if normal_only and tuple(settings) != SETTINGS:
-            raise ConfigError(f"{hyper.__module__}: a normal_only method supports every setting")
-        fields = {field.name for field in dataclasses.fields(hyper)}
-        if not (full_budget or {}).keys() <= fields:
-            raise ConfigError(f"{hyper.__module__}: full_budget names no hyper-parameter of it")
+            raise ConfigError(f"{where}: a normal_only method supports every setting")
         if sees_test_labels and not control:
-            raise ConfigError(f"{hyper.__module__}: only a control may see test labels")
-        _specs[id_] = {}
-        for variant, overrides in {"": {}, **(variants or {})}.items():
-            full = f"{id_}.{variant}" if variant else id_
-            _specs[id_][full] = MethodSpec(
+            raise ConfigError(f"{where}: only a control may see test labels")
+        _specs[id_] = {
+            full: MethodSpec(
                 name=full,
-                title=_title(title, variant),
+                title=titles.get(variant) or _variant_title(titles[""], variant),
                 paper=paper,
                 packs=packs,
                 settings=settings,
-                heads=heads if isinstance(heads, tuple) else heads[variant],
+                heads=heads[variant] if isinstance(heads, Mapping) else heads,
                 maps=maps,
                 normal_only=normal_only,
-                base=base if isinstance(base, str) else base[variant],
+                base=base[variant] if isinstance(base, Mapping) else base,
                 control=control,
                 sees_test_labels=sees_test_labels,
                 hyper=hyper,
                 overrides=dict(overrides),
                 full_budget=dict(full_budget or {}),
             )
+            for variant, overrides in {"": {}, **(variants or {})}.items()
+            for full in [f"{id_}.{variant}" if variant else id_]
+        }
         return hyper
 
     return register
@@ -237,8 +245,8 @@ def method(
 def modules() -> tuple[str, ...]:
     """Return the names of the methods, sorted."""
     package = importlib.import_module("osad.methods")
-    found = (info.name for info in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted({*found, *FILES} - {*HELPERS, *FILES.values()}))
+    files = {info.name for info in pkgutil.iter_modules(package.__path__)}
+    return tuple(sorted({*files, *FILES} - {*HELPERS, *FILES.values()}))
 
 
 def module(name: str) -> str:
@@ -252,7 +260,7 @@ def _group(name: str) -> dict[str, MethodSpec]:
     base = name.split(".")[0]
     if base not in _specs:
         if base not in modules():
-            raise ConfigError(f"method {name!r} is unknown" + suggestion(base, list(modules())))
+            raise ConfigError(f"method {name!r} is unknown{suggestion(base, modules())}")
         importlib.import_module(module(base))
     if base not in _specs:
         raise ConfigError(f"src/osad/methods/{base}.py registers no method; use @method")
@@ -267,7 +275,7 @@ def registered(name: str) -> MethodSpec:
     """
     group = _group(name)
     if name not in group:
-        raise ConfigError(f"method {name!r} is unknown" + suggestion(name, group))
+        raise ConfigError(f"method {name!r} is unknown{suggestion(name, group)}")
     return group[name]
 
 
@@ -290,8 +298,7 @@ def get(name: str) -> MethodSpec:
     Raises:
         ConfigError: there is no such method, or the name of the variant is not well formed.
     """
-    group = _group(name)
-    if name not in group and METHOD_PATTERN.fullmatch(name):
+    if name not in _group(name) and METHOD_PATTERN.fullmatch(name):
         return declared(name, {}, known=False)
     return registered(name)
 
@@ -300,23 +307,15 @@ def declared(name: str, overrides: Mapping[str, Any], *, known: bool = True) -> 
     """Return the description of a variant that no file registers (see `get`)."""
     base, _, variant = name.partition(".")
     spec = _group(name)[base]
-    return dataclasses.replace(
-        spec,
-        name=name,
-        title=_title(spec.title, variant),
-        overrides=dict(overrides),
-        known=known,
-    )
+    title = _variant_title(spec.title, variant)
+    return dataclasses.replace(spec, name=name, title=title, overrides=dict(overrides), known=known)
 
 
-def _title(title: str, variant: str) -> str:
-    return f"{title} ({variant.replace('_', ' ')})" if variant else title
+def _variant_title(title: str, variant: str) -> str:
+    return f"{title} ({variant.replace('_', ' ')})"
 
 
 def all_specs() -> list[MethodSpec]:
     """Return every registered method and variant, sorted by name."""
-    for name in modules():
-        registered(name)
-    return sorted(
-        (spec for group in _specs.values() for spec in group.values()), key=lambda spec: spec.name
-    )
+    specs = [spec for name in modules() for spec in variants(name)]
+    return sorted(specs, key=lambda spec: spec.name)

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch, balanced_batches
 from osad.learn.gaussian import whiten, whitened_training
 from osad.learn.heads import adapter, init_adapter, init_linear, linear, top_k_mean
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.loop import batched, divided, minimise
-from osad.learn.losses import uniform_cross_entropy
-from osad.learn.ranges import check_ranges
+from osad.learn.lazy_torch import F, torch
+from osad.learn.loop import divided, minimise
 from osad.learn.single_head import aimed, mean_position
+from osad.methods.fields import at_least, not_negative, positive, share
 from osad.methods.registry import method
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
 
 CLASSES = (NORMAL, SEEN, PSEUDO)
 """The labels of a batch are the numbers of the head's classes."""
@@ -41,42 +32,22 @@ OUTLIER = len(CLASSES)
 )
 @dataclass(frozen=True)
 class SAOE:
-    """Hyper-parameters of SAOE on cached features.
+    """SAOE on cached features."""
 
-    Attributes:
-        epochs: passes of ``iterations`` steps.
-        iterations: steps of an epoch.
-        batch: images of a step: a third each normal, seen and pseudo-anomalous. As many outliers
-            as there are images of one class come on top.
-        exposure: weight of the outliers' term.
-        lr: learning rate of Adam, divided by 10 every ``lr_step`` epochs.
-        lr_step: epochs between divisions.
-        weight_decay: L2 term.
-        adapter: hidden width of the residual adapter; 0 leaves it out.
-        shrinkage: of the whitening of the normals' position vectors, in (0, 1].
-    """
-
-    epochs: int = 30
-    iterations: int = 20
-    batch: int = 48
-    exposure: float = 0.5
-    lr: float = 2e-3
-    lr_step: int = 10
-    weight_decay: float = 1e-5
-    adapter: int = 32
-    shrinkage: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_ranges(
-            self,
-            counts=["epochs", "iterations", "lr_step"],
-            positive=["lr"],
-            not_negative=["exposure", "weight_decay", "adapter"],
-            shares=["shrinkage"],
-        )
-        if self.batch < len(CLASSES):
-            raise ValueError(f"batch is {self.batch}, must be 3 or more: one image of each class")
+    epochs: int = at_least(1, 30, "passes of `iterations` steps")
+    iterations: int = at_least(1, 20, "steps of an epoch")
+    batch: int = at_least(
+        3,
+        48,
+        "images of a step, a third each normal, seen and pseudo-anomalous; as many outliers as a "
+        "third come on top",
+    )
+    exposure: float = not_negative(0.5, "weight of the outliers' term")
+    lr: float = positive(2e-3, "learning rate of Adam")
+    lr_step: int = at_least(1, 10, "epochs between divisions of the learning rate by 10")
+    weight_decay: float = not_negative(1e-5, "L2 term")
+    adapter: int = not_negative(32, "hidden width of the residual adapter; 0 leaves it out")
+    shrinkage: float = share(0.02, "of the whitening of the normals' position vectors")
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter and head; all tensors of the model are returned."""
@@ -88,13 +59,12 @@ class SAOE:
         pseudo = mean_position(data.normal.need("pseudo"))
         towards = torch.stack([-seen, seen, pseudo])
         state["head.weight"] = aimed(state["head.weight"], towards)
-        if self.adapter:
-            state |= init_adapter(channels, self.adapter, generator)
-        device = data.normal.deepest.device
+        state |= init_adapter(channels, self.adapter, generator)
         trained = minimise(
-            {name: value.to(device) for name, value in state.items()},
+            state,
             exposed_batches(data, self.epochs * self.iterations, self.batch // len(CLASSES)),
             self._loss,
+            device=data.normal.deepest.device,
             lr=self.lr,
             weight_decay=self.weight_decay,
             schedule=divided(self.lr_step, self.iterations),
@@ -104,15 +74,8 @@ class SAOE:
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return the log-odds of not being normal (n,), and those of the positions (n, h, w)."""
         rows = images.deepest
-        logits = torch.cat(
-            [
-                position_logits(state, whiten(state, rows.take(part)))
-                for part in batched(len(images))
-            ]
-        )
-        height, width = rows.tensor.shape[2:]
-        maps = log_odds(logits).unflatten(1, (height, width))
-        return Scores(log_odds(top_k_mean(logits)), maps=maps)
+        logits = rows.map(lambda maps: position_logits(state, whiten(state, maps)))
+        return Scores(log_odds(top_k_mean(logits)), maps=log_odds(logits).unflatten(1, rows.size))
 
     def _loss(self, state: State, batch: Batch) -> torch.Tensor:
         logits = top_k_mean(position_logits(state, batch.features))
@@ -126,9 +89,24 @@ def position_logits(state: State, x: torch.Tensor) -> torch.Tensor:
 
     The mean of the top 10 % of each channel gives an image's three logits.
     """
-    if "adapter.up.weight" in state:
-        x = adapter(state, x)
-    return linear(state, "head", x)
+    return linear(state, "head", adapter(state, x))
+
+
+def uniform_cross_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Compute the cross-entropy between the uniform distribution and that of logits (n, C).
+
+    It is at least log C, which it takes when every prediction is uniform.
+
+    Source:
+        Hendrycks et al., Deep Anomaly Detection with Outlier Exposure, ICLR 2019
+        (arXiv 1812.04606), section 4.3.
+
+    Example:
+        >>> import torch
+        >>> uniform_cross_entropy(torch.zeros(2, 3))  # log(3)
+        tensor(1.0986)
+    """
+    return -F.log_softmax(logits, dim=1).mean()
 
 
 def log_odds(logits: torch.Tensor) -> torch.Tensor:
@@ -148,23 +126,17 @@ def log_odds(logits: torch.Tensor) -> torch.Tensor:
 def exposed_batches(data: TrainingData, steps: int, each: int) -> Iterator[Batch]:
     """Yield batches of ``each`` normals, seen anomalies, pseudo anomalies and outliers.
 
-    Args:
-        data: training images with whitened views (see `whitened_training`).
-        steps: number of batches.
-        each: images of each kind.
-
-    Returns:
-        batches of position vectors (4 * each, P, c), labelled 0, 1, 2 and 3 (`OUTLIER`).
+    They are whitened position vectors (4 * each, P, c), labelled 0, 1, 2 and 3 (`OUTLIER`).
     """
     known = balanced_batches(data, steps, normals=each, anomalies=each)
     pseudo = balanced_batches(data, steps, normals=each, anomalies=0, pseudo=1.0, purpose="pseudo")
     sources = balanced_batches(data, steps, normals=2 * each, anomalies=0, purpose="exposure")
     generator = torch_generator(data.key, "outliers")
     for first, second, source in zip(known, pseudo, sources, strict=True):
-        made = outliers(source.features[:each], source.features[each:], generator)
-        label = torch.full((each,), OUTLIER, device=made.device)
+        exposed = outliers(source.features[:each], source.features[each:], generator)
+        label = torch.full((each,), OUTLIER, device=exposed.device)
         yield Batch(
-            torch.cat([first.features, second.features, made]),
+            torch.cat([first.features, second.features, exposed]),
             torch.cat([first.labels, second.labels, label]),
         )
 
@@ -181,9 +153,6 @@ def outliers(a: torch.Tensor, b: torch.Tensor, generator: torch.Generator) -> to
         a: (n, P, c) whitened position vectors of normals.
         b: (n, P, c) of other normals.
         generator: source of the draws.
-
-    Returns:
-        (n, P, c).
 
     Source:
         Choice of this benchmark; outlier exposure takes images of other data sets.

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osad.audit import actions
-from osad.core.errors import OsadError
-from osad.evaluation.tables.cells import Outcome
-from osad.pipeline.jobs import RUNS
-from osad.pipeline.steps.cells import DATA_FAILURES, read_failure
-from osad.pipeline.workflow import Workflow
-from osad.report.targets import Report
+from osad.core.files import write_json
+from osad.pipeline.failures import Failure, failures, of_cells
+from osad.pipeline.jobs import Job, jobs, makers
+from osad.pipeline.rules import Rules
 from osad.runtime.control import Server, start_server
+
+REASONS = ".osad/failures.json"
+"""Why cells have no number, for the tables of a run that failed."""
 
 
 @dataclass
@@ -24,10 +24,14 @@ class Handlers:
     """Handlers of one run; see Snakemake's onstart, onsuccess and onerror.
 
     Attributes:
-        workflow: the pipeline.
+        rules: the table of rules.
+        adopt: restores Snakemake's records in a clone and returns what to say about it.
+        record: writes the ledger and returns one line about it.
     """
 
-    workflow: Workflow
+    rules: Rules
+    adopt: Callable[[Rules], list[str]]
+    record: Callable[[Rules], str]
     _server: Server | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -36,16 +40,10 @@ class Handlers:
         if self._server is not None:
             os.environ["OSAD_SERVER"] = self._server.address
 
-    def adopt(self) -> None:
+    def restore(self) -> None:
         """Restore Snakemake's records in a clone (see `osad.audit.adopt`) and say so."""
-        adoption = actions.adopt(self.workflow)
-        for message in adoption.removed:
-            print(f"osad: {message}", file=sys.stderr)
-        if adoption.adopted:
-            print(
-                f"osad: adopted {len(adoption.adopted)} outputs that are what the ledger says",
-                file=sys.stderr,
-            )
+        for message in self.adopt(self.rules):
+            _say(message)
 
     def success(self) -> None:
         """Stop the server and write the ledger.
@@ -54,7 +52,7 @@ class Handlers:
             OsadError: an output was edited; the others are recorded.
         """
         self._stop()
-        self._record()
+        _say(self.record(self.rules))
 
     def error(self) -> None:
         """Stop the server, write tables and page with what there is, and list what failed.
@@ -63,117 +61,79 @@ class Handlers:
         written as at the end of a successful run.
         """
         self._stop()
-        failures = self.failures()
-        if not failures:
+        grid_jobs = jobs(self.rules)
+        failed = failures(grid_jobs)
+        if not failed:
             return
-        self._drop_stale()
-        if self._partial_tables():
-            self._partial_page()
-        for name, outcome in failures.items():
-            print(f"osad: {outcome.status}: {name}: {outcome.reason}", file=sys.stderr)
-        skipped = [name for name, outcome in failures.items() if outcome.status == "skipped"]
-        failed = len(failures) - len(skipped)
+        self._drop_stale(grid_jobs)
+        self._partial(grid_jobs, failed)
+        for failure in failed.values():
+            _say(f"{failure.status}: {failure.name}: {failure.reason}")
+        skipped = sum(failure.status == "skipped" for failure in failed.values())
         if skipped:
-            print(
-                f"osad: {len(skipped)} data sets are missing; tables and page show their cells as "
-                "skipped. `osad datasets` says how to get them.",
-                file=sys.stderr,
+            _say(
+                f"{skipped} data sets are missing; tables and page show their cells as skipped. "
+                "`osad datasets` says how to get them."
             )
-        if failed:
-            print(
-                f"osad: {failed} failed; tables and page show them as failed. "
-                "Run the same command again to retry only these.",
-                file=sys.stderr,
+        if skipped < len(failed):
+            _say(
+                f"{len(failed) - skipped} failed; tables and page show them as failed. "
+                "Run the same command again to retry only these."
             )
         else:
-            self._record()
+            _say(self.record(self.rules))
 
-    def failures(self) -> dict[str, Outcome]:
-        """Return what became of failed jobs of this grid by name, sorted."""
-        folder = Path(self.workflow.params.results) / "failures"
-        names = {str(cell) for cell in self.workflow.runs()}
-        names |= {f"splits/{split}" for split in self.workflow.split_ids()}
-        names |= {"weights", *(f"fetch/{name}" for name in self.workflow.params.datasets)}
-        pairs = {
-            f"features/{dataset}/{category}" for dataset, category in self.workflow.categories()
-        }
-        records = {
-            path.relative_to(place).with_suffix("").as_posix(): path
-            for place in (folder, DATA_FAILURES)
-            for path in place.rglob("*.json")
-        }
-        # Records of an earlier grid may lie there too.
-        return {
-            name: _outcome(path)
-            for name, path in sorted(records.items())
-            if name in names or name.rpartition("/")[0] in pairs
-        }
+    def _partial(self, grid_jobs: list[Job], failed: dict[str, Failure]) -> None:
+        """Make tables and page with what there is; no receipt vouches for them.
 
-    def _record(self) -> None:
-        outcome, changed = actions.record(self.workflow)
-        print(f"osad: {actions.describe(outcome, changed=changed)}", file=sys.stderr)
-
-    def _partial_tables(self) -> bool:
-        """Write the tables with what there is; no record of a job vouches for them.
-
-        Returns:
-            whether they are written.
+        The steps are those of the rules with ``--partial``; where a step cannot do without what
+        is missing, those after it that need it fail too and say so.
         """
-        grid, folder = self.workflow.grid(), f"{self.workflow.params.results}/tables"
-        cells = ["cells", "--partial", "--output", f"{folder}/cells.csv"]
-        tables = ["tables", "--cells", f"{folder}/cells.csv", "--published", "data/published"]
-        for record in ("cells.csv.json", "tables.json"):
-            Path(RUNS, folder, record).unlink(missing_ok=True)
-        for step in (cells, [*tables, "--output", folder]):
-            if not _run([*step, "--grid", grid]):
-                return False
-        return True
+        grid = self.rules.grid
+        reasons = {
+            str(cell): {"status": failure.status, "reason": failure.reason}
+            for cell, failure in of_cells(grid, grid_jobs, failed).items()
+        }
+        write_json(Path(REASONS), reasons)
+        further = {
+            "cells": ["--partial", "--failures", REASONS],
+            "report_cell": ["--partial"],
+            "report_page": ["--partial"],
+        }
+        for job in grid_jobs:
+            name = job.rule.name
+            if name not in ("cells", "table", "figure", "report_assets", "report_page"):
+                if name != "report_cell" or not self._is_partial(job):
+                    continue
+            Path(job.receipt).unlink(missing_ok=True)
+            command = [sys.executable, "-m", "osad.runtime.job", *job.arguments()]
+            done = subprocess.run([*command, *further.get(name, [])], check=False).returncode == 0
+            if not done and name in ("cells", "table"):
+                return
 
-    def _partial_page(self) -> None:
-        """Write figures and page with what there is; no record of a job vouches for them."""
-        workflow, report = self.workflow, Report(self.workflow)
-        for mean in report.means():
-            done = [Path(workflow.artefact("metrics", cell)).exists() for cell in report.runs(mean)]
-            if all(done):
-                continue  # Its own job has made its files, or will.
-            outputs = report.cell_outputs(mean)
-            for path in (*outputs, f"{RUNS}/{outputs[0]}.json"):
-                Path(path).unlink(missing_ok=True)
-            if any(done):
-                options = shlex.split(report.cell_options(mean))
-                files = ["--output", outputs[0], "--images", outputs[1]]
-                _run(["report_cell", "--partial", "--cell", mean, *options, *files])
-        results = workflow.params.results
-        common = ["--cells", f"{results}/tables/cells.csv", "--published", "data/published"]
-        assets = ["report_assets", "--assets", *report.assets(), "--output", report.folder]
-        if report.figures():
-            for record in (f"{results}/figures/figures", f"{report.folder}/assets"):
-                Path(RUNS, f"{record}.json").unlink(missing_ok=True)
-            figures = ["figures", *common, "--grid", workflow.figures()]
-            _run([*figures, "--output", f"{results}/figures"])
-            assets += ["--figures", *report.figures()]
-        _run(assets)
-        Path(RUNS, f"{report.record}.json").unlink(missing_ok=True)
-        inputs = report.page_inputs()
-        page = [*common, "--shared", *inputs["shared"], "--bench", *inputs["bench"]]
-        page += ["--lock", workflow.environment(), "--grid", report.page()]
-        _run(["report_page", "--partial", *page, "--output", report.folder])
+    def _is_partial(self, job: Job) -> bool:
+        """Tell whether some seeds of a page's table cell have metrics; delete what is outdated."""
+        metrics = [Path(path).exists() for path in job.inputs if "/metrics/" in path]
+        if all(metrics):
+            return False  # Its own job has made its files, or will.
+        for path in (*job.outputs, job.receipt):
+            Path(path).unlink(missing_ok=True)
+        return any(metrics)
 
-    def _drop_stale(self) -> None:
+    def _drop_stale(self, grid_jobs: list[Job]) -> None:
         """Delete the metrics of cells that lack an earlier file: they are of an earlier run.
 
         Snakemake deletes the outputs of a failed job but not what was made from them before.
         Without this the tables would show the old number of a cell that has just failed.
         """
-        workflow = self.workflow
-        for cell in workflow.cells():
-            earlier = [workflow.manifest(cell.dataset, cell.category), workflow.split(cell)]
-            earlier += [*workflow.packs(cell), *workflow.localisation(cell), *workflow.base(cell)]
-            for run in (workflow.source_cell(cell), cell):
-                earlier += [workflow.artefact(kind, run) for kind in ("checkpoints", "scores")]
-                earlier += workflow.maps(run)
-            if not all(Path(path).exists() for path in earlier):
-                Path(workflow.artefact("metrics", cell)).unlink(missing_ok=True)
+        grid, maker = self.rules.grid, makers(grid_jobs)
+        for cell in grid.cells:
+            metrics = grid.artefact("metrics", cell)
+            run = maker[grid.artefact("scores", cell)]
+            earlier = (*maker[metrics].inputs, *run.inputs)
+            manifest = grid.manifest(cell.dataset, cell.category)
+            if not all(Path(path).exists() for path in (*earlier, manifest)):
+                Path(metrics).unlink(missing_ok=True)
 
     def _stop(self) -> None:
         os.environ.pop("OSAD_SERVER", None)
@@ -182,15 +142,5 @@ class Handlers:
             self._server = None
 
 
-def _run(step: list[str]) -> bool:
-    """Run a step; return whether it was done."""
-    command = [sys.executable, "-m", "osad.runtime.job", *step]
-    return not subprocess.run(command, check=False).returncode
-
-
-def _outcome(path: Path) -> Outcome:
-    """Return what the record of a failure says, whatever state the file is in."""
-    try:
-        return read_failure(path)
-    except OsadError:
-        return Outcome("failed", f"unknown; see {path}")
+def _say(message: str) -> None:
+    print(f"osad: {message}", file=sys.stderr)

@@ -1,268 +1,133 @@
-"""The jobs of the pipeline as data: what makes each output, from what, with which parameters.
+"""The jobs of a grid: the table of rules, enumerated.
 
-Snakemake decides what to run from the rules in ``workflow/rules``; this module says the same in
-plain Python for whoever must explain or check an output without running Snakemake. The two
-cannot drift apart unnoticed: the ledger is written only for outputs whose Snakemake record has
-exactly the inputs and parameters given here.
+Snakemake decides what to run; whoever must explain or check an output asks here, without running
+Snakemake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import json
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
-from osad.core.cells import Cell, manifest_path
-from osad.features.packs import PACKS
-from osad.pipeline.workflow import Workflow
-from osad.report.targets import Report
+from osad.pipeline.fingerprint import closure
+from osad.pipeline.rule import FAILURES, RECEIPTS, Rule, as_text
+from osad.pipeline.rules import Rules
 
-RUNS = ".osad/runs"
-"""Where jobs leave their records (see `osad.pipeline.steps.write_record`)."""
+PHASES = {
+    "data": ("fetch", "weights", "manifest"),
+    "splits": ("split",),
+    "features": ("pixels", "pack", "masks"),
+    "runs": ("run",),
+    "metrics_all": ("metrics",),
+    "tables": ("cells", "table"),
+    "figures": ("figure",),
+    "report_all": ("report_images", "report_cell", "report_assets", "report_page"),
+}
+"""The rules whose outputs a target of Snakemake stands for."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of the pipeline.
+    """One job of a rule.
 
     Attributes:
-        rule: name of the Snakemake rule.
-        outputs: paths that it writes.
-        inputs: paths that it reads, as the rule lists them.
-        params: the rule's parameters by name, without ``code`` and ``environment``.
-        modules: the modules whose closure is its code.
-        environment: whether its outputs depend on the versions of the lock file.
-        run: path of the record that the job leaves.
+        rule: the rule.
+        wildcards: their values by name.
     """
 
-    rule: str
-    outputs: tuple[str, ...]
-    inputs: tuple[str, ...]
-    params: dict[str, Any]
-    modules: tuple[str, ...]
-    run: str
-    environment: bool = True
+    rule: Rule
+    wildcards: Mapping[str, str]
+
+    @functools.cached_property
+    def _values(self) -> SimpleNamespace:
+        return SimpleNamespace(**self.wildcards)
+
+    @functools.cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """Paths that it writes."""
+        return tuple(self.rule.made(self.wildcards))
+
+    @functools.cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Paths that it reads, each once."""
+        values = (function(self._values) for function in self.rule.inputs.values())
+        return tuple(
+            dict.fromkeys(
+                path for paths in values for path in ([paths] if isinstance(paths, str) else paths)
+            )
+        )
+
+    @functools.cached_property
+    def params(self) -> dict[str, Any]:
+        """The rule's parameters by name, without those of code and environment."""
+        values = {name: function(self._values) for name, function in self.rule.params.items()}
+        return cast(dict[str, Any], json.loads(json.dumps(values)))  # As the ledger has them.
+
+    @property
+    def code(self) -> str:
+        """Fingerprint of its code."""
+        return self.rule.code(self._values)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules that are its code."""
+        return closure(self.rule.roots(self._values), self.rule.source)
+
+    @property
+    def receipt(self) -> str:
+        """Path of the receipt that it leaves."""
+        return f"{RECEIPTS}/{self.outputs[0]}.json"
+
+    @property
+    def failure(self) -> str:
+        """Path of the record that it leaves when it fails."""
+        return f"{FAILURES}/{self.outputs[0]}.json"
+
+    def arguments(self) -> list[str]:
+        """Return the step's name and its options, as the rule's command has them."""
+        made = {
+            name: [path.format(**self.wildcards) for path in ([p] if isinstance(p, str) else p)]
+            for name, p in self.rule.outputs.items()
+        }
+        arguments = [self.rule.step]
+        for kind, name in self.rule.options():
+            if name == "options":
+                arguments += shlex.split(self.params[name])
+            elif kind == "params":
+                arguments += [f"--{name}", as_text(self.params[name])]
+            elif kind == "output":
+                arguments += [f"--{name}", *made[name]]
+            else:
+                paths = self.rule.inputs[name](self._values)
+                arguments += [f"--{name}", *([paths] if isinstance(paths, str) else paths)]
+        return arguments
+
+    @property
+    def command(self) -> str:
+        """The command without what does not reach the bytes: threads, GPU, log, records."""
+        return shlex.join(["python", "-m", "osad.runtime.job", *self.arguments()])
 
 
-def jobs(workflow: Workflow) -> list[Job]:
+def jobs_of(rule: Rule) -> Iterator[Job]:
+    """Yield the jobs of a rule."""
+    return (Job(rule, wildcards) for wildcards in rule.each)
+
+
+def jobs(rules: Rules) -> list[Job]:
     """Return all jobs of a grid; each after those whose outputs it reads."""
-    return [*_data(workflow), *_splits(workflow), *_features(workflow), *_cells(workflow),
-            *_tables(workflow), *_report(workflow)]  # fmt: skip
+    return [job for rule in rules for job in jobs_of(rule)]
 
 
-def _job(
-    rule: str,
-    output: str,
-    inputs: list[str],
-    params: dict[str, Any],
-    modules: tuple[str, ...],
-    *,
-    environment: bool = True,
-) -> Job:
-    """Return a job with one output."""
-    return Job(
-        rule, (output,), tuple(inputs), params, modules, f"{RUNS}/{output}.json", environment
-    )
+def targets(rules: Rules, phase: str) -> list[str]:
+    """Return the files of a phase (see `PHASES`)."""
+    return [path for rule in rules if rule.name in PHASES[phase] for path in rule.files]
 
 
-def _data(workflow: Workflow) -> Iterator[Job]:
-    for dataset in workflow.params.datasets:
-        yield _job(
-            "fetch",
-            workflow.source(dataset),
-            [],
-            {"settings": workflow.settings(dataset)},
-            workflow.data_roots("fetch", dataset),
-            environment=False,
-        )
-    if workflow.weights in workflow.targets("data"):
-        yield _job(
-            "weights",
-            workflow.weights,
-            [],
-            {"options": workflow.weights_options()},
-            ("osad.pipeline.steps.weights",),
-            environment=False,
-        )
-    for dataset, category in workflow.categories():
-        path = manifest_path(dataset, category)
-        name = path.relative_to("data/manifests").with_suffix("").as_posix()
-        yield _job(
-            "manifest",
-            str(path),
-            [workflow.source(dataset)],
-            {"options": workflow.manifest_options(name), "settings": workflow.settings(dataset)},
-            workflow.data_roots("manifest", dataset),
-        )
-
-
-def _splits(workflow: Workflow) -> Iterator[Job]:
-    for split in workflow.split_ids():
-        dataset, category, _, _ = split.split("/")
-        yield _job(
-            "split",
-            f"{workflow.params.results}/splits/{split}.csv",
-            [workflow.manifest(dataset, category)],
-            {"removed": workflow.params.removed},
-            ("osad.pipeline.steps.split",),
-        )
-
-
-def _features(workflow: Workflow) -> Iterator[Job]:
-    wanted = set(workflow.targets("features"))
-    for dataset, category in workflow.categories():
-        inputs = [workflow.source(dataset), workflow.manifest(dataset, category)]
-        for pack in PACKS:
-            path = workflow.pack(dataset, category, pack)
-            if path in wanted:
-                yield _job(
-                    "pixels" if pack == "pixels" else "pack",
-                    path,
-                    inputs if pack == "pixels" else [*inputs, workflow.weights],
-                    {"options": workflow.feature_options(pack)},
-                    ("osad.pipeline.steps.features",),
-                )
-        masks = workflow.masks(dataset, category)
-        if masks in wanted:
-            size = {"size": workflow.params.features.image_size}
-            yield _job("masks", masks, inputs, size, ("osad.pipeline.steps.masks",))
-
-
-def _cells(workflow: Workflow) -> Iterator[Job]:
-    # Runs first that others share; a base comes before what starts from it.
-    runs = workflow.runs()
-    for cell in sorted(runs, key=lambda cell: _depth(workflow, cell)):
-        yield from run_jobs(workflow, cell)
-    for cell in workflow.cells():
-        yield _metrics(workflow, cell)
-
-
-def _depth(workflow: Workflow, cell: Cell) -> bool:
-    return bool(workflow.base(cell)) or workflow.source_cell(cell) != cell
-
-
-def run_jobs(workflow: Workflow, cell: Cell) -> list[Job]:
-    """Return the jobs that make one run's checkpoint, scores and maps: two, or one that shares."""
-    if workflow.source_cell(cell) != cell:
-        return [_share(workflow, cell)]
-    split, packs = workflow.split(cell), workflow.packs(cell)
-    checkpoint, scores = (workflow.artefact(kind, cell) for kind in ("checkpoints", "scores"))
-    maps = workflow.maps(cell)
-    both = {"cell": str(cell), "hyper": workflow.hyper(cell.method)}
-    train, score = (workflow.method_roots(step, cell.method) for step in ("train", "score"))
-    return [
-        _job("train", checkpoint, [split, *packs, *workflow.base(cell)], both, train),
-        Job(
-            f"score{_suffix(maps)}",
-            (scores, *maps),
-            (split, *workflow.test_packs(cell), checkpoint),
-            {**both, "maps": " ".join(maps)},
-            score,
-            f"{RUNS}/{scores}.json",
-        ),
-    ]
-
-
-def _suffix(maps: list[str]) -> str:
-    """Return what tells the rules apart that also write anomaly maps."""
-    return "_maps" if maps else ""
-
-
-def _share(workflow: Workflow, cell: Cell) -> Job:
-    """Return the job that takes a run from that of another protocol."""
-    source, maps = workflow.source_cell(cell), workflow.maps(cell)
-    kinds = ("checkpoints", "scores", *(["maps"] if maps else []))
-    inputs = (
-        workflow.split(cell),
-        workflow.split(source),
-        *(workflow.artefact(kind, source) for kind in kinds),
-    )
-    return Job(
-        f"share{_suffix(maps)}",
-        tuple(workflow.artefact(kind, cell) for kind in kinds),
-        inputs,
-        {"cell": str(cell), "maps": " ".join(maps)},
-        ("osad.pipeline.steps.share",),
-        f"{RUNS}/{workflow.artefact('scores', cell)}.json",
-    )
-
-
-def _metrics(workflow: Workflow, cell: Cell) -> Job:
-    """Return the job that makes a cell's metrics."""
-    return _job(
-        "metrics",
-        workflow.artefact("metrics", cell),
-        [
-            workflow.split(cell),
-            workflow.artefact("scores", cell),
-            *workflow.maps(cell),
-            *workflow.localisation(cell),
-        ],
-        {"cell": str(cell)},
-        ("osad.pipeline.steps.metrics",),
-    )
-
-
-def _tables(workflow: Workflow) -> Iterator[Job]:
-    grid = {"grid": workflow.grid()}
-    folder = f"{workflow.params.results}/tables"
-    cells = f"{folder}/cells.csv"
-    yield _job("cells", cells, workflow.targets("score"), grid, ("osad.pipeline.steps.cells",))
-    published = [f"data/published/{name}.csv" for name in workflow.published()]
-    yield Job(
-        "table",
-        tuple(path for path in workflow.targets("tables") if path != cells),
-        (cells, *published),
-        grid,
-        ("osad.pipeline.steps.tables",),
-        f"{RUNS}/{folder}/tables.json",
-    )
-    figures = workflow.targets("figures")
-    if figures:
-        yield Job(
-            "figure",
-            tuple(figures),
-            (cells, *published),
-            {"grid": workflow.figures()},
-            ("osad.pipeline.steps.figures",),
-            f"{RUNS}/{workflow.params.results}/figures/figures.json",
-        )
-
-
-def _report(workflow: Workflow) -> Iterator[Job]:
-    report = Report(workflow)
-    for dataset, category in workflow.categories():
-        yield _job(
-            "report_images",
-            report.manifest_output(dataset, category),
-            [workflow.manifest(dataset, category), *report.splits(dataset, category)],
-            {"category": f"{dataset}/{category}"},
-            ("osad.pipeline.steps.report_images",),
-        )
-    for mean in report.means():
-        outputs = report.cell_outputs(mean)
-        yield Job(
-            "report_cell",
-            tuple(outputs),
-            tuple(report.cell_inputs(mean)),
-            {"cell": mean, "options": report.cell_options(mean)},
-            ("osad.pipeline.steps.report_cell",),
-            f"{RUNS}/{outputs[0]}.json",
-        )
-    assets = report.asset_outputs()
-    yield Job(
-        "report_assets",
-        tuple(assets),
-        (*report.assets(), *report.figures()),
-        {},
-        ("osad.pipeline.steps.report_assets",),
-        f"{RUNS}/{report.folder}/assets.json",
-    )
-    yield Job(
-        "report_page",
-        tuple(report.page_outputs()),
-        tuple(path for paths in report.page_inputs().values() for path in paths),
-        {"grid": report.page()},
-        ("osad.pipeline.steps.report_page",),
-        f"{RUNS}/{report.record}.json",
-    )
+def makers(jobs: list[Job]) -> dict[str, Job]:
+    """Return the job of each output."""
+    return {output: job for job in jobs for output in job.outputs}

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from osad.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+
+def pins(lock: Path) -> list[Requirement]:
+    """Return the requirements of a lock file, ``name==version`` with or without a marker.
+
+    Their hashes are left out: they say which files hold a version, and the version says it all.
+    """
+    from packaging.requirements import Requirement
+
+    text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = (re.sub(r"\s+--hash=\S+|\s*#.*", "", line).strip() for line in text.splitlines())
+    return [Requirement(line) for line in lines if line]
 
 
 def check_installed(lock: Path) -> None:
@@ -14,29 +31,21 @@ def check_installed(lock: Path) -> None:
     A local part of the installed version (``+cpu``, ``+cu130``) does not count.
 
     Args:
-        lock: lines ``name==version``, with or without a marker.
+        lock: the lock file (see `pins`).
 
     Raises:
         ConfigError: a package is missing or has another version, so that numbers would be
             attributed to a lock file that they were not made with.
     """
-    from packaging.requirements import Requirement
-
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        wanted = Requirement(text)
+    for wanted in pins(lock):
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue
         try:
             installed = version(wanted.name)
         except PackageNotFoundError:
-            installed = "not installed"
-        if installed not in wanted.specifier and installed.partition("+")[0] not in {
-            part.version for part in wanted.specifier
-        }:
+            installed = ""
+        if not installed or installed not in wanted.specifier:
             raise ConfigError(
-                f"{lock.name}: {wanted.name} must be {wanted.specifier}, here it is {installed}; "
-                "run `make setup` or install the lock file"
+                f"{lock.name}: {wanted.name} must be {wanted.specifier}, here it is "
+                f"{installed or 'not installed'}; run `make setup` or install the lock file"
             )

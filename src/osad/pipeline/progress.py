@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,11 +11,9 @@ from pathlib import Path
 
 from osad.core.errors import OsadError
 from osad.core.files import read_json
-from osad.pipeline.handlers import Handlers
-from osad.pipeline.jobs import RUNS, Job, jobs
-from osad.pipeline.workflow import Workflow
-
-METHOD = re.compile(r"/(?:general|hard|normal)[a-z0-9_-]*-m[0-9]+/([^/]+)/")
+from osad.pipeline.failures import failures, of_cells
+from osad.pipeline.jobs import jobs
+from osad.pipeline.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -65,17 +62,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def kind(rule: str, output: str) -> tuple[str, str]:
-    """Return what jobs that take about the same time have in common: rule and method.
-
-    Example:
-        >>> kind("train", "results/checkpoints/elpv/all/general-m10/dpdl/s0.safetensors")
-        ('train', 'dpdl')
-    """
-    match = METHOD.search(output)
-    return rule, match.group(1) if match else ""
-
-
 def estimate(
     left: Iterable[tuple[str, str]],
     times: Mapping[tuple[str, str], Sequence[float]],
@@ -88,7 +74,7 @@ def estimate(
     which none is done counts nothing.
 
     Args:
-        left: rule and method (see `kind`) of each job that is left.
+        left: rule and method of each job that is left.
         times: seconds of jobs that are done.
         parallel: how many jobs run at once.
 
@@ -126,65 +112,59 @@ def parallelism(spans: Sequence[tuple[float, float]], *, most: int) -> float:
     return min(max(work / busy, 1.0), float(most)) if busy else 1.0
 
 
-def measure(workflow: Workflow, *, runs: Path = Path(RUNS)) -> Progress:
-    """Look at the files of a grid.
-
-    Args:
-        workflow: the pipeline.
-        runs: folder of the jobs' records.
-    """
-    done: dict[str, list[int]] = {}
+def measure(rules: Rules) -> Progress:
+    """Look at the files of a grid."""
+    grid_jobs = jobs(rules)
+    counts: dict[str, list[int]] = {}
     left: list[tuple[str, str]] = []
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     spans: list[tuple[float, float]] = []
-    for job in jobs(workflow):
-        count = done.setdefault(job.rule, [0, 0])
+    for job in grid_jobs:
+        count = counts.setdefault(job.rule.name, [0, 0])
         count[1] += 1
-        one = kind(job.rule, job.outputs[0])
+        kind = (job.rule.name, job.wildcards.get("method", ""))
         if not all(Path(output).is_file() for output in job.outputs):
-            left.append(one)
+            left.append(kind)
             continue
         count[0] += 1
-        span = _span(job, runs)
+        span = _span(Path(job.receipt))
         if span:
             spans.append(span)
-            times[one].append(span[1] - span[0])
-    cells = workflow.cells()
-    finished = {cell for cell in cells if Path(workflow.artefact("metrics", cell)).is_file()}
-    failures = Handlers(workflow).failures()
-    failed = sum(str(cell) in failures for cell in cells if cell not in finished)
+            times[kind].append(span[1] - span[0])
+    cells = rules.grid.cells
+    done = {cell for cell in cells if Path(rules.grid.artefact("metrics", cell)).is_file()}
+    failed = of_cells(rules.grid, grid_jobs, failures(grid_jobs)).keys() - done
     return Progress(
-        rules={rule: (count[0], count[1]) for rule, count in done.items()},
+        rules={rule: (count[0], count[1]) for rule, count in counts.items()},
         cells=len(cells),
-        done=len(finished),
-        failed=failed,
+        done=len(done),
+        failed=len(failed),
         seconds=estimate(left, times, parallel=parallelism(spans, most=os.cpu_count() or 1)),
     )
 
 
-def changes(workflow: Workflow, *, every: float) -> Iterator[str]:
+def changes(rules: Rules, *, every: float) -> Iterator[str]:
     """Yield a line about a grid now and after each change, until everything is done.
 
     Args:
-        workflow: the pipeline.
+        rules: the table of rules.
         every: seconds between two looks.
     """
     last = ""
     while True:
-        found = measure(workflow)
-        if found.line() != last:
-            last = found.line()
+        progress = measure(rules)
+        if progress.line() != last:
+            last = progress.line()
             yield last
-        if found.complete:
+        if progress.complete:
             return
         time.sleep(every)
 
 
-def _span(job: Job, runs: Path) -> tuple[float, float] | None:
-    """Return begin and end of a job by its record; None without one, or from a clone."""
-    path = runs / Path(job.run).relative_to(RUNS)
+def _span(receipt: Path) -> tuple[float, float] | None:
+    """Return begin and end of a job by its receipt; None without one, or from a clone."""
     try:
-        end = path.stat().st_mtime
-        return end - float(read_json(path)["machine"]["seconds"]), end
+        end = receipt.stat().st_mtime
+        return end - float(read_json(receipt)["machine"]["seconds"]), end
     except (OSError, OsadError, KeyError, TypeError, ValueError):
         return None

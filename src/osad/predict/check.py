@@ -13,8 +13,11 @@ from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_metadata, sha256_file
 from osad.methods import registry
-from osad.pipeline.fingerprint import code_digests
-from osad.pipeline.workflow import Workflow, compact_json
+from osad.pipeline.describe import feature_options
+from osad.pipeline.fingerprint import module_digests
+from osad.pipeline.grid import Grid, run_of
+from osad.pipeline.rule import as_text
+from osad.pipeline.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Tools:
         named = {"split": self.split, "maps": self.maps, "weights": self.weights}
         return [
             *("--cell", str(self.cell), "--trained", str(self.trained)),
-            *("--hyper", compact_json(self.hyper)),
+            *("--hyper", as_text(self.hyper)),
             *("--checkpoint", str(self.checkpoint)),
             *("--features", self.features),
             *("--verified", "yes" if self.verified else "no"),
@@ -63,7 +66,7 @@ class Tools:
         ]
 
 
-def parse_cell(text: str, workflow: Workflow) -> Cell:
+def parse_cell(text: str, grid: Grid) -> Cell:
     """Return the run that an id names.
 
     Raises:
@@ -71,10 +74,10 @@ def parse_cell(text: str, workflow: Workflow) -> Cell:
     """
     if not re.search(r"/s[0-9]+$", text):
         Cell.parse(f"{text}/s0")
-        seeds = ", ".join(f"s{seed}" for seed in workflow.params.seeds)
+        seeds = ", ".join(f"s{seed}" for seed in grid.params.seeds)
         raise ConfigError(
             f"cell {text}: is a mean over runs, whose scores have no common scale; choose one run, "
-            f"for example {text}/s{workflow.params.seeds[0]} (seeds: {seeds})"
+            f"for example {text}/s{grid.params.seeds[0]} (seeds: {seeds})"
         )
     cell = Cell.parse(text)
     if registry.get(cell.method).sees_test_labels:
@@ -85,41 +88,41 @@ def parse_cell(text: str, workflow: Workflow) -> Cell:
     return cell
 
 
-def find_tools(workflow: Workflow, cell: Cell) -> Tools:
+def find_tools(rules: Rules, cell: Cell) -> Tools:
     """Find what a run's images are scored with and compare it with the ledger.
 
     Args:
-        workflow: the grid.
+        rules: the table of rules.
         cell: the run; it need not be in the grid, but its checkpoint must be there.
 
     Raises:
         DataError: the checkpoint or the weights are missing.
         CheckError: a file differs from the ledger, or the run was made with other parameters.
     """
-    spec = registry.get(cell.method)
-    checkpoint = Path(workflow.artefact("checkpoints", cell))
+    spec, grid, run = registry.get(cell.method), rules.grid, run_of(cell)
+    checkpoint = Path(grid.artefact("checkpoints", cell))
     if not checkpoint.is_file():
         raise DataError(
             f"{checkpoint}: is missing, so cell {cell} is not trained here; run snakemake "
             f"{checkpoint} (with the --configfile of its grid) or dvc pull"
         )
-    weights = Path(workflow.weights) if spec.uses_backbone else None
+    weights = Path(grid.weights) if spec.uses_backbone else None
     if weights is not None and not weights.is_file():
         raise DataError(f"{weights}: is missing; make it with: snakemake --cores 1 {weights}")
-    split = Path(workflow.split(workflow.source_cell(cell)))
-    maps = [Path(path) for path in workflow.maps(cell) if Path(path).is_file()]
+    split = Path(grid.split(run))
+    maps = Path(grid.artefact("maps", cell))
     tools = Tools(
         cell=cell,
-        trained=workflow.source_cell(cell),
-        hyper=workflow.params.hyper.get(cell.method) or _hyper(checkpoint),
+        trained=run,
+        hyper=grid.params.hyper.get(cell.method) or _hyper(checkpoint),
         checkpoint=checkpoint,
         weights=weights,
-        features=workflow.feature_options("plain"),
+        features=feature_options("plain", grid.params.features, grid.weights),
         split=split if split.is_file() else None,
-        maps=maps[0] if maps else None,
+        maps=maps if spec.maps and maps.is_file() else None,
     )
-    _check_packs(workflow, tools)
-    return _checked(workflow, tools)
+    _check_packs(grid, tools)
+    return _checked(rules, tools)
 
 
 def _hyper(checkpoint: Path) -> dict[str, Any]:
@@ -130,19 +133,19 @@ def _hyper(checkpoint: Path) -> dict[str, Any]:
     return hyper
 
 
-def _check_packs(workflow: Workflow, tools: Tools) -> None:
+def _check_packs(grid: Grid, tools: Tools) -> None:
     """Compare the features that the run was scored on, where they are, with the parameters.
 
     Raises:
         CheckError: they are of other strides or weights.
     """
     cell = tools.cell
-    path = Path(workflow.pack(cell.dataset, cell.category, "plain"))
+    path = Path(grid.pack(cell.dataset, cell.category, "plain"))
     if tools.weights is None or not path.is_file():
         return
     info = read_metadata(path)
     wanted = {
-        "strides": list(workflow.params.features.strides),
+        "strides": list(grid.params.features.strides),
         "weights_sha256": sha256_file(tools.weights),
     }
     for name, value in wanted.items():
@@ -153,15 +156,15 @@ def _check_packs(workflow: Workflow, tools: Tools) -> None:
             )
 
 
-def _checked(workflow: Workflow, tools: Tools) -> Tools:
+def _checked(rules: Rules, tools: Tools) -> Tools:
     """Compare the files with the ledger and say what could not be compared.
 
     Raises:
         CheckError: the ledger is damaged or a file differs.
     """
-    where = ledger.folder(workflow.params.results)
-    known = ledger.read(where).entries
-    entry = known.get(str(tools.checkpoint))
+    where = ledger.folder(rules.grid.results)
+    known = ledger.read(where)
+    entry = known.entries.get(str(tools.checkpoint))
     if entry is None:
         note = f"{where} has no line for {tools.checkpoint}, so it cannot be checked"
         return _with(tools, [note], verified=False)
@@ -170,7 +173,7 @@ def _checked(workflow: Workflow, tools: Tools) -> Tools:
         raise CheckError(problems[0])
     notes = []
     for path in tools.files():
-        line = known.get(str(path))
+        line = known.entries.get(str(path))
         if line is None:
             notes.append(f"{where} has no line for {path}, so it cannot be checked")
         elif sha256_file(path) != line.sha256:
@@ -180,21 +183,27 @@ def _checked(workflow: Workflow, tools: Tools) -> Tools:
                 "then osad audit record"
             )
     verified = not notes
-    source = known.get(workflow.artefact("scores", tools.trained))
-    if source is not None:
-        roots = workflow.method_roots("score", tools.cell.method)
-        now, then = code_digests(roots, workflow.root / "src"), source.modules()
-        changed = sorted(
-            name for name in now.keys() | then.keys() if now.get(name) != then.get(name)
+    changed = [
+        name
+        for name, stated in known.modules_of([entry]).items()
+        if _syntax(name, rules.run.source) != stated.syntax
+    ]
+    if changed:
+        notes.append(
+            f"the code has changed since the run ({changed[0]}; {len(changed)} modules), so "
+            "scores can differ from the run's"
         )
-        if changed:
-            notes.append(
-                f"the code has changed since the run ({changed[0]}; {len(changed)} modules), so "
-                "scores can differ from the run's"
-            )
-        if source.env.get("lock") != workflow.environment():
-            notes.append("the lock file has changed since the run, so scores can differ")
+    if entry.env.get("lock") != rules.grid.versions():
+        notes.append("the lock file has changed since the run, so scores can differ")
     return _with(tools, notes, verified=verified)
+
+
+def _syntax(name: str, source: Path) -> str:
+    """Return the digest of what a module computes; empty if it is gone or cannot be read."""
+    try:
+        return module_digests(name, source).syntax
+    except ConfigError:
+        return ""
 
 
 def _with(tools: Tools, notes: list[str], *, verified: bool) -> Tools:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osad.core.errors import ConfigError
-from osad.evaluation.maps import at_image_size
+from osad.evaluation.localisation import upsample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -123,7 +123,7 @@ def overlay(image: Image, scores: NDArray[np.float32], *, image_size: int, scale
     if scores.ndim != 2 or not all(1 <= side <= image_size for side in scores.shape):
         raise ConfigError(f"position scores {scores.shape} do not fit {image_size} pixels")
     size = shown_size(*image.size)
-    square = levels(at_image_size(scores[None], image_size)[0], scale)
+    square = levels(upsample(scores[None], image_size)[0], scale)
     heat = np.asarray(pil.fromarray(square).resize(size, pil.Resampling.BILINEAR))
     base: NDArray[Any] = np.asarray(image.resize(size, pil.Resampling.BICUBIC), dtype=np.int64)
     opacity = (OPACITY * heat.astype(np.int64))[..., None]

@@ -14,8 +14,8 @@ from PIL import Image
 
 from osad.core.errors import ConfigError, DataError
 from osad.core.files import sha256_bytes
-from osad.data.images import decode, is_image_name
-from osad.data.manifest import byte_order
+from osad.data.images import decode
+from osad.data.manifest import byte_order, is_image_name
 
 SHOWN = 10
 """How many files a message names."""

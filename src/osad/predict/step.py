@@ -14,14 +14,14 @@ from osad.core.files import read_metadata, read_tensors, sha256_file, write_csv,
 from osad.data.manifest import Record
 from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
+from osad.evaluation.scores import table
 from osad.features.extract import extract
 from osad.features.packs import write_pack
 from osad.learn.images import Scores
 from osad.methods import registry
 from osad.methods.inputs import of_role, open_packs
 from osad.pipeline.steps import features as features_step
-from osad.pipeline.steps._cell import parse_hyper
-from osad.pipeline.steps.score import check_checkpoint, table
+from osad.pipeline.steps.run import check_checkpoint, parse_hyper
 from osad.predict.heat import COLOURS, Scale, scale_of
 from osad.predict.images import Found, find, read
 from osad.predict.output import filling, map_names, write_maps
@@ -34,7 +34,7 @@ COLUMNS = ("path", "sha256", "score")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the options; `osad.predict.commands` gives them."""
+    """Parse the options; `osad.predict.cli` gives them."""
     parser = argparse.ArgumentParser(prog="osad predict", description=__doc__)
     parser.add_argument("--cell", required=True, help="id of the run")
     parser.add_argument("--trained", required=True, help="id of the run that was fitted for it")

@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from osad.core.errors import DataError
-from osad.evaluation.tables.footers import method_title
+from osad.evaluation.tables.request import Request
 
 NUMBERS = ("train_s", "score_s", "cell_s", "cpu_s", "peak_mb")
 """Seconds of training and scoring one cell, their sum, seconds of processors, megabytes."""
 
 
-def check_bench(value: object, *, where: str) -> dict[str, Any]:
+def check_bench(value: object, request: Request, *, where: str) -> dict[str, Any]:
     """Check a file of measurements and return it with printed names of the methods.
 
     Args:
         value: object with ``machine`` (in words, no host's name) and ``cells``: by method an
             object of `NUMBERS` and ``per`` (what the numbers are of).
+        request: the grid, with the titles of methods.
         where: name of the file, for messages.
 
     Returns:
@@ -40,5 +41,6 @@ def check_bench(value: object, *, where: str) -> dict[str, Any]:
             if not isinstance(number, int | float) or not 0 <= number < math.inf:
                 raise DataError(f"{where}: {method}.{name} is {number!r}, not a number; {remedy}")
         row = {name: f"{numbers[name]:.1f}" for name in NUMBERS}
-        rows.append({"method": method_title(method), **row, "per": str(numbers.get("per", "cell"))})
+        title = request.title(method)
+        rows.append({"method": title, **row, "per": str(numbers.get("per", "cell"))})
     return {"machine": value["machine"], "rows": rows}

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from osad.core.files import format_value
+from osad.evaluation.scores import ScoredImage
 from osad.evaluation.tables.cells import COUNTS, RATES
 from osad.report.curves import curve, histogram
-from osad.report.wrong import Ranked, Scored
+from osad.report.wrong import Ranked
 
 
 @dataclass(frozen=True)
@@ -21,41 +22,42 @@ class Run:
         metrics: content of its metrics file.
         tested: its test images with their scores.
         digests: SHA-256 of its files by kind (``metrics``, ``scores``, ``checkpoints``,
-            ``maps``, ``splits``), and ``upstream``, that of the checkpoint it starts from or
-            shares.
-        environment: where it was trained and scored: Python, torch, device; empty if not known.
+            ``maps``, ``splits``), and ``upstream``, that of the checkpoint it starts from.
+        environment: where it was fitted and scored: Python, torch, device; empty if not known.
     """
 
     seed: int
     metrics: Mapping[str, Any]
-    tested: Sequence[Scored]
+    tested: Sequence[ScoredImage]
     digests: Mapping[str, str]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def numbers(cell: str, runs: Sequence[Run], *, upstream: str) -> dict[str, Any]:
+def numbers(cell: str, runs: Sequence[Run], *, fitted: str, upstream: str) -> dict[str, Any]:
     """Return the numbers of a table cell.
 
     Args:
         cell: its id, without a seed.
         runs: its runs, in the order of the seeds.
-        upstream: id of the cell whose runs these start from or share; empty without any.
+        fitted: id of the cell whose runs these are; empty if they are its own.
+        upstream: id of the cell whose runs these start from; empty without any.
 
     Returns:
-        ``cell``, ``upstream``, ``runs`` (metrics as in ``cells.csv``, digests, environment and
-        curves) and ``histogram`` (see `osad.report.curves`).
+        ``cell``, ``fitted``, ``upstream``, ``runs`` (metrics as in ``cells.csv``, digests,
+        environment and curves) and ``histogram`` (see `osad.report.curves`).
     """
     scores = [[image.score for image in run.tested] for run in runs]
     labels = [[image.label for image in run.tested] for run in runs]
     return {
         "cell": cell,
+        "fitted": fitted,
         "upstream": upstream,
         "runs": [
             {
                 "seed": run.seed,
-                "metrics": {name: _text(run.metrics.get(name)) for name in (*RATES, *COUNTS)},
+                "metrics": {name: format_value(run.metrics[name]) for name in (*RATES, *COUNTS)},
                 "heads": {
-                    name: _text(head["auroc"])
+                    name: format_value(head["auroc"])
                     for name, head in sorted(run.metrics.get("heads", {}).items())
                 },
                 "digests": dict(run.digests),
@@ -66,10 +68,6 @@ def numbers(cell: str, runs: Sequence[Run], *, upstream: str) -> dict[str, Any]:
         ],
         "histogram": histogram(list(zip(scores, labels, strict=True))),
     }
-
-
-def _text(value: float | int | None) -> str:
-    return format_value(value)
 
 
 def pictures(

@@ -2,93 +2,86 @@
 
 from __future__ import annotations
 
-import dataclasses
+import csv
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from osad.core.files import format_value
-from osad.evaluation import published
-from osad.evaluation.tables.cells import CellRow
-from osad.evaluation.tables.controls import REMEDY, control_problem
-from osad.evaluation.tables.footers import differences_text, method_title
-from osad.evaluation.tables.latex import SPECIAL
+from osad.core.lazy import lazy
+from osad.evaluation.tables.cells import FACETS, REMEDY, control_problem
+from osad.evaluation.tables.footers import differences_text
 from osad.evaluation.tables.layout import (
     TITLES,
     build_tables,
-    line_label,
     methods_in_rows,
-    number_text,
+    papers_order,
+    place_label,
+    texts,
 )
+from osad.evaluation.tables.markup import LATEX
 from osad.evaluation.tables.request import MEAN, Request
-from osad.evaluation.tables.summary import COLUMNS, Group, SummaryRow, group_of
+from osad.evaluation.tables.summary import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = lazy("pandas")
 
 
-def ranks(rows: Sequence[SummaryRow], controls: Sequence[str]) -> dict[Group, tuple[int, int]]:
+def ranks(summary: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
     """Return the rank of each method among those of the same place, controls left out.
 
     Means that are equal as printed (three decimals) have the same rank, and the next rank is the
     next number.
 
     Args:
-        rows: rows of ``summary.csv``.
+        summary: rows of ``summary.csv``.
         controls: ids of the controls.
 
     Returns:
-        rank (1 is the best) and number of methods with a mean, by table cell.
+        ``rank`` (1 is the best) and ``of`` (number of methods with a mean) of each row; both are 0
+        where a method has no mean or does not compete.
     """
-    places: dict[Group, list[SummaryRow]] = defaultdict(list)
-    for row in rows:
-        if row.method not in controls and row.auroc_mean is not None:
-            places[dataclasses.replace(group_of(row), method="")].append(row)
-    found = {}
-    for of_place in places.values():
-        printed = sorted({f"{row.auroc_mean:.3f}" for row in of_place}, reverse=True)
-        for row in of_place:
-            rank = printed.index(f"{row.auroc_mean:.3f}") + 1
-            found[group_of(row)] = (rank, len(of_place))
-    return found
+    place = [name for name in FACETS if name != "method"]
+    rows = summary[~summary.method.isin(controls) & summary.auroc_mean.notna()]
+    rows = rows.assign(printed=rows.auroc_mean.map("{:.3f}".format).astype(float))
+    printed = rows.groupby(place).printed
+    standing = pd.DataFrame(
+        {"rank": printed.rank("dense", ascending=False), "of": printed.transform("count")}
+    )
+    return standing.reindex(summary.index).fillna(0).astype(int)
 
 
-def difference_text(row: SummaryRow) -> str:
-    """Return ours minus published with its sign; empty without one of them."""
-    if row.auroc_mean is None or row.published_mean is None:
-        return ""
-    return f"{row.auroc_mean - row.published_mean:+.3f}"
-
-
-def row_values(rows: Sequence[SummaryRow], request: Request) -> list[dict[str, Any]]:
+def row_values(summary: pd.DataFrame, request: Request) -> list[dict[str, Any]]:
     """Return what the page needs of each table cell, in the order of ``summary.csv``.
 
     Returns:
         for each row ``fields`` (those of ``summary.csv`` as text), ``ours``, ``published`` and
         ``difference`` as printed, ``rank`` and ``of`` (0: it does not compete) and ``label``.
     """
-    ranked = ranks(rows, request.controls)
-    values = []
-    for row in rows:
-        rank, count = ranked.get(group_of(row), (0, 0))
-        values.append(
-            {
-                "fields": [format_value(getattr(row, name)) for name in COLUMNS],
-                "ours": number_text(row.auroc_mean, row.auroc_std) or "n/a",
-                "published": number_text(row.published_mean, row.published_std),
-                "difference": difference_text(row),
-                "rank": rank,
-                "of": count,
-                "label": line_label(row, request),
-            }
-        )
-    return values
+    difference = summary.auroc_mean - summary.published_mean
+    values = ranks(summary, request.controls).assign(
+        ours=texts(summary, "auroc").replace("", "n/a"),
+        published=texts(summary, "published"),
+        difference=difference.map("{:+.3f}".format, na_action="ignore").fillna(""),
+        label=[
+            place_label(request, row.dataset, row.category, row.known_class)
+            for row in summary.itertuples()
+        ],
+    )
+    lines = csv.reader(summary[[*COLUMNS]].to_csv(index=False, header=False).splitlines())
+    return [
+        {"fields": fields, **row}
+        for fields, row in zip(lines, values.to_dict("records"), strict=True)
+    ]
 
 
 def method_values(
     request: Request,
     details: Mapping[str, Mapping[str, Any]],
     modules: Mapping[str, Sequence[str]],
-    backbones: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
     """Return what the page says of each method.
 
@@ -96,15 +89,14 @@ def method_values(
         request: the grid.
         details: ``paper``, ``hyper`` and ``maps`` by method.
         modules: names of the modules that trained and scored it, by method.
-        backbones: its backbone by method; empty: no network.
     """
     return {
         name: {
-            "title": method_title(name),
-            "control": name in request.controls,
-            "backbone": backbones.get(name, ""),
-            "changes": differences_text(request.changes.get(name, {})),
-            "cuts": differences_text(request.cuts.get(name, {})),
+            "title": method.title,
+            "control": method.control,
+            "backbone": method.backbone,
+            "changes": differences_text(method.changes),
+            "cuts": differences_text(method.cuts),
             "paper": details[name]["paper"],
             "maps": details[name]["maps"],
             "hyper": {
@@ -113,7 +105,7 @@ def method_values(
             },
             "modules": list(modules[name]),
         }
-        for name in request.methods
+        for name, method in request.methods.items()
     }
 
 
@@ -123,15 +115,20 @@ class Content:
 
     Attributes:
         request: the grid.
-        rows: rows of ``cells.csv``.
+        cells: rows of ``cells.csv``.
         summary: rows of ``summary.csv``.
         methods: from `method_values`.
     """
 
     request: Request
-    rows: Sequence[CellRow]
-    summary: Sequence[SummaryRow]
+    cells: pd.DataFrame
+    summary: pd.DataFrame
     methods: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def problems(self) -> pd.DataFrame:
+        """The rows of runs that are not ``ok``."""
+        return self.cells[self.cells.status != "ok"]
 
 
 def page_value(
@@ -151,8 +148,8 @@ def page_value(
         lock: digest of the lock file.
         absent: ids of table cells that have no file of their own.
     """
-    request, rows, summary = content.request, content.rows, content.summary
-    competing = {row.method for row in summary}
+    request, summary, problems = content.request, content.summary, content.problems
+    competing = set(summary.method)
     return {
         "results": request.results,
         "columns": list(COLUMNS),
@@ -162,58 +159,65 @@ def page_value(
         "datasets": dataset_order(summary),
         "settings": TITLES,
         "mean": MEAN,
-        "seeds": sorted({row.seed for row in rows}),
+        "seeds": sorted(set(content.cells.seed.tolist())),
         "methodsInRows": methods_in_rows(
             [name for name in request.methods if name in competing], request.controls
         ),
-        "problems": {row.cell: [row.status, row.reason] for row in rows if row.status != "ok"},
+        "problems": {row.cell: [row.status, row.reason] for row in problems.itertuples()},
         "files": dict(files),
         "code": dict(code),
         "lock": lock,
         "absent": list(absent),
-        "latex": SPECIAL,
+        "latex": LATEX,
     }
 
 
-def dataset_order(summary: Sequence[SummaryRow]) -> list[str]:
+def dataset_order(summary: pd.DataFrame) -> list[str]:
     """Return the data sets in the order of the papers' tables, others after them."""
-    papers = list(published.DATASETS)
-    names = list(dict.fromkeys(row.dataset for row in summary))
-    return sorted(names, key=lambda name: papers.index(name) if name in papers else len(papers))
+    names = summary.dataset.drop_duplicates()
+    return list(names.sort_values(key=papers_order, kind="stable"))
 
 
-def texts(
-    content: Content,
-    *,
-    figures: Sequence[Mapping[str, str]],
-    bench: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return what the template of the page is filled with.
+def page_html(
+    content: Content, *, figures: Sequence[Mapping[str, str]], bench: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return the page's HTML, from the template of this package.
 
     Args:
         content: what the page shows.
         figures: ``name`` and ``title`` of each figure.
         bench: measured times by machine, from `check_bench`.
     """
-    request, rows, summary = content.request, content.rows, content.summary
-    problem = control_problem(rows)
-    tables = build_tables(summary, rows, request=request)
-    return {
+    import jinja2
+
+    request, cells, summary = content.request, content.cells, content.summary
+    problem = control_problem(cells)
+    tables = build_tables(summary, cells, request=request)
+    values = {
         "warning": f"Wrong control: {problem}; {REMEDY}." if problem else "",
         "results": request.results,
-        "n_runs": len(rows),
-        "n_cells": len({row.cell.rpartition("/")[0] for row in rows}),
-        "n_seeds": len({row.seed for row in rows}),
+        "n_runs": len(cells),
+        "n_cells": cells.groupby([*FACETS]).ngroups,
+        "n_seeds": cells.seed.nunique(),
         "notes": request.notes,
         "settings": [
             {"name": name, "title": TITLES[name], "footers": tables[name].footers}
             for name in TITLES
             if tables[name].blocks
         ],
-        "problems": [row for row in rows if row.status != "ok"],
-        "datasets": [(name, request.datasets[name]) for name in request.datasets],
+        "problems": content.problems.to_dict("records"),
+        "datasets": list(request.datasets.items()),
         "methods": content.methods,
-        "sources": sorted({row.published_source for row in summary} - {""}),
+        "sources": sorted(set(summary.published_source) - {""}),
         "figures": list(figures),
         "bench": list(bench),
     }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("index.html.j2").render(**values)

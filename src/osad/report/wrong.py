@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from osad.evaluation.scores import ScoredImage
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -30,17 +32,6 @@ LIMITS = (0.01, 0.999)
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One test image of one run."""
-
-    path: str
-    sha256: str
-    label: int
-    class_name: str
-    score: float
-
-
-@dataclass(frozen=True)
 class Ranked:
     """One image over all runs that tested it.
 
@@ -50,7 +41,7 @@ class Ranked:
         scores: by seed.
     """
 
-    image: Scored
+    image: ScoredImage
     standing: float
     scores: Mapping[int, float]
 
@@ -71,7 +62,7 @@ def standings(scores: Sequence[float]) -> NDArray[np.float64]:
 
 
 def most_wrong(
-    runs: Mapping[int, Sequence[Scored]], *, count: int = COUNT
+    runs: Mapping[int, Sequence[ScoredImage]], *, count: int = COUNT
 ) -> tuple[list[Ranked], list[Ranked]]:
     """Return the normal images that stand highest and the anomalous ones that stand lowest.
 
@@ -82,7 +73,7 @@ def most_wrong(
     Returns:
         False alarms and missed anomalies, the worst first; equal ones by path.
     """
-    images: dict[str, Scored] = {}
+    images: dict[str, ScoredImage] = {}
     found: dict[str, dict[int, float]] = defaultdict(dict)
     scores: dict[str, dict[int, float]] = defaultdict(dict)
     for seed, tested in runs.items():

@@ -10,6 +10,7 @@ that it was made in.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import pkgutil
@@ -20,7 +21,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from osad.core.errors import ConfigError, OsadError
 from osad.core.files import sha256_file, write_json
@@ -31,7 +31,6 @@ USAGE = (
     "usage: python -m osad.runtime.harness STEP [--failure PATH] [--record PATH] "
     "[options of the step]"
 )
-SHARED = ("--failure", "--record")
 STEPS = "osad.pipeline.steps"
 OTHERS = {"predict": "osad.predict.step"}
 """Steps outside the pipeline by name: no rule runs them."""
@@ -53,41 +52,20 @@ def known_steps() -> list[str]:
     return sorted([*(name for name in names if not name.startswith("_")), *OTHERS])
 
 
-class Shared(NamedTuple):
-    """The options that all steps share.
-
-    Attributes:
-        failure: where the reason of a failure is written.
-        record: where a record of success is written.
-    """
-
-    failure: Path | None = None
-    record: Path | None = None
-
-
-def split_shared(argv: Sequence[str]) -> tuple[Shared, list[str]]:
+def split_shared(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Split ``--failure PATH`` and ``--record PATH`` from the arguments.
 
     Returns:
-        The paths, and the other arguments. An option without a path stays among them.
+        The paths, or None, as attributes ``failure`` and ``record``; and the other arguments.
 
     Example:
-        >>> split_shared(["train", "--failure", "f.json", "--gpu", "0"])[1]
-        ['train', '--gpu', '0']
+        >>> split_shared(["run", "--failure", "f.json", "--gpu", "0"])[1]
+        ['run', '--gpu', '0']
     """
-    found: dict[str, Path] = {}
-    rest, position = [], 0
-    while position < len(argv):
-        name, separator, value = argv[position].partition("=")
-        if name in SHARED and separator:
-            found[name] = Path(value)
-        elif name in SHARED and position + 1 < len(argv):
-            position += 1
-            found[name] = Path(argv[position])
-        else:
-            rest.append(argv[position])
-        position += 1
-    return Shared(found.get("--failure"), found.get("--record")), rest
+    parser = argparse.ArgumentParser(prog="osad", add_help=False, allow_abbrev=False)
+    parser.add_argument("--failure", type=Path, help="where the reason of a failure is written")
+    parser.add_argument("--record", type=Path, help="where a record of success is written")
+    return parser.parse_known_args(argv)
 
 
 def one_line(text: str) -> str:
@@ -121,17 +99,18 @@ def write_failure(path: Path, *, step: str, reason: str, error: str) -> None:
         print(f"osad {step}: {path}: cannot be written ({problem.strerror})", file=sys.stderr)
 
 
-def write_record(path: Path, *, step: str, outputs: Sequence[Path], seconds: float) -> None:
+def write_record(path: Path, argv: Sequence[str], outputs: Sequence[Path], seconds: float) -> None:
     """Write what a job made, as JSON.
 
     Args:
         path: the file.
-        step: name of the step.
+        argv: the step's name and its options.
         outputs: the files written.
         seconds: how long the job took.
     """
     record = {
-        "step": step,
+        "step": argv[0],
+        "arguments": list(argv),
         "outputs": {str(output): sha256_file(output) for output in outputs},
         "environment": environment_facts(),
         "machine": machine_facts() | {"seconds": round(seconds, 3)},
@@ -155,9 +134,6 @@ def _run_step(argv: Sequence[str]) -> list[Path]:
     if name in ("-h", "--help"):
         print(USAGE, f"steps: {', '.join(steps)}", sep="\n")
         return []
-    for option in SHARED:
-        if option in argv:
-            raise ConfigError(f"{option} needs a path, for example {option} results/x.json")
     if name not in steps:
         raise ConfigError(f"unknown step {name!r}; known steps: {', '.join(steps)}")
     module = importlib.import_module(OTHERS.get(name, f"{STEPS}.{name}"))
@@ -179,17 +155,19 @@ def main(argv: list[str]) -> int:
         0 done; the error's ``exit_code`` for an expected error, told in one message; 1 for any
         other error, with its traceback; 2 for wrong usage.
     """
-    (failure, record), rest = split_shared(argv)
-    step = rest[0] if rest else ""
     start = time.perf_counter()
+    failure = record = None
+    step = argv[0] if argv else ""
     try:
+        shared, rest = split_shared(argv)
+        failure, record = shared.failure, shared.record
         for path in (failure, record):
             if path is not None:
                 path.unlink(missing_ok=True)
         written = _run_step(rest)
         if record is not None:
             seconds = time.perf_counter() - start
-            write_record(record, step=step, outputs=written, seconds=seconds)
+            write_record(record, rest, written, seconds)
         return 0
     except SystemExit as stop:  # argparse has printed its message.
         if stop.code is None or isinstance(stop.code, int):

@@ -4,6 +4,7 @@ The job runs as a fork of the server that OSAD_SERVER names or, when none answer
 process ``python -m osad.runtime.harness STEP ...``. Both have the same environment, directory and
 streams, and give the same bytes. This client returns the job's exit code; it returns 1 and says
 why when a signal ended the job. SIGTERM, SIGINT and SIGHUP end the job first, then the client.
+With ``--log PATH`` all that the job says goes to the client's standard output and to that file.
 
 Only the standard library, and little of it: the client starts once per job.
 """
@@ -32,6 +33,8 @@ SERVER_DIED = "the fork server ended while the job ran; run the job again"
 class Cancellation:
     """Remembers the signal that asked the client to stop, after ending the job."""
 
+    before_leaving: list[Callable[[], None]] = []  # noqa: RUF012 - of the whole process.
+
     def __init__(self, end_job: Callable[[], None]) -> None:
         """Handle the cancelling signals, except those that are ignored (as by nohup)."""
         self.received: int | None = None
@@ -49,6 +52,8 @@ class Cancellation:
     def leave(self) -> None:
         """End this process by the signal received, if any, now that the job has ended."""
         if self.received is not None:
+            for finish in self.before_leaving:
+                finish()
             signal.signal(self.received, signal.SIG_DFL)
             os.kill(os.getpid(), self.received)
 
@@ -57,8 +62,86 @@ def main(arguments: list[str]) -> int:
     """Run a step and return its exit code.
 
     Args:
-        arguments: the step's name and options.
+        arguments: the step's name and options, and ``--log PATH``.
     """
+    log, arguments = split_log(arguments)
+    if log:
+        try:
+            close = copy_output(log)
+        except OSError as error:
+            return fail(arguments, f"{log}: cannot be written ({error.strerror})", "LogError")
+        Cancellation.before_leaving.append(close)
+        try:
+            return run(arguments)
+        finally:
+            close()
+    return run(arguments)
+
+
+def split_log(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Split the last ``--log PATH`` from the arguments.
+
+    Example:
+        >>> split_log(["run", "--gpu", "0", "--log", "a.log"])
+        ('a.log', ['run', '--gpu', '0'])
+    """
+    place = max((n for n, text in enumerate(arguments[:-1]) if text == "--log"), default=-1)
+    if place < 0:
+        return "", list(arguments)
+    return arguments[place + 1], [*arguments[:place], *arguments[place + 2 :]]
+
+
+def copy_output(log: str) -> Callable[[], None]:
+    """Copy all that this process and its children say to a file too.
+
+    Args:
+        log: the file; it is overwritten.
+
+    Returns:
+        a function that ends the copying when the last of them has said the last; it may be called
+        again.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import threading
+
+    os.makedirs(os.path.dirname(log) or ".", exist_ok=True)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    terminal, errors = os.dup(1), os.dup(2)
+    reader, writer = os.pipe()
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    os.close(writer)
+
+    def copy() -> None:
+        targets = [file, terminal]
+        while part := os.read(reader, 65536):
+            for target in targets[:]:
+                try:
+                    os.write(target, part)
+                except OSError:
+                    targets.remove(target)  # A full disk, or nobody listens: the job goes on.
+
+    # Signals are for the main thread, which waits in system calls that they must interrupt.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    thread = threading.Thread(target=copy, daemon=True)
+    thread.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def close() -> None:
+        if thread.is_alive():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(terminal, 1)
+            os.dup2(errors, 2)
+            thread.join(GRACE_SECONDS)  # A process that a job left behind may hold the pipe.
+
+    return close
+
+
+def run(arguments: list[str]) -> int:
+    """Run a step, its output where this process's is, and return its exit code."""
     environment = computing_environment(os.environ)
     address = os.environ.get("OSAD_SERVER")
     status = run_on_server(address, arguments, environment) if address else None
@@ -75,8 +158,8 @@ def fail(arguments: Sequence[str], reason: str, error: str) -> int:
     """Tell why a job ended that could not tell it itself; return the exit code 1."""
     from osad.runtime.harness import split_shared, write_failure
 
-    (failure, _), rest = split_shared(arguments)
-    step = rest[0] if rest else ""
+    shared, rest = split_shared(arguments)
+    step, failure = rest[0] if rest else "", shared.failure
     print(f"osad {step}: {reason}", file=sys.stderr)
     if failure is not None:
         write_failure(failure, step=step, reason=reason, error=error)

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import io
-import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data_cases import encoded, put, real, sha256
 from PIL import Image
 
 from osad.core.arrays import read_arrays, write_arrays
 from osad.core.errors import CheckError, ConfigError, DataError
-from osad.core.files import read_metadata, sha256_bytes, sha256_file, write_json
+from osad.core.files import read_metadata, sha256_file, write_json
 from osad.data.manifest import Record, read_manifest, write_manifest
-from osad.data.masks import MaskPack, full_mask, pack_bits, read_masks, shrink, write_masks
+from osad.data.masks import MaskPack, pack_bits, read_masks, write_masks
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.localisation import aupro, collect, pixel_auroc
 from osad.evaluation.maps import AnomalyMaps
 from osad.pipeline.steps import masks as step
-
-REAL = Path(
-    os.environ.get("OSAD_REAL_DATA", Path(__file__).parents[4] / "shared/datasets"), "mvtec_screw"
-)
-
-
-def encoded(values: np.ndarray, form: str = "PNG", **options: object) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(values).save(stream, form, **options)
-    return stream.getvalue()
+from osad.pipeline.steps.masks import full_mask, shrink
 
 
 def square(value: int = 255, size: tuple[int, int] = (12, 16)) -> np.ndarray:
@@ -48,15 +40,13 @@ def test_every_value_but_0_marks(value):
 
 
 def test_colours_palettes_and_single_bits():
-    wanted = square() > 0
-    colour = np.zeros((*wanted.shape, 3), np.uint8)
-    colour[wanted, 2] = 3
-    assert np.array_equal(full_mask(encoded(colour), "m.png"), wanted)
-    assert np.array_equal(full_mask(encoded(wanted, "BMP"), "m.bmp"), wanted)
-    palette = Image.fromarray(wanted.astype(np.uint8), "L").convert("P")
-    stream = io.BytesIO()
-    palette.save(stream, "PNG")
-    assert np.array_equal(full_mask(stream.getvalue(), "m.png"), wanted)
+    marked = square() > 0
+    colour = np.zeros((*marked.shape, 3), np.uint8)
+    colour[marked, 2] = 3
+    assert np.array_equal(full_mask(encoded(colour), "m.png"), marked)
+    assert np.array_equal(full_mask(encoded(marked, "BMP"), "m.bmp"), marked)
+    palette = encoded(Image.fromarray(marked.astype(np.uint8), "L").convert("P"))
+    assert np.array_equal(full_mask(palette, "m.png"), marked)
 
 
 def test_traces_of_compression_do_not_mark():
@@ -150,149 +140,114 @@ def test_packs_that_contradict_themselves_are_refused(tmp_path, changes, message
 
 # The step
 
+RAW = Path("data/raw/made")
+FILES = {
+    "good.png": encoded(square(9, (40, 40))),
+    "a.png": encoded(square(10, (40, 40))),
+    "b.png": encoded(square(11, (40, 30))),
+    "c.png": encoded(square(12, (40, 40))),
+    "a_mask.png": encoded(square(1, (40, 40))),
+    "b_mask.png": encoded(square(255, (40, 30))),
+}
 
-def project(folder: Path, **changed: bytes) -> Path:
+
+def lay_out(**changes: bytes) -> None:
     """Write a data set of one normal image and three anomalies, one of them without a mask."""
-    raw = folder / "data/raw/made"
-    files = {
-        "good.png": encoded(square(9, (40, 40))),
-        "a.png": encoded(square(10, (40, 40))),
-        "b.png": encoded(square(11, (40, 30))),
-        "c.png": encoded(square(12, (40, 40))),
-        "a_mask.png": encoded(square(1, (40, 40))),
-        "b_mask.png": encoded(square(255, (40, 30))),
-        **{name.replace("__", "."): content for name, content in changed.items()},
-    }
-    raw.mkdir(parents=True)
-    for name, content in files.items():
-        (raw / name).write_bytes(content)
-    digests = {name: sha256_bytes(content) for name, content in files.items()}
-    source = {"dataset": "made", "source": "test", "files": digests}
-    write_json(raw / "SOURCE.json", source)
-    write_manifest(
-        folder / "m.csv",
-        [
-            Record(
-                path=f"data/raw/made/{name}.png",
-                label=int(name != "good"),
-                class_name="good" if name == "good" else "bent",
-                split="test",
-                mask=f"data/raw/made/{name}_mask.png" if name in "ab" else "",
-                sha256=digests[f"{name}.png"],
-            )
-            for name in ("good", "a", "b", "c")
-        ],
-    )
-    return raw
+    files = FILES | {f"{name}.png": content for name, content in changes.items()}
+    put(RAW, files)
+    digests = {name: sha256(content) for name, content in files.items()}
+    write_json(RAW / "SOURCE.json", {"dataset": "made", "source": "test", "files": digests})
+    records = []
+    for name in ("good", "a", "b", "c"):
+        label, mask = int(name != "good"), f"{RAW}/{name}_mask.png" if name in "ab" else ""
+        digest = digests[f"{name}.png"]
+        class_name = "bent" if label else "good"
+        records.append(Record(f"{RAW}/{name}.png", label, class_name, "test", mask, digest))
+    write_manifest("m.csv", records)
 
 
 def run(size: int = 20) -> MaskPack:
-    options = {"manifest": "m.csv", "source": "data/raw/made/SOURCE.json", "size": str(size),
-               "output": "out/masks.safetensors"}  # fmt: skip
-    written = step.main([text for key, value in options.items() for text in (f"--{key}", value)])
-    assert written == [Path("out/masks.safetensors")]
-    return read_masks(written[0])
+    options = f"--manifest m.csv --source {RAW}/SOURCE.json --size {size} --output out/masks"
+    assert step.main(options.split()) == [Path("out/masks")]
+    return read_masks(Path("out/masks"))
 
 
-def test_step_packs_the_masks_of_a_manifest(tmp_path, monkeypatch):
-    raw = project(tmp_path)
-    monkeypatch.chdir(tmp_path)
+def test_step_packs_the_masks_of_a_manifest(project):
+    lay_out()
     pack = run()
-    assert pack.paths == ("data/raw/made/a.png", "data/raw/made/b.png")
-    assert pack.unmasked == ("data/raw/made/c.png",)
-    assert pack.sha256 == tuple(sha256_file(raw / f"{name}.png") for name in "ab")
-    assert pack.mask_sha256 == tuple(sha256_file(raw / f"{name}_mask.png") for name in "ab")
-    first = pack.mask(pack.paths[0], pack.sha256[0], where=tmp_path)
+    assert pack.paths == (f"{RAW}/a.png", f"{RAW}/b.png")
+    assert pack.unmasked == (f"{RAW}/c.png",)
+    assert pack.sha256 == tuple(sha256(FILES[f"{name}.png"]) for name in "ab")
+    assert pack.mask_sha256 == tuple(sha256(FILES[f"{name}_mask.png"]) for name in "ab")
+    first = pack.mask(pack.paths[0], pack.sha256[0], where=project)
     # Rows 2 to 5 and columns 4 to 11 of 40, every second pixel.
     assert np.argwhere(first).tolist() == [[y, x] for y in (1, 2) for x in (2, 3, 4, 5)]
-    before = sha256_file(tmp_path / "out/masks.safetensors")
+    before = sha256_file("out/masks")
     run()
-    assert sha256_file(tmp_path / "out/masks.safetensors") == before
+    assert sha256_file("out/masks") == before
 
 
 @pytest.mark.parametrize("name", ["a_mask.png", "b.png"])
-def test_step_refuses_changed_files(tmp_path, monkeypatch, name):
-    raw = project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    (raw / name).write_bytes(encoded(square(77, (40, 40))))
+def test_step_refuses_changed_files(project, name):
+    lay_out()
+    (RAW / name).write_bytes(encoded(square(77, (40, 40))))
     with pytest.raises(DataError, match=f"{name}: its content has changed"):
         run()
-    (raw / name).unlink()
+    (RAW / name).unlink()
     with pytest.raises(DataError, match=f"{name}: cannot be read"):
         run()
-    assert not Path("out/masks.safetensors").exists()
+    assert not Path("out/masks").exists()
 
 
-def test_step_refuses_masks_that_do_not_fit(tmp_path, monkeypatch):
-    project(tmp_path, b_mask__png=encoded(square(1, (30, 40))))
-    monkeypatch.chdir(tmp_path)
+def test_step_refuses_masks_that_do_not_fit(project):
+    lay_out(b_mask=encoded(square(1, (30, 40))))
     with pytest.raises(DataError, match=r"b_mask\.png: the mask has 40 x 30 pixels .* 30 x 40"):
         run()
 
 
-def test_step_refuses_masks_without_a_recorded_digest(tmp_path, monkeypatch):
-    raw = project(tmp_path)
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("mask", [f"{RAW}/other.png", "elsewhere.png", "a_mask.png"])
+def test_step_refuses_masks_without_a_recorded_digest(project, mask):
+    lay_out()
+    put(project, {"elsewhere.png": FILES["a_mask.png"]})
     records = read_manifest("m.csv")
-    (tmp_path / "elsewhere.png").write_bytes((raw / "a_mask.png").read_bytes())
-    for mask in ("data/raw/made/other.png", "elsewhere.png", "a_mask.png"):
-        changed = [
-            Record(r.path, r.label, r.class_name, r.split, mask if r.mask else "", r.sha256)
-            for r in records
-        ]
-        write_manifest("m.csv", changed)
-        with pytest.raises(DataError, match=f"{mask}: is not listed in data/raw/made/SOURCE"):
-            run()
+    write_manifest("m.csv", [replace(r, mask=mask if r.mask else "") for r in records])
+    with pytest.raises(DataError, match=f"{mask}: is not listed in data/raw/made/SOURCE"):
+        run()
 
 
-def test_step_tells_of_defects_that_vanish(tmp_path, monkeypatch, capsys):
+def test_step_tells_of_defects_that_vanish(project, capsys):
     thin = np.zeros((40, 40), np.uint8)
     thin[10] = 1
-    project(tmp_path, a_mask__png=encoded(thin))
-    monkeypatch.chdir(tmp_path)
+    lay_out(a_mask=encoded(thin))
     assert not run(4).bits[0].any()
     assert "masks: 1 of 2 have no pixel left at 4 x 4 pixels" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="--size 0"):
         run(0)
 
 
-# Real masks
-
-
-@pytest.fixture
-def screw(tmp_path, monkeypatch) -> list[Record]:
-    """Lay out two classes of MVTec AD's screw as a project; the files stay where they are."""
-    if not REAL.is_dir():
-        pytest.skip(f"no real masks: {REAL.name} is not in OSAD_REAL_DATA or beside the checkout")
-    raw = tmp_path / "data/raw/screw"
+def test_real_masks(project):
+    """Two classes of MVTec AD's screw, whose files stay where they are."""
+    folder, raw = real("mvtec_screw"), project / "data/raw/screw"
     raw.mkdir(parents=True)
-    for part in ("test", "ground_truth"):
-        (raw / part).symlink_to(REAL / part)
-    monkeypatch.chdir(tmp_path)
     files, records = {}, []
+    for part in ("test", "ground_truth"):
+        (raw / part).symlink_to(folder / part)
     for name in ("thread_top", "scratch_head"):
-        for image in sorted((REAL / "test" / name).iterdir())[:8]:
+        for image in sorted((folder / "test" / name).iterdir())[:8]:
             path = f"test/{name}/{image.name}"
             mask = f"ground_truth/{name}/{image.stem}_mask.png"
-            files |= {file: sha256_file(REAL / file) for file in (path, mask)}
-            records.append(
-                Record(
-                    f"data/raw/screw/{path}", 1, name, "test", f"data/raw/screw/{mask}", files[path]
-                )
-            )
+            files |= {file: sha256_file(folder / file) for file in (path, mask)}
+            place = ("data/raw/screw/" + path, 1, name, "test", "data/raw/screw/" + mask)
+            records.append(Record(*place, files[path]))
     write_json(raw / "SOURCE.json", {"dataset": "screw", "source": "MVTec", "files": files})
     write_manifest("screw.csv", records)
-    return records
-
-
-def test_real_masks(screw, tmp_path):
     options = "--manifest screw.csv --source data/raw/screw/SOURCE.json --size 224 --output m"
     step.main(options.split())
-    pack = read_masks(tmp_path / "m")
-    assert len(pack.paths) == len(screw) == 16
+    pack = read_masks(Path("m"))
+    assert len(pack.paths) == len(records) == 16
     masks = []
-    for record in sorted(screw, key=lambda record: record.path):
-        masks.append(pack.mask(record.path, record.sha256, where=tmp_path))
+    for record in sorted(records, key=lambda record: record.path):
+        masks.append(pack.mask(record.path, record.sha256, where=project))
         full = np.asarray(Image.open(record.mask)) > 0
         # Nearest resizing keeps the area up to the pixels of the border.
         assert masks[-1].mean() == pytest.approx(full.mean(), rel=0.1)
@@ -301,8 +256,8 @@ def test_real_masks(screw, tmp_path):
     coarse = np.stack(masks).reshape(16, 14, 16, 14, 16).mean(axis=(2, 4), dtype=np.float32)
     oracle = AnomalyMaps("c", pack.paths, pack.sha256, 224, coarse)
     assert anomaly_maps.problem(oracle) is None
-    found = collect(coarse, masks, size=224)
-    assert 0.97 < pixel_auroc(found) < 1
-    assert 0.9 < aupro(found) < 1
+    result = collect(coarse, masks, size=224)
+    assert 0.97 < pixel_auroc(result) < 1
+    assert 0.9 < aupro(result) < 1
     mirrored = collect(coarse[:, ::-1, ::-1].copy(), masks, size=224)
     assert aupro(mirrored) < 0.6

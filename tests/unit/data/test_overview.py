@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -18,14 +19,14 @@ def table(root, settings=None) -> dict[str, dict[str, str]]:
 
 
 def test_every_data_set_has_a_row(tmp_path):
-    found = table(tmp_path)
-    assert sorted(found) == registry.names()
-    row = found["aitex"]
+    table_rows = table(tmp_path)
+    assert sorted(table_rows) == registry.names()
+    row = table_rows["aitex"]
     assert row["train/test normal/anomalous"] == "1692/564/183"
     assert row["licence"] == "not stated"
     assert row["known classes"].startswith("broken_end, broken_pick")
     assert "Silvestre-Blanes" in row["paper"]
-    assert found["optical"]["known classes"] == "-"
+    assert table_rows["optical"]["known classes"] == "-"
 
 
 def test_how_to_get_a_data_set_changes_with_what_is_there(tmp_path):
@@ -57,28 +58,18 @@ def test_how_to_get_a_data_set_changes_with_what_is_there(tmp_path):
     assert outside in overview.remedies(tmp_path, {})
 
 
-def test_the_table_names_the_files_that_the_fetch_asks_for(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_table_names_the_files_that_the_fetch_asks_for(project):
     spec = registry.get("headct")
     with pytest.raises(MissingData) as caught, originals("headct", spec.archives, {}):
         pytest.fail("nothing is there")
-    told = str(caught.value).split(": get ")[1].split(", or")[0]
-    assert told.startswith("archive.zip from")
-    assert told in overview.how(spec, tmp_path)
+    text = str(caught.value).split(": get ")[1].split(", or")[0]
+    assert text.startswith("archive.zip from")
+    assert text in overview.how(spec, project)
 
 
 def test_counts_of_categories_are_summed():
-    spec = registry.DatasetSpec(
-        name="x",
-        title="X",
-        homepage="",
-        licence="",
-        licence_note="",
-        citation="",
-        fetch=lambda raw, settings: None,
-        records=lambda source, category: [],
-        expected={"a": registry.Counts(3, 2, {"c": 1}), "b": registry.Counts(4, 1, {}, total=7)},
-    )
+    expected = {"a": registry.Counts(3, 2, {"c": 1}), "b": registry.Counts(4, 1, {}, total=7)}
+    spec = dataclasses.replace(registry.get("visa"), expected=expected)
     assert overview.counts(spec) == "7/3/8 in 2 categories"
 
 

@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osad.core.cells import Protocol
-from osad.core.errors import ConfigError, DataError
+from osad.core.errors import CheckError, ConfigError, DataError
 from osad.data.manifest import Record, read_manifest
-from osad.data.splits import COLUMNS, draw, partition, read_split, write_split
+from osad.data.splits import (
+    COLUMNS,
+    check_training,
+    partition,
+    read_split,
+    rows,
+    write_split,
+)
 from osad.pipeline.steps.fetch import main as fetch_main
 from osad.pipeline.steps.manifest import main as manifest_main
 from osad.pipeline.steps.split import main as split_main
@@ -169,17 +176,24 @@ def test_hard_duplicates_of_the_known_class_leave_the_test_set():
 
 
 def test_split_round_trip(tmp_path):
-    protocol = Protocol.parse("hard-dent-m1")
-    rows = draw(RECORDS, protocol, dataset="d", category="all", seed=3)
+    split = rows(parts(RECORDS, "hard-dent-m1", 3))
     path = tmp_path / "s3.csv"
-    write_split(path, rows)
+    write_split(path, split)
     assert path.read_text().splitlines()[:2] == [
         HEADER.strip(),
-        f"{rows[0].path},{rows[0].sha256},train_anomaly,1,dent",
+        f"{split[0].path},{split[0].sha256},train_anomaly,1,dent",
     ]
-    assert read_split(path) == rows
-    assert paths(rows) == sorted(paths(rows))
-    assert Counter(row.role for row in rows) == {"train_normal": 4, "train_anomaly": 1, "test": 20}
+    assert read_split(path) == split
+    assert paths(split) == sorted(paths(split))
+    assert Counter(row.role for row in split) == {"train_normal": 4, "train_anomaly": 1, "test": 20}
+
+
+def test_a_run_serves_splits_with_its_training_normals(tmp_path):
+    fitted = rows(parts(RECORDS, "normal-m0"))
+    check_training(rows(parts(RECORDS, "general-m1")), fitted, where=tmp_path)
+    for other in (RECORDS[1:], [image("d/train/000", "good", "train", "other"), *RECORDS[1:]]):
+        with pytest.raises(CheckError, match="d/train/000 is a training normal here or in"):
+            check_training(rows(parts(other, "general-m1")), fitted, where=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +13,6 @@ from osad.evaluation.localisation import (
     collect,
     gaussian,
     pixel_auroc,
-    regions,
     resampling,
     upsample,
 )
@@ -190,19 +187,6 @@ def test_agrees_with_the_definitions(seed, n_levels, limit):
     assert pixel_auroc(pixels) == pytest.approx(wanted, abs=1e-12)
 
 
-def test_one_region_is_a_partial_roc_curve():
-    from sklearn.metrics import roc_auc_score
-
-    draw = np.random.default_rng(3)
-    marked = np.zeros((1, 30, 30), bool)
-    marked[0, 5:20, 8:21] = True
-    scores = (draw.integers(0, 40, marked.shape) + 8 * marked).astype(np.float32)
-    # scikit-learn maps the partial area from [limit^2 / 2, limit] to [1/2, 1].
-    standard = roc_auc_score(marked.ravel(), scores.ravel(), max_fpr=0.3)
-    wanted = (0.045 + (2 * standard - 1) * (0.3 - 0.045)) / 0.3
-    assert aupro(divided(scores, marked)) == pytest.approx(wanted, abs=1e-12)
-
-
 def test_order_of_images_does_not_matter():
     draw = np.random.default_rng(4)
     masks, scores = draw.random((5, 8, 8)) < 0.2, draw.random((5, 8, 8))
@@ -230,11 +214,6 @@ def test_maps_are_upsampled_before_they_are_divided():
     assert np.array_equal(pixels.normal, np.sort(rest))
 
 
-def test_corners_connect():
-    assert regions(np.eye(4, dtype=bool))[1] == 1
-    assert regions(np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]], bool))[1] == 4
-
-
 @pytest.mark.parametrize(
     ("maps", "masks", "message"),
     [
@@ -256,13 +235,3 @@ def test_bad_input_is_refused(maps, masks, message):
 def test_limit_is_a_rate(limit):
     with pytest.raises(ValueError, match="must lie in"):
         aupro(hand_worked(), limit=limit)
-
-
-def test_import_is_light():
-    code = (
-        "import sys, osad.evaluation.localisation, osad.evaluation.maps\n"
-        "import osad.pipeline.steps.masks\n"
-        "print(sorted({'torch', 'scipy', 'sklearn', 'PIL'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Views of images, feature packs and their extraction."""
+"""Feature packs: their kinds, their files, and their extraction."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
-import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,18 @@ import torch
 from PIL import Image
 
 from osad.backbones import get_backbone
-from osad.core.errors import CheckError, ConfigError, DataError, OsadError, TrainingError
+from osad.core.errors import CheckError, ConfigError, DataError, TrainingError
 from osad.core.files import read_metadata, sha256_file, write_tensors
 from osad.core.seeds import numpy_generator
 from osad.data.images import open_verified
 from osad.data.manifest import Record, write_manifest
 from osad.features import compute, views
 from osad.features import extract as extraction
-from osad.features.compute import normalise
+from osad.features.compute import load_views, normalise
 from osad.features.extract import extract
-from osad.features.packs import Pack, PackInfo, level_name, pack_strides, write_pack
-from osad.features.plan import plan_maps, plan_pixels, select_records
+from osad.features.kinds import KINDS, PACKS, SYNTHETIC, TEST_PACKS
+from osad.features.packs import Pack, PackInfo, level_name, write_pack
+from osad.features.plan import Task, identities, plan_maps, plan_pixels, select_records
 from osad.pipeline.steps.features import main, parse_strides, progress_line
 
 LITE = get_backbone("tf_efficientnet_lite0")
@@ -39,200 +39,34 @@ def picture(number: int, size: int = 32) -> Image.Image:
     return Image.fromarray(values)
 
 
-def changed(one: Image.Image, two: Image.Image) -> np.ndarray:
-    """Return where two images differ, (h, w) bool."""
-    return (np.asarray(one) != np.asarray(two)).any(axis=2)
-
-
-class Fixed:
-    """Stands in for a generator: gives prescribed numbers."""
-
-    def __init__(self, *, order: list[int], amounts: list[float], turn: float = 0.0) -> None:
-        self.order, self.amounts, self.turn = order, amounts, turn
-
-    def permutation(self, count: int) -> list[int]:
-        assert count == len(self.order)
-        return self.order
-
-    def uniform(self, low: float, high: float, size: int | None = None) -> object:
-        return self.turn if size is None else np.array(self.amounts)
-
-
-# Views
-
-
-def test_resize_ignores_the_aspect_ratio() -> None:
-    image = Image.new("RGB", (10, 40), (7, 8, 9))
-    for interpolation in ("bicubic", "bilinear"):
-        result = views.resize(image, 16, interpolation)
-        assert result.size == (16, 16)
-        assert result.getextrema() == ((7, 7), (8, 8), (9, 9))
-
-
-def test_resize_averages_when_it_shrinks() -> None:
-    values = np.zeros((4, 4, 3), dtype=np.uint8)
-    values[::2] = 200
-    result = views.resize(Image.fromarray(values), 1, "bilinear")
-    assert result.getpixel((0, 0)) == (100, 100, 100)
-
-
-def test_rotate_by_quarter_turns() -> None:
-    values = np.zeros((3, 3, 3), dtype=np.uint8)
-    values[0, 1] = 255  # top
-    turned = np.asarray(views.rotate(Image.fromarray(values), 90.0))
-    assert turned[1, 0].tolist() == [255, 255, 255]  # left: counter-clockwise
-    assert int(turned.sum()) == 3 * 255
-
-
-def test_rotate_fills_corners_with_black_and_keeps_values() -> None:
-    image = Image.new("RGB", (40, 40), (9, 9, 9))
-    turned = np.asarray(views.rotate(image, 45.0))
-    assert turned[0, 0].tolist() == [0, 0, 0]
-    assert turned[20, 20].tolist() == [9, 9, 9]
-    assert set(np.unique(turned)) == {0, 9}  # nearest: no new values
-
-
-def test_jitter_by_hand() -> None:
-    grey = Image.new("RGB", (2, 2), (100, 100, 100))
-    # Of a flat grey image contrast and saturation change nothing; brightness scales it.
-    rng = Fixed(order=[0, 1, 2, 3], amounts=[1.1, 0.9, 1.05])
-    assert views.color_jitter(grey, rng).getpixel((0, 0)) == (110, 110, 110)
-    # Contrast first: around the mean of 50, 0 -> 5 and 100 -> 95, then halved brightness.
-    two = Image.fromarray(np.array([[[0] * 3, [100] * 3]], dtype=np.uint8))
-    rng = Fixed(order=[1, 0, 2, 3], amounts=[0.5, 0.9, 1.0])
-    result = np.asarray(views.color_jitter(two, rng))[0, :, 0].tolist()
-    assert result == [2, 47]
-
-
-def test_turn_hue_by_hand() -> None:
-    red = Image.new("RGB", (1, 1), (255, 0, 0))
-    assert views.turn_hue(red, 0.0).getpixel((0, 0)) == (255, 0, 0)
-    assert views.turn_hue(red, 1 / 3).getpixel((0, 0)) == (0, 255, 0)
-    grey = Image.new("RGB", (1, 1), (80, 80, 80))
-    assert views.turn_hue(grey, 0.4).getpixel((0, 0)) == (80, 80, 80)
-
-
-def test_jitter_draws_within_its_strength() -> None:
-    grey = Image.new("RGB", (1, 1), (200, 200, 200))
-    values = [views.color_jitter(grey, numpy_generator(i)).getpixel((0, 0))[0] for i in range(200)]
-    assert 179 <= min(values) < 185
-    assert 215 < max(values) <= 220
-
-
-def test_cutmix_changes_one_rectangle_of_the_right_area() -> None:
-    image = picture(0, 100)
-    shares = []
-    for number in range(100):
-        where = changed(image, views.cutmix(image, numpy_generator("cutmix", number)))
-        rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
-        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-        shares.append(height * width / 10_000)
-        assert where[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.9
-        assert 0.25 < width / height < 4
-    assert 0.015 < min(shares) < 0.04
-    assert 0.12 < max(shares) < 0.16
-
-
-def test_cutmix_pastes_from_the_same_image() -> None:
-    flat = Image.new("RGB", (64, 64), (100, 100, 100))
-    for number in range(20):
-        result = np.asarray(views.cutmix(flat, numpy_generator(number)))
-        assert result.min() >= 89
-        assert result.max() <= 111
-
-
-def test_scar_is_small_and_inside() -> None:
-    image = picture(1, 128)
-    for number in range(50):
-        where = changed(image, views.cutpaste_scar(image, numpy_generator("scar", number)))
-        # At 128 pixels at most 8 x 13 or so; its rotated box has no more area than a square.
-        assert 1 <= where.sum() <= 9 * 14
-        assert max(np.ptp(np.flatnonzero(where.any(axis))) + 1 for axis in (0, 1)) <= 16
-
-
-def test_perlin_noise_is_zero_at_lattice_points_and_smooth() -> None:
-    noise = views.perlin_noise(32, (4, 2), numpy_generator("noise"))
-    np.testing.assert_allclose(noise[::8, ::16], 0.0, atol=1e-12)
-    assert 0.1 < np.abs(noise).max() <= 1.0
-    assert np.abs(np.diff(noise, axis=0)).max() < 0.5
-
-
-def test_perlin_noise_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Right:
-        def uniform(self, low: float, high: float, size: tuple[int, int]) -> np.ndarray:
-            return np.zeros(size)  # all gradients point to the right
-
-    noise = views.perlin_noise(4, (1, 1), Right())
-    # With x the offset: x (1 - fade) + (x - 1) fade = x - fade(x); fade(1/2) = 1/2.
-    fade = [0.0, 0.103515625, 0.5, 0.896484375]
-    np.testing.assert_allclose(noise[1], [0.0, 0.25 - fade[1], 0.0, 0.75 - fade[3]], atol=1e-12)
-
-
-def test_perlin_blend_changes_blobs_of_the_right_area() -> None:
-    image = picture(2, 64)
-    shares = []
-    for number in range(40):
-        result = views.perlin_blend(image, numpy_generator("blend", number))
-        shares.append(changed(image, result).mean())
-    assert 0.015 < min(shares) < 0.05
-    assert 0.1 < max(shares) <= 0.15 + 1 / 64**2
-
-
-def test_pixel_statistics_by_hand() -> None:
-    values = np.array([[[0] * 3, [255] * 3], [[255] * 3, [255] * 3]], dtype=np.uint8)
-    mean, std = views.pixel_statistics(Image.fromarray(values))
-    assert mean == 0.75
-    assert std == pytest.approx(3**0.5 / 4, rel=1e-15)
-
-
-def test_views_of_packs() -> None:
-    image = picture(3, 64)
-    rotated = views.make_views(image, "a.png", pack="rotated", views=3)
-    assert [changed(image, view).any() for view in rotated] == [False, True, True]
-    assert changed(rotated[1], rotated[2]).any()
-    pseudo = views.make_views(image, "a.png", pack="pseudo", views=3)
-    assert 0 < changed(image, pseudo[0]).mean() < 0.2  # not rotated
-    assert all(changed(image, view).mean() > 0.5 for view in pseudo[1:])
-    assert len(views.make_views(image, "a.png", pack="holdout", views=2)) == 2
-    assert views.make_views(image, "a.png", pack="plain", views=1) == [image]
-
-
-def test_views_depend_on_path_and_number_only() -> None:
-    image = picture(4)
-    three = views.make_views(image, "a.png", pack="pseudo", views=3)
-    two = views.make_views(image, "a.png", pack="pseudo", views=2)
-    other = views.make_views(image, "b.png", pack="pseudo", views=2)
-    assert [v.tobytes() for v in three[:2]] == [v.tobytes() for v in two]
-    assert all(one.tobytes() != two.tobytes() for one, two in zip(two, other, strict=True))
+def test_kinds():
+    assert PACKS == ("pixels", "plain", "rotated", "pseudo", "cutmix", "draem")
+    assert TEST_PACKS == ("pixels", "plain")
+    assert SYNTHETIC == ("pseudo", "cutmix", "draem", "holdout")
+    numbers = {name: kind.views(4, rotation=180.0) for name, kind in KINDS.items()}
+    assert numbers == {"pixels": 1, "plain": 1, "rotated": 4, "pseudo": 4, "cutmix": 2,
+                       "draem": 2, "holdout": 2}  # fmt: skip
+    assert KINDS["rotated"].views(4, rotation=0.0) == 1
+    assert [KINDS[name].views(1, rotation=0.0) for name in ("draem", "holdout")] == [1, 2]
+    assert KINDS["holdout"].strides([16, 32]) == KINDS["plain"].strides([16, 32]) == (16, 32)
+    assert KINDS["pseudo"].strides([16, 32]) == KINDS["draem"].strides([16, 32]) == (32,)
 
 
 # Packs
 
 
 def info_of(pack: str = "plain", **changes: object) -> PackInfo:
-    values = {
-        "pack": pack,
-        "paths": ("a", "b"),
-        "sha256": ("1" * 64, "2" * 64),
-        "device": "cpu",
-        "backbone": "resnet18",
-        "weights_sha256": "3" * 64,
-        "image_size": 40,
-        "strides": (16, 32),
-        "channels": (5, 6),
-        "views": 1,
-    }
-    return PackInfo(**values | changes)
+    digests = ("1" * 64, "2" * 64)
+    info = PackInfo(pack, ("a", "b"), digests, "cpu", "resnet18", "3" * 64, 40, (16, 32), (5, 6))
+    return replace(info, **changes)
 
 
-def test_shapes_of_packs() -> None:
+def test_shapes_of_packs():
     assert info_of().shapes() == {"s16": (2, 5, 3, 3), "s32": (2, 6, 2, 2)}
     assert info_of("holdout", views=2).shapes() == {"s16": (2, 2, 5, 3, 3), "s32": (2, 2, 6, 2, 2)}
     deep = info_of("rotated", strides=(32,), channels=(6,), views=4)
     assert deep.shapes() == {"s32": (2, 4, 6, 2, 2)}
     assert info_of("pixels").shapes() == {"intensity": (2, 2)}
-    assert pack_strides("holdout", [16, 32]) == (16, 32)
-    assert pack_strides("pseudo", [16, 32]) == (32,)
 
 
 def tensors_of(info: PackInfo) -> dict[str, torch.Tensor]:
@@ -244,13 +78,13 @@ def tensors_of(info: PackInfo) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def pack_file(tmp_path: Path) -> Path:
+def pack_file(tmp_path):
     path = tmp_path / "plain.safetensors"
     write_pack(path, tensors_of(info_of()), info_of())
     return path
 
 
-def test_a_pack_is_read_as_it_was_written(pack_file: Path) -> None:
+def test_a_pack_is_read_as_it_was_written(pack_file):
     pack = Pack.open(pack_file)
     assert pack.info == info_of()
     for name, tensor in tensors_of(info_of()).items():
@@ -258,7 +92,7 @@ def test_a_pack_is_read_as_it_was_written(pack_file: Path) -> None:
     assert level_name(16) == "s16"
 
 
-def test_rows(pack_file: Path) -> None:
+def test_rows(pack_file):
     pack = Pack.open(pack_file)
     assert pack.rows(["b", "a"], ["2" * 64, "1" * 64]).tolist() == [1, 0]
     assert pack.rows([], []).shape == (0,)
@@ -266,32 +100,29 @@ def test_rows(pack_file: Path) -> None:
         pack.rows(["c"], ["1" * 64])
     with pytest.raises(CheckError, match=f"SHA-256 {'1' * 64}, the split names {'9' * 64}"):
         pack.rows(["b", "a"], ["2" * 64, "9" * 64])
-
-
-def test_unknown_tensor(pack_file: Path) -> None:
     with pytest.raises(ConfigError, match="has no tensor 's8', only s16, s32; add the stride"):
-        Pack.open(pack_file).tensor("s8")
+        pack.tensor("s8")
 
 
 @pytest.mark.parametrize(
-    "change", [{"image_size": 64}, {"channels": [5, 7]}, {"paths": ["a"]}, {"sha256": ["a"]}]
-)
-def test_a_pack_that_contradicts_itself(tmp_path: Path, change: dict[str, object]) -> None:
+    ("change", "message"),
+    [
+        *((change, r"p\.safetensors: holds tensors .* delete it") for change in (
+            {"image_size": 64}, {"channels": [5, 7]}, {"paths": ["a"]}, {"sha256": ["a"]},
+        )),
+        *((change, "is not a feature pack of format 1") for change in (
+            {"format": 99}, {"pack": "other"}, {"more": 1},
+        )),
+    ],
+)  # fmt: skip
+def test_a_pack_that_contradicts_itself_or_is_of_another_format(tmp_path, change, message):
     path = tmp_path / "p.safetensors"
-    write_tensors(path, tensors_of(info_of()), info_of().to_json() | change)
-    with pytest.raises(DataError, match=r"p\.safetensors: holds tensors .* delete it"):
+    write_tensors(path, tensors_of(info_of()), asdict(info_of()) | change)
+    with pytest.raises(DataError, match=message):
         Pack.open(path)
 
 
-@pytest.mark.parametrize("change", [{"format": 99}, {"pack": "other"}, {"more": 1}])
-def test_a_pack_of_another_format(tmp_path: Path, change: dict[str, object]) -> None:
-    path = tmp_path / "p.safetensors"
-    write_tensors(path, tensors_of(info_of()), info_of().to_json() | change)
-    with pytest.raises(DataError, match="is not a feature pack of format 1"):
-        Pack.open(path)
-
-
-def test_a_truncated_pack(pack_file: Path) -> None:
+def test_a_truncated_pack(pack_file):
     pack_file.write_bytes(pack_file.read_bytes()[:-10])
     with pytest.raises(DataError, match=r"plain\.safetensors: is damaged"):
         Pack.open(pack_file)
@@ -299,7 +130,7 @@ def test_a_truncated_pack(pack_file: Path) -> None:
         Pack.open(pack_file.with_name("none"))
 
 
-def test_values_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_not_written(tmp_path):
     tensors = tensors_of(info_of())
     tensors["s16"][1, 0, 0, 0] = float("inf")
     with pytest.raises(CheckError, match="b: its s16 features of resnet18 are not finite"):
@@ -313,14 +144,14 @@ def test_values_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / LITE.file
     LITE.obtain(path)
     return path
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+def project(tmp_path, monkeypatch):
     """Make a project with 21 small images, every fourth anomalous, and return its records."""
     monkeypatch.chdir(tmp_path)
     Path("images").mkdir()
@@ -336,6 +167,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     return records
 
 
+def maps_of(records: list[Record], pack: str, weights: Path, **options: object) -> Task:
+    """Return a task on the CPU for images of 64 pixels."""
+    defaults = {"backbone": LITE, "image_size": 64, "strides": [32], "views": 3, "device": "cpu"}
+    return plan_maps(records, pack, weights=weights, **defaults | options)
+
+
+def silent(done: int, total: int) -> None:
+    pass
+
+
 def arguments(pack: str, weights: Path, output: str, *, threads: int = 1) -> list[str]:
     network = f"--backbone {LITE.name} --weights {weights} --image-size 64 --strides 16,32"
     options = "" if pack == "pixels" else f"{network} --views 3"
@@ -349,9 +190,7 @@ COUNTS = {"pixels": 21, "plain": 21, "rotated": 16} | dict.fromkeys(
 
 
 @pytest.mark.parametrize("pack", COUNTS)
-def test_bytes_do_not_depend_on_the_number_of_processes(
-    project: list[Record], weights: Path, pack: str
-) -> None:
+def test_bytes_do_not_depend_on_the_number_of_processes(project, weights, pack):
     digests = set()
     for threads in (1, 2, 3):
         main(arguments(pack, weights, f"out/{threads}.safetensors", threads=threads))
@@ -366,22 +205,19 @@ def test_bytes_do_not_depend_on_the_number_of_processes(
     assert str(Path.cwd()) not in str(read_metadata("out/1.safetensors"))
 
 
-def test_which_images_are_in_which_pack(project: list[Record]) -> None:
+def test_which_images_are_in_which_pack(project):
     training = [r for r in project if r.split == "train"]
-    assert {r.label for r in training} == {0}
     anomalies = [r for r in project if r.label == 1]
+    assert {r.label for r in training} == {0}
     assert set(select_records(project, "rotated")) == {*training, *anomalies}
-    for pack in ("pseudo", "cutmix", "draem", "holdout"):
-        assert select_records(project, pack) == training
+    assert all(select_records(project, pack) == training for pack in SYNTHETIC)
     with pytest.raises(DataError, match="pack pseudo: the manifest has no image for it"):
         select_records(anomalies, "pseudo")
 
 
-def test_values_of_packs(project: list[Record], weights: Path) -> None:
-    main(arguments("pixels", weights, "pixels.safetensors"))
-    main(arguments("plain", weights, "plain.safetensors"))
-    main(arguments("rotated", weights, "rotated.safetensors"))
-    main(arguments("holdout", weights, "holdout.safetensors"))
+def test_values_of_packs(project, weights):
+    for pack in ("pixels", "plain", "rotated", "holdout"):
+        main(arguments(pack, weights, f"{pack}.safetensors"))
     image = open_verified(Path(project[9].path), project[9].sha256)
 
     found = Pack.open("pixels.safetensors").tensor("intensity")[9]
@@ -410,37 +246,18 @@ def test_values_of_packs(project: list[Record], weights: Path) -> None:
     assert not torch.equal(holdout.tensor("s32")[:, 0], holdout.tensor("s32")[:, 1])
 
 
-def test_other_images_do_not_change_an_image_s_features(
-    project: list[Record], weights: Path
-) -> None:
+def test_other_images_do_not_change_an_image_s_features(project, weights):
     # Batches have a fixed size, so the rows of the first chunk are computed alike.
-    options = {"backbone": LITE, "weights": weights, "image_size": 64, "strides": [32]}
     results = [
-        extract(
-            plan_maps(part, "plain", **options, views=1, device="cpu"),
-            workers=1,
-            device=CPU,
-            progress=lambda done, total: None,
-        )["s32"]
+        extract(maps_of(part, "plain", weights), workers=1, device=CPU, progress=silent)["s32"]
         for part in (project, project[:3])
     ]
     assert torch.equal(results[0][:3], results[1])
 
 
-def test_threads_beside_an_accelerator_compute_the_same(
-    project: list[Record], weights: Path
-) -> None:
-    task = plan_maps(
-        project,
-        "rotated",
-        backbone=LITE,
-        weights=weights,
-        image_size=64,
-        strides=[16, 32],
-        views=3,
-        device="cpu",
-    )
-    expected = extract(task, workers=1, device=CPU, progress=lambda done, total: None)["s32"]
+def test_threads_beside_an_accelerator_compute_the_same(project, weights):
+    task = maps_of(project, "rotated", weights, strides=[16, 32])
+    expected = extract(task, workers=1, device=CPU, progress=silent)["s32"]
     arrays = extraction.shared_arrays(task.info)
     seen: list[int] = []
     threads = torch.get_num_threads()
@@ -455,7 +272,7 @@ def test_threads_beside_an_accelerator_compute_the_same(
     assert seen == [5, 10, 15, 16]  # 5 images of 3 views fill a batch of 16.
 
 
-def test_normalise_by_hand() -> None:
+def test_normalise_by_hand():
     pixels = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
     result = normalise(pixels, (0.5, 0.2, 0.0), (0.5, 0.1, 2.0))
     torch.testing.assert_close(result.flatten(), torch.tensor([-1.0, 0.0, 0.5]))
@@ -468,9 +285,7 @@ def no_children() -> bool:
 
 @pytest.mark.parametrize("pack", ["pixels", "plain"])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_first_wrong_image_is_named(
-    project: list[Record], weights: Path, pack: str, threads: int
-) -> None:
+def test_the_first_wrong_image_is_named(project, weights, pack, threads):
     Path(project[18].path).unlink()
     Path(project[10].path).write_bytes(b"changed")
     with pytest.raises(DataError, match=r"^images/10\.png: its content has changed"):
@@ -479,7 +294,7 @@ def test_the_first_wrong_image_is_named(
     assert no_children()
 
 
-def test_a_damaged_image_of_the_right_digest(project: list[Record], weights: Path) -> None:
+def test_a_damaged_image_of_the_right_digest(project, weights):
     path = Path(project[3].path)
     path.write_bytes(path.read_bytes()[:-200])
     project[3] = Record(str(path), 0, "good", "train", "", sha256_file(path))
@@ -489,16 +304,7 @@ def test_a_damaged_image_of_the_right_digest(project: list[Record], weights: Pat
     assert no_children()
 
 
-def test_wrong_weights(project: list[Record], tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.pth"
-    wrong.write_bytes(b"wrong")
-    with pytest.raises(CheckError, match=r"wrong\.pth: SHA-256 is"):
-        main(arguments("plain", wrong, "p.safetensors"))
-    with pytest.raises(DataError, match="weights file is missing"):
-        main(arguments("plain", tmp_path / "none.pth", "p.safetensors"))
-
-
-def test_unreadable_weights_surface_from_the_workers(project: list[Record], tmp_path: Path) -> None:
+def test_unreadable_weights_surface_from_the_workers(project, tmp_path):
     path = tmp_path / "resnet18.tv_in1k.safetensors"
     write_tensors(path, {"conv1.weight": torch.zeros(1)}, {})
     argv = arguments("plain", path, "p.safetensors", threads=2)
@@ -508,30 +314,26 @@ def test_unreadable_weights_surface_from_the_workers(project: list[Record], tmp_
     assert no_children()
 
 
-def test_a_killed_worker_is_one_message(
-    project: list[Record], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_worker_is_one_message(project, monkeypatch):
     def die(path: Path, sha256: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(compute, "open_verified", die)
     with pytest.raises(TrainingError, match="a worker process was killed"):
-        extract(plan_pixels(project), workers=2, device=CPU, progress=lambda done, total: None)
+        extract(plan_pixels(project), workers=2, device=CPU, progress=silent)
     assert no_children()
 
 
-def test_unexpected_errors_are_not_hidden(
-    project: list[Record], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unexpected_errors_are_not_hidden(project, monkeypatch):
     def fail(path: Path, sha256: str) -> None:
         raise ZeroDivisionError("a mistake in the code")
 
     monkeypatch.setattr(compute, "open_verified", fail)
     with pytest.raises(ZeroDivisionError, match="a mistake in the code"):
-        extract(plan_pixels(project), workers=2, device=CPU, progress=lambda done, total: None)
+        extract(plan_pixels(project), workers=2, device=CPU, progress=silent)
 
 
-def test_progress(project: list[Record], weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress(project, weights, capsys):
     main(arguments("pixels", weights, "p.safetensors", threads=2))
     line = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(r"features pixels 21/21 images, \d+ images/s, 0 s left", line)
@@ -549,36 +351,52 @@ def test_progress(project: list[Record], weights: Path, capsys: pytest.CaptureFi
         ("--backbone", "vgg", r"features\.backbone: 'vgg' is unknown"),
     ],
 )
-def test_wrong_options(
-    project: list[Record], weights: Path, option: str, value: str, message: str
-) -> None:
+def test_wrong_options(project, weights, option, value, message):
     argv = arguments("plain", weights, "p.safetensors")
     argv[argv.index(option) + 1] = value
     with pytest.raises(ConfigError, match=message):
         main(argv)
 
 
-def test_missing_options(project: list[Record]) -> None:
+def test_missing_options(project):
     with pytest.raises(ConfigError, match="pack plain: option --backbone is missing"):
         main("--pack plain --manifest m.csv --output p".split())
     assert parse_strides("8") == (8,)
 
 
-def test_imports_are_light() -> None:
-    code = (
-        "import sys, osad.features.packs, osad.features.extract, osad.pipeline.steps.features, "
-        "osad.pipeline.steps.weights\n"
-        "print([m for m in ('torch', 'timm', 'pandas') if m in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
+# Packs whose views need a second image
 
 
-def test_errors_keep_their_kind_across_processes() -> None:
-    import pickle
+@pytest.mark.parametrize("pack", [name for name, kind in KINDS.items() if kind.second_image])
+def test_loaded_views_are_those_of_image_and_partner(project, pack):
+    paths, digests = identities(select_records(project, pack))
+    info = PackInfo(pack, paths, digests, "cpu", LITE.name, "", 64, (32,), (320,), 2)
+    loaded = load_views(Task(info), range(2, 4))
+    assert loaded.shape == (4, 64, 64, 3)
+    images = {path: views.resize(Image.open(path), 64, LITE.interpolation) for path in paths}
+    for row in (2, 3):
+        others = [views.partner(paths, row, pack=pack, view=view) for view in range(2)]
+        made = views.make_views(
+            images[paths[row]],
+            paths[row],
+            KINDS[pack],
+            views=2,
+            rotation=0.0,
+            sources=[images[paths[other]] for other in others],
+        )
+        for view in range(2):
+            np.testing.assert_array_equal(loaded[2 * (row - 2) + view], np.asarray(made[view]))
+    other = paths[views.partner(paths, 0, pack=pack, view=1)]
+    picture(99).save(other)
+    with pytest.raises(DataError, match=rf"^{other}: its content has changed"):
+        load_views(Task(info), range(1))
 
-    error = pickle.loads(pickle.dumps(DataError("a.png: is damaged; replace it")))
-    assert isinstance(error, OsadError)
-    assert str(error) == "a.png: is damaged; replace it"
+
+def test_one_image_alone_has_no_partner(project, weights):
+    training = select_records(project, "draem")
+    with pytest.raises(
+        DataError, match=r"pack draem: a view needs two .*, there is only images/02"
+    ):
+        maps_of(training[:1], "draem", weights)
+    with pytest.raises(ConfigError, match="has no stride 64"):
+        maps_of(training, "draem", weights, strides=[64])

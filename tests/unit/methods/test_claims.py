@@ -10,17 +10,14 @@ import dataclasses
 import functools
 from statistics import mean
 
-import learn_cases
 import pytest
 import torch
-from learn_cases import CHANNELS, Packs, rows
+from learn_cases import CHANNELS, Packs, build, rows
 
 from osad.evaluation.metrics import auroc
 from osad.learn.images import ImageSet, State
 from osad.methods import registry
 from osad.methods.registry import Method
-
-one_thread = learn_cases.one_thread
 
 KEYS = ("claim 0", "claim 1", "claim 2")
 N_TRAINING, N_TEST, N_SEEN = 64, 40, 4
@@ -49,10 +46,9 @@ def packs(key: str) -> Packs:
     return Packs(key, N_TRAINING + 2 * N_TEST, N_SEEN)
 
 
-def build(name: str) -> Method:
-    spec = registry.get(name)
-    fields = {field.name for field in dataclasses.fields(spec.hyper)} - spec.overrides.keys()
-    return spec.build(spec.resolve({field: BUDGET[field] for field in BUDGET.keys() & fields}))
+def small(name: str) -> Method:
+    fields = registry.get(name).resolve()
+    return build(name, **{field: BUDGET[field] for field in BUDGET.keys() & fields.keys()})
 
 
 @functools.cache
@@ -60,7 +56,7 @@ def fitted(name: str, key: str) -> State:
     first = N_TRAINING + 2 * N_TEST
     data = packs(key).training(range(N_TRAINING), range(first, first + N_SEEN), key)
     base = registry.get(name).base
-    return build(name).fit(dataclasses.replace(data, base=fitted(base, key) if base else None))
+    return small(name).fit(dataclasses.replace(data, base=fitted(base, key) if base else None))
 
 
 def shown(key: str, kind: str, size: float) -> tuple[ImageSet, ImageSet]:
@@ -77,7 +73,7 @@ def found(name: str, kind: str, size: float) -> float:
     """Return the AUROC of moved images, mean over the data sets."""
     values = []
     for key in KEYS:
-        method = build(name)
+        method = small(name)
         low, high = (method.score(fitted(name, key), part).total for part in shown(key, kind, size))
         values.append(auroc(torch.cat([low, high]).numpy(), [0] * N_TEST + [1] * N_TEST))
     return mean(value for value in values if value is not None)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import functools
 
-import learn_cases
 import pytest
 import torch
-from learn_cases import rows
+from learn_cases import build, rows
 
 from osad.core.seeds import torch_generator
 from osad.evaluation.metrics import auroc
 from osad.learn.images import ImageSet, TrainingData
-from osad.methods import registry
-
-one_thread = learn_cases.one_thread
 
 CHANNELS, SIDE, VIEWS, MODES = 12, 4, 2, 4
 PER_MODE = 16
@@ -30,7 +26,6 @@ VALUES = {
     | {"prototypes": 16, "codebook_samples": 1000},
     "mpfm": TRAINED | {"components": MODES, "dims": 12, "width": 16, "blocks": 1},
 }
-VALUES["mpfm.no_mixture"] = {k: v for k, v in VALUES["mpfm"].items() if k != "components"}
 
 
 def corners(scale: float) -> torch.Tensor:
@@ -56,8 +51,7 @@ def images(
     return ImageSet(
         tuple(f"{name}/{number:03d}.png" for number in range(n)),
         {32: rows(views[:, 0])},
-        rotated=rows(views[:, 1 : 1 + VIEWS]) if training else None,
-        pseudo=rows(pseudo) if training else None,
+        {"rotated": rows(views[:, 1 : 1 + VIEWS]), "pseudo": rows(pseudo)} if training else {},
     )
 
 
@@ -77,8 +71,7 @@ def score(method: str, seed: int, seen: str = "shifted") -> dict[str, float]:
         images("seen", centres, shift, seed, training=True),
         f"modes/{seed}",
     )
-    spec = registry.get(method)
-    model = spec.build(spec.resolve(VALUES[method]))
+    model = build(method, **VALUES[method.split(".")[0]])
     state = model.fit(data)
     good = model.score(state, images("good", modes.repeat(8, 1), 0.0, seed, training=False))
     bad = model.score(state, images("bad", torch.zeros(32, 6), 0.0, seed, training=False))

@@ -1,18 +1,18 @@
-"""Which modules a fingerprint covers: an edit changes exactly what depends on it."""
+"""Which modules a fingerprint covers, and which edits of them change it."""
 
 from __future__ import annotations
 
 import ast
-import shutil
 from pathlib import Path
 
 import pytest
+from project_cases import rules_of
 
 import osad
 from osad.core.errors import ConfigError
-from osad.core.files import sha256_bytes
 from osad.pipeline import fingerprint
-from osad.pipeline.fingerprint import closure, code_digests, code_fingerprint
+from osad.pipeline.fingerprint import closure, code_digests, code_fingerprint, syntax_digest_of
+from osad.pipeline.jobs import jobs
 
 SOURCE = Path(osad.__file__).parents[1]
 
@@ -21,7 +21,8 @@ FILES = {
     "unused.py": "",
     "runtime/environment.py": "",
     "runtime/__init__.py": "",
-    "base.py": "import os, numpy\nfrom collections import abc",
+    "core/errors.py": "",
+    "base.py": "import os, numpy\nfrom collections import abc\nfrom osad.core import errors",
     "first.py": "from osad.base import thing",
     "second.py": "def f():\n    from osad import third as x\n    return x",
     "third.py": "import osad.pack.inner",
@@ -33,9 +34,9 @@ FILES = {
     "pack/deep/leaf.py": "from ..inner import value\nfrom ...unused import *",
     "loop_a.py": "import osad.loop_b",
     "loop_b.py": "import osad.loop_a",
-    "typed.py": "if TYPE_CHECKING:\n    from osad import base",
+    "typed.py": "if TYPE_CHECKING:\n    from osad import base\nelse:\n    from osad import unused",
+    "untyped.py": "if not TYPE_CHECKING:\n    from osad import base",
 }
-ALWAYS = ["runtime.environment"]
 
 
 @pytest.fixture
@@ -48,165 +49,223 @@ def tree(tmp_path):
     return tmp_path
 
 
-def covered(root: str, tree: Path) -> list[str]:
-    return [name.removeprefix("osad.") for name in closure([f"osad.{root}"], tree)]
+INNER = ["base", "pack", "pack.helper", "pack.inner", "pack.sibling"]
 
 
 @pytest.mark.parametrize(
     ("root", "modules"),
     [
-        ("base", ["base"]),
-        ("first", ["base", "first"]),
-        ("second", [
-            "base", "pack", "pack.helper", "pack.inner", "pack.sibling", "second", "third",
-        ]),
-        ("pack.inner", ["base", "pack", "pack.helper", "pack.inner", "pack.sibling"]),
-        ("pack", ["pack", "pack.helper"]),
-        ("pack.deep.leaf", [
-            "base", "pack", "pack.deep.leaf", "pack.helper", "pack.inner", "pack.sibling", "unused",
-        ]),
-        ("loop_a", ["loop_a", "loop_b"]),
-        ("typed", ["base", "typed"]),
+        ("base", []),
+        ("first", ["base"]),
+        ("second", [*INNER, "third"]),
+        ("pack.inner", INNER),
+        ("pack", ["pack.helper"]),
+        ("pack.deep.leaf", [*INNER, "unused"]),
+        ("loop_a", ["loop_b"]),
+        ("typed", ["unused"]),
+        ("untyped", ["base"]),
     ],
-)  # fmt: skip
+)
 def test_closure_follows_every_kind_of_import(tree, root, modules):
-    assert covered(root, tree) == sorted(modules + ALWAYS)
-
-
-def test_roots_are_joined(tree):
-    assert closure(["osad.base", "osad.unused"], tree) == [
-        "osad.base", "osad.runtime.environment", "osad.unused",
-    ]  # fmt: skip
+    expected = {f"osad.{name}" for name in (*modules, root, "runtime.environment")}
+    assert closure([f"osad.{root}"], tree) == tuple(sorted(expected))
+    both = sorted({*expected, "osad.base", "osad.first"})
+    assert closure([f"osad.{root}", "osad.first"], tree) == tuple(both)
 
 
 def prints(tree: Path) -> dict[str, str]:
     """Return the fingerprint of every module of a tree, nothing remembered."""
-    fingerprint.imported_modules.cache_clear()
-    fingerprint._file_digest.cache_clear()
-    fingerprint._fingerprint.cache_clear()
+    for function in vars(fingerprint).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
     paths = [path.relative_to(tree).with_suffix("") for path in tree.rglob("*.py")]
     names = [".".join(path.parts).removesuffix(".__init__") for path in paths]
-    return {name: code_fingerprint([name], tree) for name in names if name != "osad"}
+    return {name: code_fingerprint((name,), tree) for name in names if name != "osad"}
 
 
-@pytest.mark.parametrize("edited", [name for name in FILES if name != "__init__.py"])
+@pytest.mark.parametrize("edited", FILES)
 def test_an_edit_changes_exactly_the_modules_that_depend_on_it(tree, edited):
-    before = prints(tree)
+    """Nothing depends on the version in the root package, nor on the errors."""
+    before, path = prints(tree), tree / "osad" / edited
     module = ".".join(["osad", *Path(edited).with_suffix("").parts]).removesuffix(".__init__")
     dependent = {name for name in before if module in closure([name], tree)}
-    assert module in dependent
-    with (tree / "osad" / edited).open("a", encoding="utf-8") as stream:
-        stream.write("# A comment counts.\n")
+    assert (module in dependent) == (module not in ("osad", "osad.core.errors"))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"# A comment.\n'A docstring.'\n{text}", encoding="utf-8")
+    assert prints(tree) == before
+    path.write_text(f"{text}EDITED = 1\n", encoding="utf-8")
     after = prints(tree)
     assert {name for name in before if before[name] != after[name]} == dependent
 
 
-def test_the_version_changes_no_fingerprint(tree):
-    before = prints(tree)
-    (tree / "osad/__init__.py").write_text("VERSION = 2\n", encoding="utf-8")
-    assert prints(tree) == before
-
-
-def test_digests_are_those_of_the_files(tree):
-    digests = code_digests(["osad.first"], tree)
-    assert digests == {
-        "osad.base": sha256_bytes((FILES["base.py"] + "\n").encode()),
-        "osad.first": sha256_bytes((FILES["first.py"] + "\n").encode()),
-        "osad.runtime.environment": sha256_bytes(b"\n"),
-    }
-    assert code_fingerprint(["osad.first"], tree) != code_fingerprint(["osad.base"], tree)
-
-
-def test_a_missing_module_is_named(tree):
+def test_a_missing_or_broken_module_is_named(tree):
     with pytest.raises(ConfigError, match=r"module osad\.nothing does not exist"):
         closure(["osad.nothing"], tree)
-
-
-def test_a_file_that_is_not_python_is_named(tree):
     (tree / "osad/broken.py").write_text("x = 1\ndef f(:\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"broken\.py, line 2: "):
-        closure(["osad.broken"], tree)
+    with pytest.raises(ConfigError, match=r"osad/broken\.py, line 2: "):
+        code_digests(["osad.broken"], tree)
+    (tree / "osad/latin.py").write_bytes(b"x = '\xe4'")
+    with pytest.raises(ConfigError, match=r"osad/latin\.py: is not UTF-8"):
+        code_digests(["osad.latin"], tree)
 
 
-# --- the real package ---------------------------------------------------------------------
-
-STEPS = {
-    step: [f"osad.pipeline.steps.{step}"]
-    for step in ("weights", "fetch", "manifest", "split", "features", "metrics", "tables")
-}
-METHODS = ("devnet", "dra", "dpdl", "patchcore", "mahalanobis", "random")
+# --- what counts in a file --------------------------------------------------------------------
 
 
-def runs() -> dict[str, list[str]]:
-    """Return the roots of the code of steps without and with a method."""
-    trained = {
-        f"{step} {name}": [f"osad.pipeline.steps.{step}", f"osad.methods.{name}"]
-        for step in ("train", "score")
-        for name in METHODS
-    }
-    return STEPS | trained
+@pytest.fixture
+def digest(tmp_path):
+    """Return a function that gives the digest of a text as a module."""
+
+    def digest(text: str) -> str:
+        path = tmp_path / "module.py"
+        path.write_text(text, encoding="utf-8")
+        return syntax_digest_of(path, tmp_path)
+
+    return digest
 
 
-def test_a_method_depends_on_no_other_method():
-    for name in METHODS:
-        modules = closure(
-            [f"osad.methods.{name}", "osad.pipeline.steps.train", "osad.pipeline.steps.score"],
-            SOURCE,
-        )
-        found = {module for module in modules if module.startswith("osad.methods.")}
-        assert found == {"osad.methods.registry", f"osad.methods.{name}"}
-
-
-def test_steps_depend_on_what_they_compute_with():
-    for step, own in {
-        "split": "osad.data.splits",
-        "features": "osad.features.extract", "metrics": "osad.evaluation.metrics",
-        "tables": "osad.evaluation.tables.layout", "manifest": "osad.data.manifest",
-    }.items():  # fmt: skip
-        modules = closure(STEPS[step], SOURCE)
-        assert own in modules
-        assert not any(module.startswith("osad.methods.") for module in modules)
-    for roots in runs().values():
-        modules = closure(roots, SOURCE)
-        assert "osad.runtime.environment" in modules
-        assert not {
-            "osad.pipeline.workflow",
-            "osad.pipeline.handlers",
-            "osad.pipeline.config",
-            "osad",
-        } & set(modules)
+TYPES = "if TYPE_CHECKING:\n    import a\n"
 
 
 @pytest.mark.parametrize(
-    ("edited", "stale"),
+    ("text", "other"),
     [
-        ("methods/devnet.py", {"train devnet", "score devnet"}),
-        ("learn/lightsb.py", {"train dpdl", "score dpdl"}),
-        ("learn/gaussian.py", {
-            f"{step} {name}"
-            for step in ("train", "score")
-            for name in ("devnet", "dra", "dpdl", "mahalanobis")
-        }),
-        ("metrics.py", {"metrics"}),
-        ("tables/latex.py", {"tables"}),
-        ("features/views.py", {"features"}),
-        ("steps/split.py", {"split"}),
-        ("workflow.py", set()),
-        ("config.py", set()),
+        ("x = f(1, 2)", "# why\nx = f(\n    1,\n    2,\n)  # how\n\n\n"),
+        ("x = 'ab' + \"c\"", "x = ('a' 'b' + u'c')"),
+        ("x = 1000 + 0.5", "x = 0x3E8 + 5e-1"),
+        ("x = 'ä\U00011f00'", "x = '\\xe4\\U00011f00'"),
+        ("x = a\nif a: b()", "x = \\\n  a;\nif a:\n\n        b()"),
+        ("def f(): g()", 'def f():\n    """Do.\n\n    Args: none.\n    """\n    g()'),
+        ("class A:\n    x: int", "class A:\n    'One.'\n    x: int\n    'The size.'"),
+        ("import a\nfrom b import c", "from b import c\nimport a"),
+        ("def f():\n import a, b\n from c import d", "def f():\n from c import d\n import a, b"),
+        ("x = 1", f"from typing import TYPE_CHECKING, Any\n{TYPES}x = 1"),
+        (f"import typing\n{TYPES}", "import typing\nif typing.TYPE_CHECKING:\n    import b"),
+        ("raise E('a') from e", "raise E(f'b {c}', d) from e"),
+        ("if x: raise a.E(\n    'a')", "if x: raise a.E"),
     ],
+)
+def test_what_people_and_type_checkers_read_does_not_count(digest, text, other):
+    assert digest(text) == digest(other)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("x = 1", "x = 1.0", "x = True", "x = '1'", "x = b'1'", "x = 1j", "x = -1", "x = None"),
+        ("x = y", "y = x", "x += y", "x -= y", "x == y", "x: y", "x: y = y", "x = [y]", "x = y,"),
+        ("a + b * c", "(a + b) * c", "a + b + c", "a + (b + c)", "a and b or c", "a and (b or c)"),
+        ("a < b", "a <= b", "b < a", "a is b", "a in b", "a not in b", "not a in b or b"),
+        ("f(a, b)", "f(b, a)", "f(a=b)", "f(*a, b)", "f(*a, **b)", "f(a)(b)", "f[a, b]", "f(a.b)"),
+        ("f(a=1, b=2)", "f(b=2, a=1)", "f(**{'a': 1, 'b': 2})"),
+        ("def f(a, b): x", "def f(a, b=0): x", "def f(a, b=0.0): x", "def f(a, *, b=0): x",
+         "def f(a, *b): x", "def f(a, **b): x", "def f(a, /, b): x", "async def f(a, b): x",
+         "def f(a, b): return", "def f(a, b): pass", "def f(a, b) -> c: x", "def f(a: c, b): x"),
+        ("def f(*, a=1, b): x", "def f(*, a, b=1): x", "def f(*, a=None, b=1): x"),
+        ("@a\n@b\ndef f(): x", "@b\n@a\ndef f(): x", "@a\ndef f(): x", "def f(): x"),
+        ("lambda: 1", "lambda: 2", "lambda: None", "lambda x: 1", "lambda *x: 1", "lambda x=1: 1"),
+        ("a if b else c", "c if b else a", "a if b else 1", "b if a else c"),
+        ("f'{a}'", "f'{a!r}'", "f'{a:.2}'", "f'{a:.3}'", "f'{b}'", "f'{a} '", "f'{{a}}'", "f'a'"),
+        ("match a:\n case 1: x", "match a:\n case 1.0: x", "match a:\n case b: x",
+         "match a:\n case None: x", "match a:\n case [1]: x", "match a:\n case [1, *_]: x",
+         "match a:\n case {1: b}: x", "match a:\n case A(b=1): x", "match a:\n case A(1): x",
+         "match a:\n case 1 if x: x", "match a:\n case 1 | 2: x", "match a:\n case _: x"),
+        ("def f():\n global a\n a = 1", "def f():\n nonlocal a\n a = 1", "def f():\n a = 1"),
+        ("[a for b in c]", "{a for b in c}", "(a for b in c)", "[b for a in c]",
+         "[a for b in c if b]", "{a: a for b in c}", "[a async for b in c]"),
+        ("for a in b: c", "while b: c", "for a in b:\n c\nelse: d", "for a in b:\n c\nd"),
+        ("if a: b\nelse: c", "if a: c\nelse: b", "if a: b\nc", "if a:\n b\n c"),
+        ("try: a()\nexcept E: b()", "try: a()\nfinally: b()", "try: a()\nexcept: b()",
+         "try: a()\nexcept E as e: b()", "try: b()\nexcept E: a()", "try: a()\nexcept* E: b()"),
+        ("with a as b: c", "with a: c", "with a as b, d: c", "with d, a as b: c"),
+        ("x[a:b]", "x[:b]", "x[a:]", "x[::b]", "x[a, b]", "x[...]", "x[None]"),
+        ("import a", "import b", "import a as b", "from a import b", "from . import a",
+         "from .. import a", "from a import *", "from a import b as c"),
+        ("if not TYPE_CHECKING: a()", "if TYPE_CHECKING: a()", "if not TYPE_CHECKING: b()"),
+        ("raise E('a')", "raise F('a')", "raise", "raise E from f", "raise E from None"),
+        ("x = {1: a, **b}", "x = {**b, 1: a}", "x = {1: a, 2: b}", "x = {None: b, 1: a}"),
+        ("x = ''", "x = ' '", "x = 'a'", "x = 'A'", "x = 'ab'", "x = 'a', 'b'", "x = r'\\a'"),
+        ("(x := 1)", "x = 1", "x: int = 1", "del x", "assert x", "assert x, 1", "await x"),
+    ],
+    ids=lambda texts: texts[0],
 )  # fmt: skip
-def test_an_edit_of_the_package_reruns_only_what_depends_on_it(tmp_path, edited, stale):
-    shutil.copytree(SOURCE / "osad", tmp_path / "osad", ignore=shutil.ignore_patterns("*.pyc"))
-    before = {name: code_fingerprint(roots, SOURCE) for name, roots in runs().items()}
-    with (tmp_path / "osad" / edited).open("a", encoding="utf-8") as stream:
-        stream.write("# edited\n")
-    after = {name: code_fingerprint(roots, tmp_path) for name, roots in runs().items()}
-    assert {name for name in before if before[name] != after[name]} == stale
+def test_everything_else_counts(digest, texts):
+    assert len({digest(text) for text in texts}) == len(texts)
+
+
+def test_digests_do_not_depend_on_the_version_of_python(digest, monkeypatch):
+    text = "def f(a, *, b=1.5):\n    return {a: None, **b}, 'ä'\n"
+    assert "".join(fingerprint._tokens(ast.parse(text))) == (
+        "Module(body=[FunctionDef(name='f'args=arguments(args=[arg(arg='a'),]kwonlyargs=[arg(arg="
+        "'b'),]kw_defaults=[Constant(value=1.5),])body=[Return(value=Tuple(elts=[Dict(keys=[Name(id"
+        "='a'),None,]values=[Constant(),Name(id='b'),]),Constant(value='\\xe4'),])),]),])"
+    )
+    before = digest(text)
+    # Fields that other versions have and this text does not use.
+    monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "types", "more"))
+    monkeypatch.setattr(ast.FunctionDef, "types", [], raising=False)
+    monkeypatch.setattr(ast.FunctionDef, "more", None, raising=False)
+    assert digest(text) == before
+
+
+# --- the real package -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def holders() -> dict[str, set[str]]:
+    """The rules, and instead of runs their methods, whose code holds a module."""
+    holders: dict[str, set[str]] = {}
+    for job in jobs(rules_of()):
+        method = job.wildcards.get("method", "").partition(".")[0]
+        for module in job.modules:
+            holder = method if job.rule.name == "run" else job.rule.name
+            holders.setdefault(module.removeprefix("osad."), set()).add(holder)
+    return holders
+
+
+METHODS = {name.partition(".")[0] for name in rules_of().grid.params.methods}
+CONTROLS = {"constant", "random", "true_labels"}
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("methods.devnet", {"devnet"}),
+        ("methods.dpdl.bridge", {"dpdl"}),
+        ("learn.dra_heads", {"dra", "ahl"}),
+        ("learn.velocity", {"wt_flow", "flow_mismatching"}),
+        ("methods.inputs", METHODS),
+        ("pipeline.steps.run", METHODS),
+        ("features.views", {"pixels", "pack"}),
+        ("backbones.efficientnet_lite", {"weights", "pack"}),
+        ("data.sets.elpv", {"fetch", "manifest"}),
+        ("data.layouts.mvtec", set()),
+        ("evaluation.metrics", {"metrics"}),
+        ("evaluation.localisation", {"metrics"}),
+        ("evaluation.figures.draw", {"figure"}),
+        ("pipeline.steps.split", {"split"}),
+        ("report.page", {"report_page"}),
+        ("core.errors", set()),
+        *((f"pipeline.{name}", set()) for name in ("config", "grid", "rule", "rules", "jobs")),
+        *((f"pipeline.{name}", set()) for name in ("page", "describe", "handlers", "failures")),
+        *((name, set()) for name in ("audit.record", "crate.crate", "predict.step", "cli")),
+    ],
+)
+def test_code_of_the_package_is_held_by_what_computes_with_it(holders, module, expected):
+    assert (SOURCE / "osad" / module.replace(".", "/")).with_suffix(".py").is_file()
+    assert holders.get(module, set()) == expected
+
+
+def test_a_run_holds_its_own_method_alone_and_every_job_its_environment(holders):
+    assert holders["runtime.environment"] == set().union(*holders.values())
+    own = {module: names for module, names in holders.items() if module.startswith("methods.")}
+    for module in ("registry", "fields", "inputs"):
+        del own[f"methods.{module}"]
+    for module, names in own.items():
+        assert names == (CONTROLS if module == "methods.controls" else {module.split(".")[1]})
 
 
 def test_the_root_package_holds_only_its_docstring_and_version():
-    tree = ast.parse((SOURCE / "osad/__init__.py").read_text(encoding="utf-8"))
-    docstring, version = tree.body
+    docstring, version = ast.parse((SOURCE / "osad/__init__.py").read_text(encoding="utf-8")).body
     assert isinstance(docstring, ast.Expr)
-    assert isinstance(version, ast.Assign)
     assert ast.unparse(version.targets[0]) == "__version__"

@@ -131,16 +131,16 @@ def test_filters_leave_what_they_say(watch: Watch) -> None:
     page.select_option("[name=setting]", "hard")
     page.select_option("[name=shots]", "1")
     cells = page.eval_on_selector_all("a.ours", "all => all.map(a => a.hash)")
-    methods = ("dpdl", "dra", "random")
+    methods = ("dpdl", "dra", "patchcore", "random")
     places = [f"#mine/all/hard-{known}-m1" for known in ("dent", "scratch", "mean")]
     assert sorted(cells) == sorted(f"{place}/{name}" for place in places for name in methods)
-    assert f"9 of {total} table cells" in page.inner_text("#count")
+    assert f"12 of {total} table cells" in page.inner_text("#count")
     page.click(".choose summary")
     page.click("#no-methods")
     assert page.locator("a.ours").count() == 0
     assert "Nothing is left" in page.inner_text("#competing")
     page.check("#method-boxes input[value=dra]")
-    assert page.inner_text("#chosen") == "(1 of 3)"
+    assert page.inner_text("#chosen") == "(1 of 4)"
     assert page.locator("a.ours").count() == 3
     page.click("button[type=reset]")
     page.wait_for_function(f"document.querySelectorAll('a.ours').length === {total}")
@@ -173,7 +173,7 @@ def test_methods_can_stand_in_rows(watch: Watch) -> None:
     assert page.locator(f"{table} thead th").all_inner_texts() == [
         "Method", "M = 10 labelled anomalies", "M = 1 labelled anomaly",
     ]  # fmt: skip
-    assert column(page, table, 0) == ["DPDL", "DRA"]
+    assert column(page, table, 0) == ["DPDL", "DRA", "PatchCore"]
 
 
 def test_a_cell_opens_by_click_with_everything_behind_it(watch: Watch, site: Site) -> None:
@@ -191,7 +191,7 @@ def test_a_cell_opens_by_click_with_everything_behind_it(watch: Watch, site: Sit
     for words in (f"osad audit explain {CELL}", f"osad audit verify {CELL} --rebuild"):
         assert words in text
     content = view.text_content()
-    assert "ab" * 32 in content
+    assert site.grid.environment() in content
     assert "osad.methods.dpdl.method" in content
     assert "prototypes" in content
     # Curves of both seeds and pictures come when they are in sight.
@@ -235,6 +235,13 @@ def test_an_address_leads_to_a_cell_and_its_digests(watch: Watch, site: Site) ->
     assert "DPDL" in page.inner_text("#view-title")
 
 
+def test_a_cell_of_a_shared_run_names_the_run_s_files(watch: Watch) -> None:
+    text = dialog(watch.open("#elpv/all/general-m1/patchcore")).text_content()
+    assert "results/scores/elpv/all/normal-m0/patchcore/s0.csv" in text
+    assert "results/metrics/elpv/all/general-m1/patchcore/s0.json" in text
+    assert "one run serves all protocols" in text
+
+
 def test_failed_and_skipped_runs_have_reasons(watch: Watch) -> None:
     page = watch.open()
     table = page.inner_text("#problems")
@@ -244,7 +251,7 @@ def test_failed_and_skipped_runs_have_reasons(watch: Watch) -> None:
     assert "1 failed" in page.locator(f'td:has(> a[href="#{failed}"])').inner_text()
     page.click(f'a.ours[href="#{failed}"]')
     text = dialog(page).inner_text()
-    assert f"failed: train: {REASON}" in text
+    assert f"failed: run: {REASON}" in text
     page.goto(f"{watch.address}#{skipped}")
     page.wait_for_function("document.querySelector('dialog')?.innerText.includes('No run of this')")
     assert "2 skipped" in page.locator(f'td:has(> a[href="#{skipped}"])').text_content()

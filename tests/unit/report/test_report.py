@@ -13,26 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from report_cases import FAILED, MACHINE, REASON, ROOT, SKIPPED, Site, make_page
-from table_cases import rows_of, summary_of
+from report_cases import FACTS, FAILED, MACHINE, REASON, ROOT, SKIPPED, Site, do, make_page
+from table_cases import cells_of, request_of, summary_of
 
 from osad.audit import ledger
 from osad.core.errors import ConfigError, DataError
 from osad.core.files import read_csv, sha256_file
-from osad.evaluation.tables.summary import group_of
-from osad.methods import registry
-from osad.pipeline import config
-from osad.pipeline import jobs as plan
+from osad.data.splits import read_split
+from osad.evaluation.scores import ScoredImage
+from osad.pipeline.fingerprint import code_digests
+from osad.pipeline.jobs import jobs_of, makers
 from osad.pipeline.steps import report_cell, report_page
-from osad.pipeline.workflow import Workflow
 from osad.report import curves, wrong
 from osad.report.bench import check_bench
 from osad.report.page import dataset_order, ranks, row_values
 from osad.report.scripts import script, value_of
-from osad.report.targets import Report
-from osad.report.wrong import Scored
 
-WF = Workflow(config.load(ROOT), ROOT)
 MEAN = "elpv/all/general-m10/dpdl"
 
 
@@ -93,8 +89,8 @@ def test_a_histogram_of_equal_or_no_scores():
 # --- the most wrong images --------------------------------------------------------------------
 
 
-def scored(path: str, label: int, score: float) -> Scored:
-    return Scored(path, "0" * 64, label, "dent" if label else "good", score)
+def scored(path: str, label: int, score: float) -> ScoredImage:
+    return ScoredImage(path, "0" * 64, label, "dent" if label else "good", score)
 
 
 def test_the_most_wrong_images_are_found_by_mean_standing():
@@ -162,30 +158,30 @@ def test_ranks_compare_printed_means_and_leave_controls_out():
         f"{place}/true_labels/s0": 1.0,
         "elpv/all/general-m1/dra/s0": 0.5,
     }
-    request, rows = rows_of(outcomes)
-    summary = list(summary_of(rows).values())
-    found = {group.cell: rank for group, rank in ranks(summary, request.controls).items()}
-    assert found == {
+    request, summary = request_of(), summary_of(cells_of(outcomes))
+    found = ranks(summary, request.controls)
+    assert {row.Index: (row.rank, row.of) for row in found.itertuples()} == {
         f"{place}/dpdl": (1, 3),
         f"{place}/dra": (1, 3),
         f"{place}/patchcore": (2, 3),
+        f"{place}/true_labels": (0, 0),
         "elpv/all/general-m1/dra": (1, 1),
     }
     values = {row["fields"][-1]: row for row in row_values(summary, request)}
-    assert values[f"{place}/true_labels"]["rank"] == 0
     assert values[f"{place}/dpdl"]["fields"][7] == "0.8461"
-    assert group_of(summary[0]).dataset == "elpv"
+    assert values[f"{place}/dpdl"]["difference"] == "-0.091"
+    assert values[f"{place}/true_labels"]["difference"] == ""
 
 
 def test_data_sets_are_in_the_papers_order():
-    _, rows = rows_of({f"{name}/all/general-m10/dra/s0": 0.5 for name in ("own", "elpv", "sdd")})
-    assert dataset_order(list(summary_of(rows).values())) == ["sdd", "elpv", "own"]
+    cells = cells_of({f"{name}/all/general-m10/dra/s0": 0.5 for name in ("mine", "elpv", "sdd")})
+    assert dataset_order(summary_of(cells)) == ["sdd", "elpv", "mine"]
 
 
 def test_measured_times_are_checked():
     numbers = {"train_s": 1, "score_s": 2.25, "cell_s": 3, "cpu_s": 4, "peak_mb": 100.06}
     value = {"machine": "m", "cells": {"dpdl": {**numbers, "per": "seed"}}}
-    assert check_bench(value, where="b.json")["rows"] == [
+    assert check_bench(value, request_of(), where="b.json")["rows"] == [
         {"method": "DPDL", "train_s": "1.0", "score_s": "2.2", "cell_s": "3.0", "cpu_s": "4.0",
          "peak_mb": "100.1", "per": "seed"},
     ]  # fmt: skip
@@ -195,62 +191,39 @@ def test_measured_times_are_checked():
         {"machine": "m", "cells": {"dpdl": {"train_s": "1"}}},
     ):
         with pytest.raises(DataError, match=r"b\.json: .*measure again"):
-            check_bench(wrong_value, where="b.json")
+            check_bench(wrong_value, request_of(), where="b.json")
 
 
 # --- targets ------------------------------------------------------------------------------------
 
 
-def test_files_of_the_page_are_known_from_the_grid():
-    report = Report(WF)
-    means = report.means()
-    assert len(means) == len(set(means)) == len(WF.cells()) // len(WF.params.seeds)
-    assert report.cell_outputs(MEAN) == [
-        f"results/report/cells/{MEAN}.js", f"results/report/images/{MEAN}.js",
-    ]  # fmt: skip
-    targets = report.targets()
-    assert len(targets) == len(set(targets))
-    assert {"results/report/index.html", "results/report/data.js"} <= set(targets)
-    assert "results/report/manifests/elpv/all.js" in targets
-    assert "results/report/assets/plot.LICENSE.txt" in targets
+def test_the_page_depends_on_its_templates_assets_and_methods(site: Site):
+    (page,), (assets,) = jobs_of(site.rules.report_page), jobs_of(site.rules.report_assets)
+    assert "src/osad/report/templates/index.html.j2" in page.inputs
+    assert page.params["grid"]["report"]["methods"].keys() == {*site.grid.params.methods}
+    assert "src/osad/report/assets/style.css" in assets.inputs
 
 
-def test_a_cell_is_made_from_the_files_of_its_runs():
-    report = Report(WF)
-    inputs = report.cell_inputs(MEAN)
-    assert inputs[:5] == [
-        "results/splits/elpv/all/general-m10/s0.csv",
-        f"results/metrics/{MEAN}/s0.json",
-        f"results/scores/{MEAN}/s0.csv",
-        f"results/checkpoints/{MEAN}/s0.safetensors",
-        f"results/maps/{MEAN}/s0.safetensors",
-    ]
-    assert inputs[-1] == "data/raw/elpv/SOURCE.json"
-    assert len(inputs) == 5 * 5 + 1
-    assert report.cell_options(MEAN) == "--results results --seeds 0 1 2 3 4 --maps"
-    # AHL starts from the checkpoint of DRA; a method of normals alone shares that of normal-m0.
-    ahl, mahalanobis = "elpv/all/general-m1/ahl", "elpv/all/general-m1/mahalanobis"
-    assert report.cell_options(ahl).endswith(" --maps --upstream elpv/all/general-m1/dra")
-    assert report.cell_options(mahalanobis).endswith(" 4 --upstream elpv/all/normal-m0/mahalanobis")
-    assert (
-        "results/checkpoints/elpv/all/normal-m0/mahalanobis/s4.safetensors"
-        in report.cell_inputs(mahalanobis)
-    )
-    assert registry.get("random").maps is False
-    assert (
-        report.cell_options("elpv/all/general-m1/random") == "--results results --seeds 0 1 2 3 4"
-    )
-
-
-def test_the_plan_has_a_job_for_every_file_of_the_page():
-    made = {path for job in plan.jobs(WF) for path in job.outputs}
-    assert set(Report(WF).targets()) <= made
-    jobs = {job.rule: job for job in plan.jobs(WF)}
-    assert json.loads(jobs["report_page"].params["grid"])["report"]["methods"].keys() == {
-        *WF.params.methods
-    }
-    assert "src/osad/report/templates/index.html.j2" in jobs["report_page"].inputs
-    assert "src/osad/report/assets/style.css" in jobs["report_assets"].inputs
+def test_a_cell_is_made_from_the_files_of_its_runs(site: Site):
+    jobs = makers([*jobs_of(site.rules.report_cell)])
+    shared = "elpv/all/normal-m0/patchcore"
+    for mean, run, options in (
+        (MEAN, MEAN, ["--maps"]),
+        ("elpv/all/general-m1/patchcore", shared, ["--maps", "--fitted", shared]),
+        ("elpv/all/general-m1/random", "elpv/all/general-m1/random", []),
+    ):
+        job = jobs[f"results/report/cells/{mean}.js"]
+        assert job.inputs[:5] == (
+            f"results/splits/elpv/all/{mean.split('/')[2]}/s0.csv",
+            f"results/metrics/{mean}/s0.json",
+            f"results/checkpoints/{run}/s0.safetensors",
+            f"results/scores/{run}/s0.csv",
+            f"results/maps/{run}/s0.safetensors",
+        )
+        assert job.inputs[-1] == "data/raw/elpv/SOURCE.json"
+        assert len(job.inputs) == 5 * 2 + 1
+        command = " ".join(["--results results --seeds 0 1", *options, "--output"])
+        assert command in job.command
 
 
 @pytest.mark.parametrize(
@@ -291,15 +264,15 @@ def test_the_data_are_the_summary(site: Site):
     rows = read_csv(site.root / "results/tables/summary.csv", page["columns"])
     assert [row["fields"] for row in page["rows"]] == [list(row.values()) for row in rows]
     assert page["problems"] == {
-        str(FAILED): ["failed", f"train: {REASON}"],
+        str(FAILED): ["failed", f"run: {REASON}"],
         **{str(run): ["skipped", page["problems"][str(run)][1]] for run in SKIPPED},
     }
     assert page["absent"] == [str(SKIPPED[0]).rpartition("/")[0]]
-    weights = page["files"][site.workflow.weights]
-    assert weights == sha256_file(site.root / site.workflow.weights)
-    # Digests of the sources, of each module that a method names.
+    weights = site.grid.weights
+    assert page["files"][weights] == sha256_file(site.root / weights)
+    # Digests of the code, of each module that a method names.
     module = "osad.methods.dpdl.method"
-    assert page["code"][module] == sha256_file(ROOT / "src/osad/methods/dpdl/method.py")
+    assert page["code"][module] == code_digests([module], ROOT / "src")[module]
     assert module in page["methods"]["dpdl"]["modules"]
     assert module not in page["methods"]["random"]["modules"]
 
@@ -313,10 +286,28 @@ def test_a_cell_has_its_numbers_and_digests(site: Site):
         assert run["digests"]["scores"] == row["scores_sha256"]
         path = site.root / f"results/maps/{MEAN}/s{run['seed']}.safetensors"
         assert run["digests"]["maps"] == sha256_file(path)
-        assert run["environment"] == {"python": "3.11", "torch": "2.14.1", "device": "cpu"}
+        assert run["environment"] == FACTS
     assert [run["seed"] for run in value["runs"]] == [0, 1]
     failed = read(site, f"cells/{str(FAILED).rpartition('/')[0]}.js")
     assert [run["seed"] for run in failed["runs"]] == [0]
+
+
+def test_a_cell_of_a_shared_run_shows_its_own_test_images_and_the_run_s_digests(site: Site):
+    mean, shared = "elpv/all/hard-mono-m1/patchcore", "elpv/all/normal-m0/patchcore"
+    value = read(site, f"cells/{mean}.js")
+    assert (value["fitted"], value["upstream"]) == (shared, "")
+    for run in value["runs"]:
+        for kind, path in (
+            ("metrics", f"metrics/{mean}/s{run['seed']}.json"),
+            ("scores", f"scores/{shared}/s{run['seed']}.csv"),
+            ("checkpoints", f"checkpoints/{shared}/s{run['seed']}.safetensors"),
+            ("maps", f"maps/{shared}/s{run['seed']}.safetensors"),
+        ):
+            assert run["digests"][kind] == sha256_file(site.root / "results" / path)
+    counted = [sum(counts) for counts in value["histogram"]["anomalous"]]
+    split = read_split(site.root / "results/splits/elpv/all/hard-mono-m1/s0.csv")
+    assert counted == [sum(row.role == "test" and row.label for row in split)] * 2
+    assert all("heat" in one for one in read(site, f"images/{mean}.js")["missed"])
 
 
 def test_pictures_are_of_the_images_with_their_maps(site: Site):
@@ -350,32 +341,33 @@ def test_the_page_says_what_is_whose(site: Site):
 
 def test_a_page_without_measured_times_says_how_to_measure(site: Site, tmp_path, monkeypatch):
     monkeypatch.chdir(site.root)
-    options = ["--grid", site.report.page(), "--cells", "results/tables/cells.csv"]
-    options += ["--published", str(ROOT / "data/published"), "--lock", "", "--output"]
-    report_page.main([*options, str(tmp_path)])
+    (job,) = jobs_of(site.rules.report_page)
+    do(job, "--partial", "--bench", "--output", str(tmp_path))
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "Not measured" in text
     assert MACHINE not in text
 
 
 def test_equal_results_give_equal_bytes(site: Site, tmp_path: Path, monkeypatch):
-    shutil.copytree(site.root, tmp_path / "copy")
+    shutil.copytree(site.root, tmp_path / "copy", symlinks=True)
     shutil.rmtree(tmp_path / "copy/results/report")
     monkeypatch.chdir(tmp_path / "copy")
-    make_page(site.workflow)
+    make_page(site.rules)
 
     def digests(root: Path) -> dict[str, str]:
         files = [path for path in (root / "results/report").rglob("*") if path.is_file()]
         return {str(path.relative_to(root)): sha256_file(path) for path in files}
 
     assert digests(tmp_path / "copy") == digests(site.root)
-    assert digests(site.root).keys() == {
-        path for path in site.report.targets() if str(SKIPPED[0]).rpartition("/")[0] not in path
+    rules = ("report_images", "report_cell", "report_assets", "report_page")
+    made = {path for name in rules for path in getattr(site.rules, name).files}
+    assert {*digests(site.root)} == {
+        path for path in made if str(SKIPPED[0]).rpartition("/")[0] not in path
     }
 
 
 def test_a_changed_image_is_refused(site: Site, tmp_path: Path, monkeypatch):
-    shutil.copytree(site.root, tmp_path / "copy")
+    shutil.copytree(site.root, tmp_path / "copy", symlinks=True)
     monkeypatch.chdir(tmp_path / "copy")
     path = read(site, f"images/{MEAN}.js")["alarms"][0]["path"]
     Image.new("RGB", (8, 8)).save(path)
@@ -388,19 +380,15 @@ def test_a_missing_run_is_refused_unless_partial(site: Site, tmp_path: Path, mon
     monkeypatch.chdir(site.root)
     cell, _, _ = str(FAILED).rpartition("/")
     options = ["--cell", cell, "--results", "results", "--seeds", "0", "1", "--maps"]
+    files = ["--output", str(tmp_path / "a"), "--images", str(tmp_path / "b")]
     with pytest.raises(DataError, match=r"metrics/.*s1\.json: cannot be read"):
-        report_cell.main(
-            [*options, "--output", str(tmp_path / "a"), "--images", str(tmp_path / "b")]
-        )
+        report_cell.main([*options, *files])
 
 
-def test_a_grid_without_its_methods_is_refused(site: Site):
-    grid = json.loads(site.report.page())
-    del grid["report"]["methods"]["dra"]
-    with pytest.raises(ConfigError, match=r"report\.methods lacks dra"):
-        report_page.read_grid(json.dumps(grid))
+def test_a_grid_without_what_the_page_says_of_methods_is_refused():
+    options = ["--cells", "c", "--published", "p", "--lock", "", "--output", "o"]
     with pytest.raises(ConfigError, match="expected an object with report"):
-        report_page.read_grid(site.workflow.grid())
+        report_page.main(["--grid", "{}", *options])
 
 
 def test_the_page_of_3000_runs_stays_below_10_mb(site: Site):

@@ -15,8 +15,6 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -79,8 +77,8 @@ def stem(name: str) -> str:
         >>> stem("mvtec_anomaly_detection.tar.xz"), stem("Class1.zip")
         ('mvtec_anomaly_detection', 'Class1')
     """
-    found = [ending for ending in (*ENDINGS, *FOREIGN) if name.lower().endswith(ending)]
-    return name[: -max(map(len, found))] if found else name
+    endings = [ending for ending in (*ENDINGS, *FOREIGN) if name.lower().endswith(ending)]
+    return name[: -max(map(len, endings))] if endings else name
 
 
 def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
@@ -91,24 +89,16 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
     sparse files, encrypted files, and archives that unpack to more than the limits or than the
     disk has room for. Rights, owners and times of the archive are not taken over.
 
-    Args:
-        archive: the file; its name says its kind (see `ENDINGS`).
-        folder: is made and has the content only when all is unpacked.
-        limits: what it may unpack to.
+    The archive's name says its kind (see `ENDINGS`). The folder appears only when all is unpacked.
 
     Raises:
         DataError: the archive is of an unknown kind, damaged or refused, or cannot be written.
     """
     name = archive.name.lower()
-    if name.endswith(FOREIGN):
-        raise DataError(
-            f"{archive}: archives of this kind cannot be unpacked here; unpack it by hand and name "
-            "the folder as raw_path of the data set in params.yaml"
-        )
     if not name.endswith(ENDINGS):
         raise DataError(
-            f"{archive}: is not a zip or tar archive; unpack it by hand and name the folder as "
-            "raw_path of the data set in params.yaml"
+            f"{archive}: is not a zip or tar archive, others cannot be unpacked here; unpack it by "
+            "hand and name the folder as raw_path of the data set in params.yaml"
         )
     if folder.exists():
         raise DataError(f"{folder}: is there already; delete it and try again")
@@ -117,21 +107,9 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         writer = _Writer(archive, temporary, limits or Limits())
-        with _problems(archive, temporary):
-            if name.endswith(".zip"):
-                _unpack_zip(archive, writer)
-            else:
-                _unpack_tar(archive, writer)
+        unpack_kind = _unpack_zip if name.endswith(".zip") else _unpack_tar
+        unpack_kind(archive, writer)
         temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _problems(archive: Path, folder: Path) -> Iterator[None]:
-    """Turn what readers and the disk raise into one message."""
-    try:
-        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
@@ -146,6 +124,8 @@ def _problems(archive: Path, folder: Path) -> Iterator[None]:
             f"{archive}: is damaged or no such archive ({error or type(error).__name__}); delete "
             "it and get it again"
         ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @dataclass
@@ -254,16 +234,6 @@ class _TarMember(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc]
 
 
-def _second_opinion(member: tarfile.TarInfo, writer: _Writer) -> None:
-    """Refuse what the standard library's own filter refuses, where this Python has it."""
-    if not hasattr(tarfile, "data_filter"):  # before 3.11.4
-        return
-    try:
-        tarfile.data_filter(member, str(writer.folder))
-    except tarfile.FilterError as error:
-        raise writer.refuse(member.name, f"is refused ({error})") from error
-
-
 def _unpack_tar(archive: Path, writer: _Writer) -> None:
     # As a stream: an archive of several GB is decompressed once only.
     with tarfile.open(archive, mode="r|*", tarinfo=_TarMember) as source:
@@ -272,7 +242,11 @@ def _unpack_tar(archive: Path, writer: _Writer) -> None:
             if not (member.isreg() or member.isdir()) or member.issparse():
                 raise writer.refuse(name, "is a link, a sparse file or a special file")
             target = writer.add(name, is_folder=member.isdir(), size=member.size)
-            _second_opinion(member, writer)
+            if hasattr(tarfile, "data_filter"):  # A second opinion, from Python 3.11.4 on.
+                try:
+                    tarfile.data_filter(member, str(writer.folder))
+                except tarfile.FilterError as error:
+                    raise writer.refuse(name, f"is refused ({error})") from error
             stream = source.extractfile(member) if member.isreg() else None
             if target is not None and stream is not None:
                 writer.write(name, stream, target)

@@ -1,14 +1,13 @@
 """Downloading large files: resumed after a break, checked, and in place only when complete.
 
-`pooch` checks the digest and puts the file in place; the transfer is done here, since pooch starts
-anew after every break. What has arrived is kept beside the target as ``.{name}.part`` with a note
-of which version of the file it belongs to.
+What has arrived is kept beside the target as ``.{name}.part`` with a note of which version of the
+file it belongs to.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
+import hashlib
 import sys
 import threading
 import time
@@ -57,10 +56,6 @@ class Patience:
     pause: float = 1.0
     longest: float = 60.0
 
-    def before(self, failures: int) -> float:
-        """Return the pause after so many failures, seconds."""
-        return float(min(self.longest, self.pause * 2 ** (failures - 1)))
-
 
 def download(
     url: str,
@@ -88,43 +83,58 @@ def download(
         CheckError: what it gave has another size or digest.
         DataError: the address is not usable or the file cannot be written.
     """
-    import pooch
-
     if urlsplit(url).scheme not in ("http", "https"):
         raise DataError(f"{url}: only addresses of http and https are downloaded")
-    transfer = _Transfer(
-        url, target, digest, size, patience or Patience(), stop or threading.Event()
-    )
-    pooch.get_logger().setLevel(logging.WARNING)
-    for last in (False, True):
-        try:
-            pooch.retrieve(
-                url, digest or None, target.name, target.parent, downloader=transfer.to_file
-            )
-            return
-        except ValueError as error:
+    patience, stop = patience or Patience(), stop or threading.Event()
+    transfer = _Transfer(url, target, digest, size, patience, stop)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for last in (False, True):
+            transfer.complete()
+            if not digest or digest_of(transfer.part, digest) == digest.lower():
+                transfer.part.replace(target)
+                transfer.note.unlink(missing_ok=True)
+                return
+            transfer.forget()
             # The part of an interrupted download may have been of another version of the file.
             if last or not transfer.resumed:
                 raise CheckError(
                     f"{url}: the file has not the digest {digest}; nothing was kept. Try again; "
                     "if that repeats, its authors have changed the file"
-                ) from error
-        except OSError as error:
-            raise transfer.disk_error(error) from error
+                )
+    except OSError as error:
+        problem = (
+            "the disk is full; free space and run the same command again, the download goes on "
+            "where it stopped"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else f"cannot be written ({error.strerror or error}); check the rights of "
+            f"{target.parent}"
+        )
+        raise DataError(f"{target}: {problem}") from error
+
+
+def digest_of(path: Path, like: str = "") -> str:
+    """Return the digest of a file as ``kind:HEX``, of the kind of another digest or SHA-256.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    kind = like.partition(":")[0] or "sha256"
+    try:
+        with path.open("rb") as stream:
+            return f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
 
 
 @dataclass
 class _Transfer:
-    """One file on its way.
+    """One file on its way (the fields are the arguments of `download`).
 
     Attributes:
-        url: its address.
-        target: where it will be.
-        digest: its digest, empty when not known.
-        size: its bytes, None when not known.
-        patience: how long to wait.
-        stop: ends the transfer.
         resumed: whether the bytes came in more than one answer.
+        part: what has arrived.
+        note: which version of the file that is.
     """
 
     url: str
@@ -140,38 +150,22 @@ class _Transfer:
         self.note = self.target.with_name(f".{self.target.name}.part.json")
         self.reported = time.monotonic()
 
-    def to_file(self, url: str, output: str, pooch: object) -> None:
-        """Put the complete file at ``output`` (called by pooch, which then checks the digest)."""
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+    def complete(self) -> None:
+        """Fetch what is missing of the part, with further tries as long as there is progress."""
         self.resumed = False
         failures, most = 0, self._have()
         while True:
             try:
-                self._attempt()
-                break
+                return self._attempt()
             except _Again as problem:
                 failures = 1 if self._have() > most else failures + 1
                 most = max(most, self._have())
                 if failures >= self.patience.attempts:
                     raise Unreachable(f"{self.url}: cannot be downloaded ({problem})") from problem
-                pause = max(self.patience.before(failures), problem.wait)
+                pause = max(self.patience.pause * 2 ** (failures - 1), problem.wait)
                 print(f"{self.target.name}: {problem}; trying again", file=sys.stderr, flush=True)
                 if self.stop.wait(min(pause, self.patience.longest)):
                     raise Stopped(f"{self.url}: the download was stopped") from problem
-        self.part.replace(output)
-        self.note.unlink(missing_ok=True)
-
-    def disk_error(self, error: OSError) -> DataError:
-        """Return the message for an error of the disk."""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DataError(
-                f"{self.target}: the disk is full; free space and run the same command again, the "
-                "download goes on where it stopped"
-            )
-        return DataError(
-            f"{self.target}: cannot be written ({error.strerror or error}); check the rights of "
-            f"{self.target.parent}"
-        )
 
     def _have(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0
@@ -210,36 +204,33 @@ class _Transfer:
                 self._receive(answer, version, have)
         except requests.exceptions.InvalidSchema as error:
             raise DataError(f"{self.url}: leads to an address that is not http or https") from error
-        except requests.exceptions.Timeout as error:
-            raise _Again("the server does not answer") from error
         except requests.RequestException as error:
             raise _Again(_reason(error)) from error
 
-    def _receive(self, answer: requests.Response, version: dict[str, Any], have: int) -> None:
+    def _receive(self, answer: requests.Response, earlier: dict[str, Any], have: int) -> None:
         """Write the body of an answer behind the part or, if it is the whole file, anew."""
         if urlsplit(self.url).scheme == "https" and urlsplit(answer.url).scheme != "https":
             raise Unreachable(f"{self.url}: leads to an address without encryption")
-        if answer.status_code == 416:
-            self._forget()
+        status, version = answer.status_code, _version_of(answer, self.url)
+        continued = (
+            status == 206
+            and all(version[key] == earlier.get(key) for key in ("etag", "modified", "length"))
+            and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        )
+        if status == 416 or (status == 206 and not continued):
+            self.forget()
             raise _Again("the server has another version of the file")
-        if answer.status_code in RETRIED:
-            wait = answer.headers.get("Retry-After", "")
-            raise _Again(
-                f"HTTP status {answer.status_code}", wait=float(wait) if wait.isdecimal() else 0.0
-            )
-        if answer.status_code not in (200, 206):
-            raise Unreachable(f"{self.url}: is not given (HTTP status {answer.status_code})")
+        if status in RETRIED:
+            problem, wait = _Again(f"HTTP status {status}"), answer.headers.get("Retry-After", "")
+            problem.wait = float(wait) if wait.isdecimal() else 0.0
+            raise problem
+        if status not in (200, 206):
+            raise Unreachable(f"{self.url}: is not given (HTTP status {status})")
         if answer.headers.get("Content-Type", "").startswith("text/html"):
             raise Unreachable(f"{self.url}: gives a web page instead of the file")
-        found = _version_of(answer, self.url)
-        if answer.status_code == 206:
-            same = all(found[key] == version.get(key) for key in ("etag", "modified", "length"))
-            if not same or _start(answer) != have:
-                self._forget()
-                raise _Again("the server has another version of the file")
-        length = found["length"]
+        length = version["length"]
         if self.size is not None and length not in (None, self.size):
-            self._forget()
+            self.forget()
             raise CheckError(
                 f"{self.url}: the server has a file of {length} bytes, expected {self.size}; its "
                 "authors have changed it"
@@ -247,12 +238,10 @@ class _Transfer:
         if length is None and self.size is None and not self.digest:
             if answer.headers.get("Transfer-Encoding", "").lower() != "chunked":
                 raise Unreachable(f"{self.url}: the server does not say how long the file is")
-        if answer.status_code == 200:
-            have = 0
-            write_json(self.note, found)
-        else:
-            self.resumed = True
-        self._write(answer, have, length or self.size)
+        self.resumed = self.resumed or continued
+        if not continued:
+            write_json(self.note, version)
+        self._write(answer, have if continued else 0, length or self.size)
 
     def _write(self, answer: requests.Response, have: int, length: int | None) -> None:
         from urllib3.exceptions import HTTPError
@@ -270,10 +259,10 @@ class _Transfer:
         if length is not None and have < length:
             raise _Again(f"broke off after {have} of {length} bytes")
         if length is not None and have > length:
-            self._forget()
+            self.forget()
             raise _Again(f"{have} bytes came instead of {length}")
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Throw the part away."""
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
@@ -289,12 +278,10 @@ class _Transfer:
 
 
 class _Again(Exception):
-    """A try failed in a way that may pass; ``wait`` are the seconds the server asks for."""
+    """A try failed in a way that may pass."""
 
-    def __init__(self, reason: str, *, wait: float = 0.0) -> None:
-        """Keep the seconds."""
-        super().__init__(reason)
-        self.wait = wait
+    wait = 0.0
+    """Seconds that the server asks for."""
 
 
 def _version_of(answer: requests.Response, url: str) -> dict[str, Any]:
@@ -310,18 +297,12 @@ def _version_of(answer: requests.Response, url: str) -> dict[str, Any]:
     }
 
 
-def _start(answer: requests.Response) -> int:
-    """Return the first byte that a partial answer has, -1 if it does not say."""
-    unit, _, span = answer.headers.get("Content-Range", "").partition(" ")
-    first = span.partition("-")[0]
-    return int(first) if unit == "bytes" and first.isdecimal() else -1
-
-
 def _reason(error: Exception) -> str:
     """Return a short reason without the client's object names."""
     import requests
 
     reasons: dict[type[Exception], str] = {
+        requests.exceptions.Timeout: "the server does not answer",
         requests.exceptions.ProxyError: "the proxy does not answer",
         requests.exceptions.SSLError: "the certificate is not accepted",
         requests.exceptions.TooManyRedirects: "too many redirections",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_json, write_json
 from osad.data.fetch.archives import is_archive, stem, unpack
-from osad.data.fetch.download import Stopped, Unreachable, download
+from osad.data.fetch.download import Stopped, Unreachable, digest_of, download
+from osad.data.registry import Archive, DatasetSpec, Settings
+from osad.data.source import Files, fill, tell
 
 DOWNLOADS = Path("data/downloads")
 """Where archives are kept, one folder for each data set."""
@@ -29,42 +28,33 @@ PARALLEL = 4
 
 UNPACKED = "unpacked-"
 DEPTH = 5
+"""Folders inside each other that are searched."""
 
 
 class MissingData(DataError):
     """The original files are not here, and a person has to get them."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Archive:
-    """One file that the authors of a data set publish.
+def published(
+    raw_files: Callable[[Path, Settings], Files], *, source: str
+) -> Callable[[DatasetSpec, Path, Settings], None]:
+    """Return the fetch of a data set that its authors publish as archives.
 
-    Attributes:
-        file: its name, which it also has below ``data/downloads/{dataset}``.
-        page: address of the page where a person gets it.
-        url: address of the file itself; empty when an account or a click is needed.
-        digest: ``sha256:HEX`` or ``md5:HEX``; empty when it is not known, then the digest of the
-            first good download is kept and compared from then on.
-        size: bytes, None when not known.
-        needs: what a person has to do on the page, for example ``a Kaggle account``.
+    Args:
+        raw_files: returns the raw files from the folder with the unpacked archives; raises
+            DataError if they are not as published.
+        source: where the files come from, kept in ``SOURCE.json``.
     """
 
-    file: str
-    page: str
-    url: str = ""
-    digest: str = ""
-    size: int | None = None
-    needs: str = ""
+    def fetch(spec: DatasetSpec, raw_dir: Path, settings: Settings) -> None:
+        with originals(spec.name, spec.archives, settings) as root:
+            fill(raw_dir, spec.name, source=source, files=raw_files(root, settings))
+
+    return fetch
 
 
 @contextmanager
-def originals(
-    dataset: str,
-    archives: Sequence[Archive],
-    settings: Mapping[str, Any],
-    *,
-    downloads: Path = DOWNLOADS,
-) -> Iterator[Path]:
+def originals(dataset: str, archives: Sequence[Archive], settings: Settings) -> Iterator[Path]:
     """Give a folder with the unpacked original files of a data set, for the time of the block.
 
     The files come from, in this order: the setting ``raw_path`` (a folder with the unpacked files,
@@ -73,27 +63,21 @@ def originals(
     which is deleted at the end. Several archives are unpacked to one folder each, named after
     them; the files of a single one lie in the folder given.
 
-    Args:
-        dataset: id of the data set.
-        archives: what its authors publish.
-        settings: its settings of ``params.yaml``.
-        downloads: folder of the downloaded archives of all data sets.
-
     Raises:
         MissingData: a person has to get a file; the message says which, where, and where to put it.
         ConfigError: ``raw_path`` is no text or overlaps the project's copy of the data set.
         CheckError: an archive has not the digest that it must have.
         DataError: an archive is damaged or refused, or the disk is full.
     """
-    place = downloads / dataset
+    place = DOWNLOADS / dataset
     raw_path = settings.get("raw_path")
     fresh: dict[str, str] = {}
     if raw_path is None:
-        found = _downloaded(dataset, archives, place)
+        paths = _downloaded(dataset, archives)
         fresh = _check_kept(place, archives)
     else:
-        found = _given(dataset, archives, raw_path, downloads)
-        if not found:
+        paths = _named(dataset, archives, raw_path)
+        if not paths:
             yield Path(raw_path)
             return
     place.mkdir(parents=True, exist_ok=True)
@@ -101,9 +85,9 @@ def originals(
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=UNPACKED, dir=place) as temporary:
         root = Path(temporary, "originals")
-        for path in found:
-            print(f"{dataset}: unpacking {path.name}", file=sys.stderr, flush=True)
-            unpack(path, root if len(found) == 1 else root / stem(path.name))
+        for path in paths:
+            tell(dataset, f"unpacking {path.name}")
+            unpack(path, root if len(paths) == 1 else root / stem(path.name))
         yield root
     _keep(place, fresh)
 
@@ -112,10 +96,6 @@ def locate(root: Path, *names: str) -> Path:
     """Find the folder that holds some entries: ``root`` itself or the one nearest below it.
 
     Archives often wrap their content in one or more folders.
-
-    Args:
-        root: where to look.
-        names: files or folders that have to lie side by side.
 
     Raises:
         DataError: there is no such folder, or there are several as near.
@@ -151,7 +131,7 @@ def locate_named(root: Path, name: str) -> Path:
     return folder / name if (folder / name).is_dir() else folder
 
 
-def how_to_get(dataset: str, archives: Sequence[Archive], *, downloads: Path = DOWNLOADS) -> str:
+def how_to_get(dataset: str, archives: Sequence[Archive]) -> str:
     """Return how a person gets the archives of a data set, and where to put them.
 
     Example:
@@ -167,20 +147,18 @@ def how_to_get(dataset: str, archives: Sequence[Archive], *, downloads: Path = D
         for (page, needs), files in pages.items()
     ]
     pronoun = "it" if len(archives) == 1 else "them"
-    return f"get {'; '.join(texts)} and put {pronoun} into {(downloads / dataset).as_posix()}"
+    return f"get {'; '.join(texts)} and put {pronoun} into {(DOWNLOADS / dataset).as_posix()}"
 
 
-def _given(
-    dataset: str, archives: Sequence[Archive], raw_path: object, downloads: Path
-) -> list[Path]:
+def _named(dataset: str, archives: Sequence[Archive], raw_path: object) -> list[Path]:
     """Return the archives that ``raw_path`` names; none when it is a folder of unpacked files."""
     where = f"datasets.{dataset}.raw_path"
     if not isinstance(raw_path, str) or not raw_path:
         raise ConfigError(f"params.yaml, {where}: must be the path of a folder or of an archive")
-    path = Path(raw_path)
-    copy = (downloads.parent / "raw" / dataset).resolve()
-    if path.resolve().is_relative_to(copy) or copy.is_relative_to(path.resolve()):
-        raise ConfigError(f"params.yaml, {where}: {path} must not overlap data/raw/{dataset}")
+    path, copy = Path(raw_path), Path("data/raw", dataset)
+    here, there = path.resolve(), copy.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise ConfigError(f"params.yaml, {where}: {path} must not overlap {copy}")
     if path.is_file():
         if not is_archive(path):
             raise DataError(f"{path}: {where} is neither a folder nor an archive; correct it")
@@ -195,8 +173,8 @@ def _given(
         return [path]
     if not path.is_dir():
         raise MissingData(
-            f"{path}: {where} does not exist; correct it, or "
-            f"{how_to_get(dataset, archives, downloads=downloads)} and remove the setting"
+            f"{path}: {where} does not exist; correct it, or {how_to_get(dataset, archives)} and "
+            "remove the setting"
         )
     if not archives or not all((path / archive.file).is_file() for archive in archives):
         return []
@@ -205,28 +183,29 @@ def _given(
     return [path / archive.file for archive in archives]
 
 
-def _downloaded(dataset: str, archives: Sequence[Archive], place: Path) -> list[Path]:
-    """Return the archives in ``place`` after downloading those that are not there."""
+def _downloaded(dataset: str, archives: Sequence[Archive]) -> list[Path]:
+    """Return the archives in the folder of downloads after downloading those that are not there."""
     if not archives:
         raise MissingData(
             f"data set {dataset!r}: nothing can be downloaded; name the folder of its files as "
             f"datasets.{dataset}.raw_path in params.yaml"
         )
-    wanted = [archive for archive in archives if not (place / archive.file).is_file()]
-    by_hand = [archive for archive in wanted if not archive.url]
+    place = DOWNLOADS / dataset
+    absent = [archive for archive in archives if not (place / archive.file).is_file()]
+    by_hand = [archive for archive in absent if not archive.url]
     if by_hand:
         raise MissingData(
             f"data set {dataset!r} is not here and a person has to get it: "
-            f"{_remedy(dataset, by_hand, place.parent)}"
+            f"{_remedy(dataset, by_hand)}"
         )
-    _download_all(dataset, wanted, place)
+    _download_all(dataset, absent, place)
     return [place / archive.file for archive in archives]
 
 
-def _remedy(dataset: str, archives: Sequence[Archive], downloads: Path) -> str:
+def _remedy(dataset: str, archives: Sequence[Archive]) -> str:
     return (
-        f"{how_to_get(dataset, archives, downloads=downloads)}, or name your copy as "
-        f"datasets.{dataset}.raw_path in params.yaml; then run the same command again"
+        f"{how_to_get(dataset, archives)}, or name your copy as datasets.{dataset}.raw_path in "
+        "params.yaml; then run the same command again"
     )
 
 
@@ -234,60 +213,55 @@ def _download_all(dataset: str, archives: Sequence[Archive], place: Path) -> Non
     """Download several archives at the same time; the first failure stops the others."""
     stop = threading.Event()
 
-    def one(archive: Archive) -> None:
-        print(f"{dataset}: downloading {archive.url}", file=sys.stderr, flush=True)
+    def fetch(archive: Archive) -> None:
+        tell(dataset, f"downloading {archive.url}")
+        target, digest, size = place / archive.file, archive.digest, archive.size
         try:
-            download(
-                archive.url,
-                place / archive.file,
-                digest=archive.digest,
-                size=archive.size,
-                stop=stop,
-            )
+            download(archive.url, target, digest=digest, size=size, stop=stop)
         except BaseException:
             stop.set()
             raise
 
     with ThreadPoolExecutor(PARALLEL) as pool:
-        tasks = [pool.submit(one, archive) for archive in archives]
+        tasks = [pool.submit(fetch, archive) for archive in archives]
         try:
             errors = [error for task in tasks if (error := task.exception()) is not None]
         except BaseException:  # The process is asked to end.
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    others = [error for error in errors if not isinstance(error, Unreachable)]
-    if others:
-        raise others[0]
-    causes = [error for error in errors if not isinstance(error, Stopped)]
-    if causes:
+    # What a server gave is wrong before one that cannot be reached, and that before the stopped.
+    errors.sort(key=lambda error: isinstance(error, Unreachable) + isinstance(error, Stopped))
+    if errors and isinstance(errors[0], Unreachable):
         raise MissingData(
-            f"{causes[0]}; data set {dataset!r} is not here: connect to the network and run the "
-            f"same command again, or {_remedy(dataset, archives, place.parent)}"
-        ) from causes[0]
+            f"{errors[0]}; data set {dataset!r} is not here: connect to the network and run the "
+            f"same command again, or {_remedy(dataset, archives)}"
+        ) from errors[0]
+    if errors:
+        raise errors[0]
 
 
 def _check(path: Path, digest: str) -> str:
-    """Check the digest of an archive if one is known; return the digest found.
+    """Check the digest of an archive if one is known; return the digest of the file.
 
     Raises:
         CheckError: it is another one.
     """
-    kind, _, wanted = (digest or "sha256:").partition(":")
-    found = _digest(path, kind)
-    if wanted and found != wanted.lower():
+    actual = digest_of(path, digest)
+    if digest and actual != digest.lower():
+        (kind, value), expected = actual.split(":"), digest.partition(":")[2]
         raise CheckError(
-            f"{path}: its {kind} is {found}, expected {wanted}; it is damaged or another version. "
-            "Delete it and get it again"
+            f"{path}: its {kind} is {value}, expected {expected}; it is damaged or another "
+            "version. Delete it and get it again"
         )
-    return f"{kind}:{found}"
+    return actual
 
 
 def _check_kept(place: Path, archives: Sequence[Archive]) -> dict[str, str]:
     """Check the archives in the folder of downloads.
 
     Returns:
-        the digests found of archives that have no known one and none that was kept.
+        the digests of archives that have no known one and none that was kept.
 
     Raises:
         CheckError: a digest is another one than the known or the kept one.
@@ -296,9 +270,8 @@ def _check_kept(place: Path, archives: Sequence[Archive]) -> dict[str, str]:
     kept: dict[str, str] = read_json(store) if store.is_file() else {}
     fresh = {}
     for archive in archives:
-        path = place / archive.file
         try:
-            found = _check(path, archive.digest or kept.get(archive.file, ""))
+            digest = _check(place / archive.file, archive.digest or kept.get(archive.file, ""))
         except CheckError as error:
             if archive.digest:
                 raise
@@ -306,35 +279,17 @@ def _check_kept(place: Path, archives: Sequence[Archive]) -> dict[str, str]:
                 f"{error}, or, if its authors have published another one, delete {store}"
             ) from error
         if not archive.digest and archive.file not in kept:
-            fresh[archive.file] = found
+            fresh[archive.file] = digest
     return fresh
 
 
 def _keep(place: Path, fresh: Mapping[str, str]) -> None:
     """Keep digests of archives that turned out to be good, and say so."""
-    if not fresh:
-        return
     store = place / DIGESTS
-    write_json(store, (read_json(store) if store.is_file() else {}) | dict(fresh))
+    if fresh:
+        write_json(store, (read_json(store) if store.is_file() else {}) | dict(fresh))
     for name, digest in fresh.items():
-        print(
-            f"{name}: its digest is not published; {digest} is kept in {store} and compared from "
-            "now on",
-            file=sys.stderr,
-            flush=True,
+        tell(
+            name,
+            f"its digest is not published; {digest} is kept in {store} and compared from now on",
         )
-
-
-def _digest(path: Path, kind: str) -> str:
-    """Return a digest of a file, hexadecimal.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    import hashlib
-
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, kind).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from error

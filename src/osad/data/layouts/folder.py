@@ -1,31 +1,27 @@
-"""A user's own images in a folder of MVTec AD's layout.
+"""MVTec AD's layout, in which ``data/raw`` has the images of nearly every data set.
 
-Settings in ``params.yaml``::
-
-    datasets:
-      mine: {layout: folder, raw_path: my/images, defect_classes: [scratch, dent]}
-
-The folder holds ``train/good``, ``test/good``, one ``test/{class}`` for each defect class and,
-where there are masks, ``ground_truth/{class}/{stem}_mask.png``. Without ``test/good`` the images of
-``train/good`` are divided 3:1.
+A folder (of a category, where there are several) holds ``train/good``, ``test/good``, one
+``test/{class}`` for each defect class and, where there are masks,
+``ground_truth/{class}/{stem}_mask.png``. Without ``test/good`` the images of ``train/good`` are
+divided 3:1.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from osad.core.errors import DataError
-from osad.data.images import is_image_name
-from osad.data.layouts import common as layouts
-from osad.data.layouts.common import check_place, class_name, divided, read_image
-from osad.data.manifest import NORMAL_CLASS, Record, byte_order, path_problem
-from osad.data.registry import DatasetSpec, Settings
-from osad.data.source import Source, fill
+from osad.data.manifest import (
+    CLASS_PATTERN,
+    NORMAL_CLASS,
+    Record,
+    byte_order,
+    is_image_name,
+    three_to_one,
+)
+from osad.data.source import Source
 
 LAYOUT = (
     "expected are images (png, jpg, bmp, tif or webp) in train/good, test/good (optional) and "
@@ -48,8 +44,22 @@ class Arrangement:
     skipped: list[str]
 
 
+def class_name(text: str) -> str | None:
+    """Return the class of a folder or table entry: in lower case, with ``_`` for blanks.
+
+    Returns:
+        The class, or None if that is not a name.
+
+    Example:
+        >>> class_name("Broken pick"), class_name("a/b")
+        ('broken_pick', None)
+    """
+    name = text.lower().replace(" ", "_")
+    return name if CLASS_PATTERN.fullmatch(name) else None
+
+
 def folder_class(folder: str) -> str:
-    """Return the class of a folder (see `osad.data.layouts.common.class_name`).
+    """Return the class of a folder (see `class_name`).
 
     Raises:
         DataError: its name is not that of a class.
@@ -61,10 +71,7 @@ def folder_class(folder: str) -> str:
 
 
 def arrange(paths: Iterable[str]) -> Arrangement:
-    """Find out which files are images of which class, and which are masks.
-
-    Args:
-        paths: paths relative to the folder, in any order.
+    """Find out which files of a folder are images of which class, and which are masks.
 
     Raises:
         DataError: an image is where none is expected, two folders or masks clash, or there are
@@ -97,119 +104,50 @@ def arrange(paths: Iterable[str]) -> Arrangement:
     if all(name == NORMAL_CLASS for _, name in images.values()):
         raise DataError(f"test: there are no anomalous images; {LAYOUT}")
     masks: dict[str, str] = {}
-    for path, (part, name) in images.items():
-        if part == "train" or name == NORMAL_CLASS:
-            continue
+    for path, (_, name) in images.items():
         key = (path.split("/")[1], f"{PurePosixPath(path).stem}_mask")
-        found = candidates.get(key, [])
-        if len(found) > 1:
-            raise DataError(f"{found[0]} and {found[1]} are masks of the same image; remove one")
-        if found:
-            if found[0] in masks.values():
-                raise DataError(f"{found[0]} is the mask of several images, also of {path}")
-            masks[path] = found[0]
+        if name == NORMAL_CLASS or key not in candidates:
+            continue
+        mask, *others = candidates[key]
+        if others:
+            raise DataError(f"{mask} and {others[0]} are masks of the same image; remove one")
+        if mask in masks.values():
+            raise DataError(f"{mask} is the mask of several images, also of {path}")
+        masks[path] = mask
     used = set(masks.values())
     skipped += [path for group in candidates.values() for path in group if path not in used]
     return Arrangement(images, masks, sorted(skipped, key=byte_order))
 
 
-def list_files(raw_path: Path) -> list[str]:
-    """List the files of a folder as sorted relative paths.
-
-    Raises:
-        DataError: a link leaves the folder or is a folder, or a name cannot be written as text.
-    """
-    root = raw_path.resolve()
-    found: list[str] = []
-    for folder, folders, names in os.walk(raw_path):
-        for name in folders:
-            if Path(folder, name).is_symlink():
-                raise DataError(
-                    f"{Path(folder, name)}: links to folders are not followed; copy the folder"
-                )
-        for name in names:
-            path = Path(folder, name)
-            relative = path.relative_to(raw_path).as_posix()
-            problem = path_problem(relative)
-            if problem:
-                raise DataError(f"{relative!a}: its name {problem}; rename the file")
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                raise DataError(f"{path}: is a link to a place outside {raw_path}; copy the file")
-            if not path.is_file():
-                raise DataError(f"{path}: is not a regular file; remove it")
-            found.append(relative)
-    return sorted(found, key=byte_order)
-
-
-def make_spec(name: str, settings: Settings) -> DatasetSpec:
-    """Return the specification of a user's own data set.
-
-    Args:
-        name: id of the data set.
-        settings: ``layout``, ``raw_path``, ``defect_classes`` (needed for the hard setting) and,
-            as they should appear in reports, title, homepage, licence, licence_note, citation.
-
-    Raises:
-        ConfigError: a setting is unknown, missing or not valid.
-    """
-    return layouts.make_spec(name, settings, required=("raw_path",), fetch=fetch, records=records)
-
-
-def fetch(raw_dir: Path, settings: Settings, *, name: str) -> None:
-    """Copy the images and masks of the user's folder.
-
-    The files are copied, not linked, so a later edit of the originals changes no result.
-
-    Raises:
-        DataError: the folder is missing, is not of the layout, or an image cannot be decoded.
-        ConfigError: the folder and the project's copy of it overlap.
-    """
-    raw_path = Path(settings["raw_path"])
-    check_place(raw_path, raw_dir, name=name, layout=LAYOUT)
-    try:
-        arrangement = arrange(list_files(raw_path))
-    except DataError as error:
-        raise DataError(f"{raw_path}: {error}") from error
-    if arrangement.skipped:
-        first = ", ".join(arrangement.skipped[:3])
-        more = ", ..." if len(arrangement.skipped) > 3 else ""
-        print(
-            f"{name}: {len(arrangement.skipped)} files are no images or masks of the layout and "
-            f"are skipped: {first}{more}",
-            file=sys.stderr,
-        )
-    files: dict[str, Callable[[], bytes]] = {
-        path: partial(read_image, raw_path / path) for path in arrangement.images
-    }
-    for path, mask in arrangement.masks.items():
-        files[mask] = partial(read_image, raw_path / mask, mask_of=raw_path / path)
-    fill(raw_dir, name, source="folder", files=files)
-
-
 def records(source: Source, category: str) -> list[Record]:
-    """List the images of a copied folder.
-
-    Args:
-        source: the files.
-        category: not used, the layout has the category ``all`` only.
+    """List the images of ``data/raw/{dataset}``, or of the folder of a category but ``all`` in it.
 
     Raises:
-        DataError: the files are not of the layout.
+        DataError: the files are missing or not of the layout.
     """
+    start = "" if category == "all" else f"{category}/"
+    root = f"{source.root}/{start}".removesuffix("/")
+    paths = [path.removeprefix(start) for path in source.files if path.startswith(start)]
     try:
-        arrangement = arrange(source.files)
+        arrangement = arrange(paths)
     except DataError as error:
-        raise DataError(f"{source.root}: {error}") from error
-    split = {path: part for path, (part, _) in arrangement.images.items()}
+        raise DataError(f"{root}: {error}") from error
+    splits = {path: split for path, (split, _) in arrangement.images.items()}
     if ("test", NORMAL_CLASS) not in arrangement.images.values():
-        split = divided(split, [path for path, part in split.items() if part == "train"])
+        splits |= divided(path for path, split in splits.items() if split == "train")
     return [
         Record(
-            path=f"{source.root}/{path}",
+            path=f"{root}/{path}",
             label=int(name != NORMAL_CLASS),
             class_name=name,
-            split=split[path],
-            mask=f"{source.root}/{arrangement.masks[path]}" if path in arrangement.masks else "",
+            split=splits[path],
+            mask=f"{root}/{arrangement.masks[path]}" if path in arrangement.masks else "",
         )
         for path, (_, name) in arrangement.images.items()
     ]
+
+
+def divided(names: Iterable[str]) -> dict[str, str]:
+    """Return ``train`` or ``test`` for each name of a normal image, divided 3:1."""
+    train, test = three_to_one(names)
+    return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")

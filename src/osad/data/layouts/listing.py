@@ -15,20 +15,29 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import csv_text, sha256_bytes
-from osad.data.images import is_image_name
-from osad.data.layouts import common as layouts
-from osad.data.layouts.common import check_place, class_name, divided, read_image
-from osad.data.manifest import NORMAL_CLASS, Record, byte_order, parse_label, path_problem
+from osad.data.layouts.folder import class_name, divided
+from osad.data.layouts.own import check_place
+from osad.data.layouts.reading import read_image
+from osad.data.manifest import (
+    NORMAL_CLASS,
+    Record,
+    byte_order,
+    is_image_name,
+    parse_label,
+    path_problem,
+)
 from osad.data.registry import DatasetSpec, Settings
-from osad.data.source import Source, fill
+from osad.data.source import Files, Source, fill, read
 
+REQUIRED = ("raw_path", "table")
+"""Settings of the layout that must be texts."""
 NEEDED = ("path", "label", "class")
 OPTIONAL = ("split", "mask")
 COLUMNS = (*NEEDED, *OPTIONAL)
@@ -42,15 +51,10 @@ SHOWN = 60
 
 @dataclass(frozen=True)
 class Row:
-    """One image of the table.
+    """One image of the table: the values of `COLUMNS` and the number of its line.
 
-    Attributes:
-        path: relative to ``raw_path``.
-        label: 0 normal, 1 anomalous.
-        class_name: ``good`` or the defect class.
-        split: ``train`` or ``test``; empty for normal images that are to be divided.
-        mask: path of the mask, relative to ``raw_path``; empty without one.
-        line: of the table.
+    Paths are relative to ``raw_path``; ``class_name`` is ``good`` or the defect class, ``split``
+    empty for normal images that are to be divided, ``mask`` empty without one.
     """
 
     path: str
@@ -60,16 +64,6 @@ class Row:
     mask: str
     line: int
 
-    def as_fields(self) -> dict[str, object]:
-        """Return the fields of the copy of the table."""
-        return {
-            "path": self.path,
-            "label": self.label,
-            "class": self.class_name,
-            "split": self.split,
-            "mask": self.mask,
-        }
-
 
 def shown(value: str) -> str:
     """Return a value as a message shows it: escaped and not too long."""
@@ -77,14 +71,7 @@ def shown(value: str) -> str:
 
 
 def parse(content: bytes, where: str) -> list[Row]:
-    """Read a table and check every field of it.
-
-    Args:
-        content: of the file.
-        where: the file, for messages.
-
-    Returns:
-        The rows, sorted by path.
+    """Return the rows of a table, sorted by path, after checking every field.
 
     Raises:
         DataError: it is no such table; the message names the line and the value.
@@ -131,11 +118,7 @@ def _lines(content: bytes, where: str) -> Iterable[tuple[int, dict[str, str]]]:
 
 
 def _check_header(header: Sequence[str], where: str) -> None:
-    """Check the names of the columns.
-
-    Raises:
-        DataError: one is missing, unknown or there twice.
-    """
+    """Check that no column is missing, unknown or there twice."""
     possible = f"columns are {', '.join(NEEDED)} and, optional, {', '.join(OPTIONAL)}"
     for name in NEEDED:
         if name not in header:
@@ -177,11 +160,7 @@ def _row(fields: Mapping[str, str], line: int) -> Row | str:
 
 
 def _check_all(rows: Sequence[Row], where: str) -> None:
-    """Check what concerns several rows.
-
-    Raises:
-        DataError: a path is repeated, normal images are divided in part, or a kind is missing.
-    """
+    """Check that no path is repeated, no kind is missing, and all normals or none have a split."""
     lines: dict[str, Row] = {}
     for row in rows:
         for path in (row.path, row.mask):
@@ -208,59 +187,34 @@ def _check_all(rows: Sequence[Row], where: str) -> None:
         raise DataError(f"{where}: no normal image has split train; some are needed for training")
 
 
-def make_spec(name: str, settings: Settings) -> DatasetSpec:
-    """Return the specification of a user's own data set.
-
-    Args:
-        name: id of the data set.
-        settings: ``layout``, ``raw_path``, ``table``, ``defect_classes`` (needed for the hard
-            setting) and, as they should appear in reports, title, homepage, licence,
-            licence_note, citation.
-
-    Raises:
-        ConfigError: a setting is unknown, missing or not valid.
-    """
-    return layouts.make_spec(
-        name, settings, required=("raw_path", "table"), fetch=fetch, records=records
-    )
-
-
-def fetch(raw_dir: Path, settings: Settings, *, name: str) -> None:
+def fetch(spec: DatasetSpec, raw_dir: Path, settings: Settings) -> None:
     """Copy the images and masks that the table lists, and the table.
-
-    The files are copied, not linked, so a later edit of the originals changes no result.
 
     Raises:
         DataError: the table is wrong, or a file is missing or cannot be decoded.
         ConfigError: the folder and the project's copy of it overlap.
     """
-    raw_path, table = Path(settings["raw_path"]), Path(settings["table"])
-    check_place(raw_path, raw_dir, name=name, layout="expected is the folder of the images")
-    try:
-        content = table.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{table}: table of {name!r} cannot be read ({error.strerror}); correct params.yaml"
-        ) from error
-    rows = parse(content, str(table))
-    copy = csv_text(COLUMNS, (row.as_fields() for row in rows)).encode()
-    files: dict[str, Callable[[], bytes]] = {COPY: lambda: copy}
+    raw_path = check_place(
+        settings, raw_dir, name=spec.name, layout="expected is the folder of the images"
+    )
+    table = settings["table"]
+    rows = parse(read(Path(table), f"correct the setting table of {spec.name!r}"), table)
+    copy = csv_text(
+        COLUMNS, (dict(zip(COLUMNS, astuple(row), strict=False)) for row in rows)
+    ).encode()
+    files: Files = {COPY: lambda: copy}
     for row in rows:
-        for path in (row.path, *((row.mask,) if row.mask else ())):
-            _check_file(raw_path, path, where=f"{table}, line {row.line}")
-        files[row.path] = partial(read_image, raw_path / row.path)
+        image, mask = raw_path / row.path, raw_path / row.mask
+        _check_file(raw_path, image, where=f"{table}, line {row.line}")
+        files[row.path] = partial(read_image, image)
         if row.mask:
-            files[row.mask] = partial(read_image, raw_path / row.mask, mask_of=raw_path / row.path)
-    fill(raw_dir, name, source="csv", files=files)
+            _check_file(raw_path, mask, where=f"{table}, line {row.line}")
+            files[row.mask] = partial(read_image, mask, mask_of=image)
+    fill(raw_dir, spec.name, source="csv", files=files)
 
 
-def _check_file(raw_path: Path, path: str, *, where: str) -> None:
-    """Check that a file is there and inside the folder.
-
-    Raises:
-        DataError: it is not.
-    """
-    file = raw_path / path
+def _check_file(raw_path: Path, file: Path, *, where: str) -> None:
+    """Check that a file is there and inside the folder."""
     if not file.resolve().is_relative_to(raw_path.resolve()):
         raise DataError(f"{where}: {file} is a link to a place outside {raw_path}; copy the file")
     if not file.is_file():
@@ -268,11 +222,7 @@ def _check_file(raw_path: Path, path: str, *, where: str) -> None:
 
 
 def records(source: Source, category: str) -> list[Record]:
-    """List the images of a copied folder.
-
-    Args:
-        source: the files.
-        category: not used, the layout has the category ``all`` only.
+    """List the images of a copied folder, whose only category is ``all``.
 
     Raises:
         DataError: the copy of the table is missing or wrong.
@@ -285,22 +235,19 @@ def records(source: Source, category: str) -> list[Record]:
             "and run again"
         )
     copy = Path(source.root, COPY)
-    try:
-        content = copy.read_bytes()
-    except OSError as error:
-        raise DataError(f"{copy}: cannot be read ({error.strerror}); fetch again") from error
+    content = read(copy, "fetch again")
     if sha256_bytes(content) != source.files[COPY]:
         raise CheckError(f"{copy}: has changed since the fetch; fetch the data set again")
     rows = parse(content, str(copy))
-    split = {row.path: row.split for row in rows}
-    if "" in split.values():
-        split = divided(split, [row.path for row in rows if not row.label])
+    splits = {row.path: row.split for row in rows}
+    if "" in splits.values():
+        splits |= divided(row.path for row in rows if not row.label)
     return [
         Record(
             path=f"{source.root}/{row.path}",
             label=row.label,
             class_name=row.class_name,
-            split=split[row.path],
+            split=splits[row.path],
             mask=f"{source.root}/{row.mask}" if row.mask else "",
         )
         for row in rows

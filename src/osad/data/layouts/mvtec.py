@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -25,20 +25,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as pil
+from PIL import ImageOps
 
 from osad.core.errors import DataError
-from osad.data.fetch import original
-from osad.data.fetch.original import Archive
+from osad.data.fetch.original import locate, originals
 from osad.data.images import decode
 from osad.data.layouts import folder
-from osad.data.manifest import NORMAL_CLASS, Record
-from osad.data.registry import PROTOCOLS, Counts, DatasetSpec, Settings
-from osad.data.source import Source, fill
+from osad.data.layouts.reading import (
+    ORIENTATION,
+    check_size,
+    list_files,
+    orientation,
+    read_image,
+)
+from osad.data.manifest import NORMAL_CLASS
+from osad.data.registry import DatasetSpec, Settings
+from osad.data.source import Files, fill, read, tell
 
 UNPACK = "unpack the original archive again"
-ORIENTATION = 0x0112
-"""EXIF tag that tells how an image is turned; 1 is upright."""
-UPRIGHT = 1
 INDEXED = ("1", "L", "P", "I;16")
 """Modes of Pillow in which a pixel is one whole number, 0 where there is no defect."""
 
@@ -75,28 +80,20 @@ Plan = Callable[[Path, Sequence[str]], list[Item]]
 
 
 def plan_category(paths: Iterable[str]) -> list[Item]:
-    """List the images of a category that has MVTec AD's layout.
-
-    Args:
-        paths: all files, relative to the category's folder.
+    """List the images of a category that has MVTec AD's layout, by all paths in its folder.
 
     Raises:
         DataError: they are not of that layout, or an anomalous image has no mask.
     """
-    found = folder.arrange(paths)
-    items = [
-        Item(path, path, (found.masks[path],) if path in found.masks else ())
-        for path in found.images
-    ]
-    return with_masks(items)
+    arrangement = folder.arrange(paths)
+    masks = arrangement.masks
+    return with_masks(
+        [Item(path, path, (masks[path],) if path in masks else ()) for path in arrangement.images]
+    )
 
 
 def with_masks(items: list[Item]) -> list[Item]:
-    """Return the items after checking that each anomalous image, and no other, has a mask.
-
-    Raises:
-        DataError: that is not so.
-    """
+    """Return the items after checking that each anomalous image, and no other, has a mask."""
     for item in items:
         normal = PurePosixPath(item.target).parent.name == NORMAL_CLASS
         if normal and item.masks:
@@ -107,14 +104,14 @@ def with_masks(items: list[Item]) -> list[Item]:
 
 
 def plan_all(
-    root: Path, categories: Sequence[str], *, of_category: Callable[[Iterable[str]], list[Item]]
+    root: Path,
+    categories: Sequence[str],
+    *,
+    of_category: Callable[[Iterable[str]], list[Item]] = plan_category,
 ) -> list[Item]:
     """List the images of all categories; the `Plan` of sets with a folder for each.
 
-    Args:
-        root: folder that holds the folders of the categories.
-        categories: their names.
-        of_category: lists the images of a category by the paths in its folder (`plan_category`).
+    ``of_category`` lists the images of a category by the paths in its folder.
 
     Raises:
         DataError: a category is not of the layout; the message names its folder.
@@ -122,24 +119,20 @@ def plan_all(
     items: list[Item] = []
     for category in categories:
         try:
-            found = of_category(folder.list_files(root / category))
+            images = of_category(list_files(root / category))
         except DataError as error:
             raise DataError(f"{root / category}: {error}") from error
-        items += [item.below(category) for item in found]
+        items += [item.below(category) for item in images]
     return items
 
 
 def category_root(unpacked: Path, categories: Sequence[str]) -> Path:
-    """Return the folder that holds the folders of the categories.
-
-    Args:
-        unpacked: that folder itself, or one above it.
-        categories: their names.
+    """Return the folder that holds those of the categories: ``unpacked`` or one below it.
 
     Raises:
         DataError: a category is missing.
     """
-    root = original.locate(unpacked, categories[0])
+    root = locate(unpacked, categories[0])
     missing = [name for name in categories if not (root / name).is_dir()]
     if missing:
         raise DataError(
@@ -154,10 +147,8 @@ def _values(content: bytes, name: str) -> tuple[NDArray[Any], bool]:
 
     Of a palette the numbers count, not the colours; of colours the strongest.
     """
-    from PIL import Image
-
     colours = decode(content, name)
-    with Image.open(io.BytesIO(content)) as image:
+    with pil.open(io.BytesIO(content)) as image:
         if image.format != "PNG":
             raise DataError(f"{name}: the mask is of format {image.format}, not PNG; {UNPACK}")
         mode, values = image.mode, np.asarray(image)
@@ -185,37 +176,25 @@ def one_mask(masks: Sequence[tuple[str, bytes]], *, image: bytes, name: str) -> 
     Raises:
         DataError: a file cannot be decoded, or a mask has another size than the image.
     """
-    width, height, orientation = _stored(image, name)
-    union = np.zeros((height, width), dtype=bool)
-    plain = len(masks) == 1 and orientation == UPRIGHT
+    decode(image, name)
+    with pil.open(io.BytesIO(image)) as stored:
+        size = stored.size
+    upright = orientation(image) == 1
+    union = np.zeros(size[::-1], dtype=bool)
+    plain = len(masks) == 1 and upright
     for mask_name, content in masks:
         values, is_plain = _values(content, mask_name)
-        if values.shape != union.shape:
-            raise DataError(
-                f"{mask_name}: the mask has {values.shape[1]} x {values.shape[0]} pixels and its "
-                f"image {width} x {height}; {UNPACK}"
-            )
+        check_size(mask_name, values.shape[::-1], size, UNPACK)
         union |= values > 0
         plain = plain and is_plain
     if not union.any():
         return b""
-    return masks[0][1] if plain else png(turned(union, orientation))
-
-
-def _stored(content: bytes, name: str) -> tuple[int, int, int]:
-    """Return width and height as an image's file stores them, and its EXIF orientation."""
-    from PIL import Image
-
-    decode(content, name)
-    with Image.open(io.BytesIO(content)) as image:
-        return *image.size, image.getexif().get(ORIENTATION, UPRIGHT)
+    return masks[0][1] if plain else png(turned(union, orientation(image)))
 
 
 def turned(mask: NDArray[np.bool_], orientation: int) -> NDArray[np.bool_]:
     """Turn a mask as an EXIF orientation (1 to 8) turns its image."""
-    from PIL import Image, ImageOps
-
-    image = Image.fromarray(mask.astype(np.uint8))
+    image = pil.fromarray(mask.astype(np.uint8))
     image.getexif()[ORIENTATION] = orientation
     return np.asarray(ImageOps.exif_transpose(image)) > 0
 
@@ -226,36 +205,16 @@ def png(mask: NDArray[np.bool_]) -> bytes:
     Run lengths alone are compressed: what they give does not depend on the processor, as the
     search for longer matches can.
     """
-    from PIL import Image
-
     stream = io.BytesIO()
-    image = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+    image = pil.fromarray(mask.astype(np.uint8) * np.uint8(255))
     image.save(stream, "PNG", compress_type=zlib.Z_RLE)
     return stream.getvalue()
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); {UNPACK}") from error
-
-
-def _read_image(path: Path) -> bytes:
-    """Return the content of an image after decoding it once."""
-    content = _read(path)
-    decode(content, str(path))
-    return content
-
-
 def read_masks(root: Path, items: Iterable[Item]) -> dict[str, bytes]:
-    """Read the masks of anomalous images.
+    """Read the masks of anomalous images in the folder of the originals.
 
     An image whose masks mark nothing stays without a mask; a line on standard error says so.
-
-    Args:
-        root: folder of the originals.
-        items: the images.
 
     Returns:
         Contents by `Item.mask_target`.
@@ -269,8 +228,8 @@ def read_masks(root: Path, items: Iterable[Item]) -> dict[str, bytes]:
         if not item.masks:
             continue
         image = root / item.image
-        masks = [(str(root / name), _read(root / name)) for name in item.masks]
-        content = one_mask(masks, image=_read(image), name=str(image))
+        masks = [(str(root / name), read(root / name, UNPACK)) for name in item.masks]
+        content = one_mask(masks, image=read(image, UNPACK), name=str(image))
         if content:
             contents[item.mask_target] = content
         else:
@@ -284,105 +243,17 @@ def read_masks(root: Path, items: Iterable[Item]) -> dict[str, bytes]:
     return contents
 
 
-def fetch(
-    raw_dir: Path,
-    settings: Settings,
-    *,
-    dataset: str,
-    archives: tuple[Archive, ...],
-    categories: tuple[str, ...],
-    plan: Plan,
-) -> None:
+def fetch(spec: DatasetSpec, raw_dir: Path, settings: Settings, *, plan: Plan = plan_all) -> None:
     """Bring the images of all categories and their masks into MVTec AD's layout.
-
-    Args:
-        raw_dir: ``data/raw/{dataset}``.
-        settings: ``raw_path``, where a user has the originals already.
-        dataset: id of the data set.
-        archives: what its authors publish.
-        categories: the names of its folders.
-        plan: lists the images that are used.
 
     Raises:
         DataError: the originals are not to be had, not complete, or not of the layout.
     """
-    with original.originals(dataset, archives, settings) as unpacked:
-        root = category_root(unpacked, categories)
-        items = plan(root, categories)
-        print(f"{dataset}: {len(items)} images, reading the masks", file=sys.stderr, flush=True)
+    with originals(spec.name, spec.archives, settings) as unpacked:
+        root = category_root(unpacked, spec.categories)
+        items = plan(root, spec.categories)
+        tell(spec.name, f"{len(items)} images, reading the masks")
         masks = read_masks(root, items)
-        files: dict[str, Callable[[], bytes]] = {
-            item.target: partial(_read_image, root / item.image) for item in items
-        }
+        files: Files = {item.target: partial(read_image, root / item.image) for item in items}
         files |= {target: partial(bytes, content) for target, content in masks.items()}
-        source = ", ".join(archive.file for archive in archives)
-        fill(raw_dir, dataset, source=source, files=files)
-
-
-def records(source: Source, category: str) -> list[Record]:
-    """List the images of a category.
-
-    Args:
-        source: the files of all categories.
-        category: its name.
-
-    Raises:
-        DataError: the category's files are missing or not of MVTec AD's layout.
-    """
-    start = f"{category}/"
-    files = {
-        name.removeprefix(start): digest
-        for name, digest in source.files.items()
-        if name.startswith(start)
-    }
-    of_category = Source(f"{source.root}/{category}", source.dataset, source.source, files)
-    return folder.records(of_category, category)
-
-
-def description(
-    *,
-    name: str,
-    title: str,
-    licence: str,
-    licence_note: str,
-    citation: str,
-    archive: Archive,
-    expected: Mapping[str, Counts],
-    plan: Plan,
-    defect_classes: Mapping[str, tuple[str, ...]] | None = None,
-    protocols: tuple[str, ...] = PROTOCOLS,
-    notes: tuple[str, ...] = (),
-) -> DatasetSpec:
-    """Describe a data set of the family: one archive, its categories, how to list its images.
-
-    Args:
-        name: id of the data set.
-        title: name for people.
-        licence: licence of the images.
-        licence_note: what the licence means for a user.
-        citation: how to cite it.
-        archive: what its authors publish.
-        expected: counts of each category.
-        plan: lists the images that are used.
-        defect_classes: see `DatasetSpec`.
-        protocols: see `DatasetSpec`.
-        notes: see `DatasetSpec`.
-    """
-    categories = tuple(expected)
-    return DatasetSpec(
-        name=name,
-        title=title,
-        homepage=archive.page,
-        licence=licence,
-        licence_note=licence_note,
-        citation=citation,
-        fetch=partial(fetch, dataset=name, archives=(archive,), categories=categories, plan=plan),
-        records=records,
-        categories=categories,
-        defect_classes=defect_classes or {},
-        expected=expected,
-        settings=("raw_path",),
-        archives=(archive,),
-        protocols=protocols,
-        notes=notes,
-    )
+        fill(raw_dir, spec.name, source=spec.archives[0].file, files=files)

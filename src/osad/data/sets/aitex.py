@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from osad.core.errors import DataError
-from osad.data.fetch.original import Archive, locate_named, originals
-from osad.data.layouts import folder
-from osad.data.layouts.crops import (
-    columns,
-    divided,
-    encode_mask,
-    encode_png,
+from osad.data.fetch.original import locate_named, published
+from osad.data.layouts.reading import (
+    AGAIN,
+    check_size,
+    cut_image,
+    cut_mask,
+    divided_files,
     list_folders,
     list_images,
     read_marks,
     read_pixels,
-    tell,
 )
-from osad.data.registry import Counts, DatasetSpec, Settings, register
-from osad.data.source import fill
+from osad.data.registry import Archive, Counts, DatasetSpec, Settings
+from osad.data.source import Files, tell
 
 NORMAL, DEFECTS, MASKS = "NODefect_images", "Defect_images", "Mask_images"
 
@@ -54,29 +51,31 @@ ARCHIVES = (
 )
 
 
-@dataclass(frozen=True)
-class Crop:
-    """One square of a strip.
+def columns(width: int, side: int) -> list[tuple[int, int, slice]]:
+    """Return the square crops of a strip, which is at least as wide as high.
 
-    Attributes:
-        image: file of the strip.
-        name: name of the crop, without ending.
-        left: its left edge, pixels.
-        side: of the square, pixels.
-        class_name: defect class, empty for crops of strips without a defect.
-        mask: file of the strip's mask, None without a defect.
+    The last column of a strip whose width is no multiple of ``side`` is narrower. Its crop is
+    moved to the left until it is inside the strip, so that it has real pixels only.
+
+    Returns:
+        for each crop the first pixel and the last + 1 of its own column, and the crop's.
+
+    Example:
+        >>> columns(600, 256)[2]
+        (512, 600, slice(344, 600, None))
     """
-
-    image: Path
-    name: str
-    left: int
-    side: int
-    class_name: str = ""
-    mask: Path | None = None
+    return [
+        (start, end, slice(end - side, end))
+        for start in range(0, width, side)
+        for end in [min(start + side, width)]
+    ]
 
 
-def normal_crops(strips_in: Path) -> list[Crop]:
-    """List all crops of the strips without a defect, which lie in one folder for each fabric.
+def normal_crops(strips_in: Path) -> Files:
+    """Return all crops of the strips without a defect, which lie in one folder for each fabric.
+
+    Returns:
+        contents by name, without ending.
 
     Raises:
         DataError: there are none, or a strip cannot be cut.
@@ -85,18 +84,17 @@ def normal_crops(strips_in: Path) -> list[Crop]:
     strips = [(f"{fabric.name}_", strip) for fabric in fabrics for strip in list_images(fabric)]
     if not fabrics:
         strips = [("", strip) for strip in list_images(strips_in)]
-    crops = []
+    crops: Files = {}
     for prefix, strip in strips:
-        height, width = _size(strip)
-        crops += [
-            Crop(strip, f"{prefix}{strip.stem}_{number:02d}", left, height)
-            for number, (_, _, left) in enumerate(columns(width, height))
-        ]
+        width, height = _size(strip)
+        for number, (_, _, square) in enumerate(columns(width, height)):
+            name = f"{prefix}{strip.stem}_{number:02d}"
+            crops[name] = partial(cut_image, strip, slice(None), square)
     return crops
 
 
-def defect_crops(strips_in: Path, masks_in: Path) -> list[Crop]:
-    """List the crops of strips with a defect whose own column has a marked pixel.
+def defect_crops(strips_in: Path, masks_in: Path) -> Files:
+    """Return the crops of strips with a defect whose own column has a marked pixel, and masks.
 
     Only a mask named ``{strip}_mask.png`` counts. Strips without such a mask, or with an empty
     one, give no crop.
@@ -104,96 +102,66 @@ def defect_crops(strips_in: Path, masks_in: Path) -> list[Crop]:
     Raises:
         DataError: a strip's code is unknown, or its mask has another size.
     """
-    crops = []
+    crops: Files = {}
     for strip in list_images(strips_in):
         code = strip.stem.split("_")[1] if strip.stem.count("_") else ""
         if code not in CLASSES:
             raise DataError(
                 f"{strip}: its second field is not the code of a defect "
-                f"({', '.join(CLASSES)}); remove the file or get the data set again"
+                f"({', '.join(CLASSES)}); remove the file or {AGAIN}"
             )
         mask = masks_in / f"{strip.stem}_mask.png"
         if not mask.is_file():
             tell("aitex", f"{strip.name}: has no mask {mask.name} and gives no crops")
             continue
-        height, width = _size(strip)
-        marks = read_marks(mask)
-        if marks.shape != (height, width):
-            raise DataError(
-                f"{mask}: has {marks.shape[1]} x {marks.shape[0]} pixels and its strip {width} x "
-                f"{height}; get the data set again"
-            )
-        kept = [
-            Crop(strip, f"{strip.stem}_{number:02d}", left, height, CLASSES[code], mask)
-            for number, (first, end, left) in enumerate(columns(width, height))
-            if marks[:, first:end].any()
-        ]
-        if not kept:
+        (width, height), marks = _size(strip), read_marks(mask)
+        check_size(mask, marks.shape[::-1], (width, height))
+        if not marks.any():
             tell("aitex", f"{mask.name}: marks nothing, its strip gives no crops")
-        crops += kept
+        for number, (first, end, square) in enumerate(columns(width, height)):
+            if marks[:, first:end].any():
+                name = f"{CLASSES[code]}/{strip.stem}_{number:02d}"
+                crops[f"test/{name}.png"] = partial(cut_image, strip, slice(None), square)
+                crops[f"ground_truth/{name}_mask.png"] = partial(
+                    cut_mask, mask, slice(None), square
+                )
     return crops
 
 
 def _size(strip: Path) -> tuple[int, int]:
-    """Return height and width of a strip; it must not be narrower than high."""
+    """Return width and height of a strip; it must not be narrower than high."""
     height, width = read_pixels(strip).shape[:2]
     if width < height:
-        raise DataError(f"{strip}: is {width} x {height} pixels, no strip; get the data set again")
-    return height, width
+        raise DataError(f"{strip}: is {width} x {height} pixels, no strip; {AGAIN}")
+    return width, height
 
 
-def fetch(raw_dir: Path, settings: Settings) -> None:
-    """Cut all strips and masks and divide the normal crops.
-
-    Raises:
-        DataError: the data set is not here or not as published.
-    """
-    with originals("aitex", ARCHIVES, settings) as unpacked:
-        parts = [locate_named(unpacked, name) for name in (NORMAL, DEFECTS, MASKS)]
-        normal, defective = normal_crops(parts[0]), defect_crops(*parts[1:])
-        folders = divided(crop.name for crop in normal)
-        files: dict[str, Callable[[], bytes]] = {}
-        for crop in normal:
-            files[f"{folders[crop.name]}/{crop.name}.png"] = partial(_image, crop)
-        for crop in defective:
-            files[f"test/{crop.class_name}/{crop.name}.png"] = partial(_image, crop)
-            files[f"ground_truth/{crop.class_name}/{crop.name}_mask.png"] = partial(_mask, crop)
-        fill(raw_dir, "aitex", source="AITEX Fabric Image Database", files=files)
+def raw_files(unpacked: Path, settings: Settings) -> Files:
+    """Return the crops of all strips and masks, the normal ones divided."""
+    normal, defects, masks = (locate_named(unpacked, name) for name in (NORMAL, DEFECTS, MASKS))
+    crops = defect_crops(defects, masks)
+    return divided_files(normal_crops(normal), ending=".png") | crops
 
 
-def _image(crop: Crop) -> bytes:
-    return encode_png(read_pixels(crop.image)[:, crop.left : crop.left + crop.side])
-
-
-def _mask(crop: Crop) -> bytes:
-    assert crop.mask is not None
-    return encode_mask(read_marks(crop.mask)[:, crop.left : crop.left + crop.side])
-
-
-SPEC = register(
-    DatasetSpec(
-        name="aitex",
-        title="AITEX",
-        homepage="https://www.aitex.es/afid/",
-        licence="not stated",
-        licence_note="No licence was found; ask its authors before any use beyond research.",
-        citation=(
-            "J. Silvestre-Blanes, T. Albero-Albero, I. Miralles, R. Perez-Llorens, J. Moreno: "
-            "A Public Fabric Database for Defect Detection Methods and Results. Autex Research "
-            "Journal 19, 2019. doi:10.2478/aut-2019-0035"
-        ),
-        fetch=fetch,
-        records=folder.records,
-        defect_classes={"all": KNOWN},
-        expected={"all": Counts(1692, 564, {}, total=183)},
-        settings=("raw_path", "sample"),
-        archives=ARCHIVES,
-        notes=(
-            "AITEX: 141 strips without a defect give the printed 1692 + 564 normals, though its "
-            "authors speak of 140.",
-            "AITEX: only masks named after their strip count, which gives the printed 183 "
-            "anomalies; the masks of two strips are in two parts and not used.",
-            "AITEX: crops of one strip can be in both the training and the test set.",
-        ),
-    )
+SPEC = DatasetSpec(
+    name="aitex",
+    title="AITEX",
+    homepage="https://www.aitex.es/afid/",
+    licence="not stated",
+    licence_note="No licence was found; ask its authors before any use beyond research.",
+    citation="J. Silvestre-Blanes, T. Albero-Albero, I. Miralles, R. Perez-Llorens, J. Moreno: "
+    "A Public Fabric Database for Defect Detection Methods and Results. Autex Research "
+    "Journal 19, 2019. doi:10.2478/aut-2019-0035",
+    fetch=published(raw_files, source="AITEX Fabric Image Database"),
+    defect_classes={"all": KNOWN},
+    expected={"all": Counts(1692, 564, {}, total=183)},
+    settings=("raw_path", "sample"),
+    archives=ARCHIVES,
+    notes=(
+        "AITEX: 141 strips without a defect give the printed 1692 + 564 normals, though its "
+        "authors speak of 140.",
+        "AITEX: only masks named after their strip count, which gives the printed 183 "
+        "anomalies; the masks of two strips are in two parts and not used.",
+        "AITEX: crops of one strip can be in both the training and the test set.",
+    ),
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.resources
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from osad.core.errors import CheckError, DataError
-from osad.data.manifest import NORMAL_CLASS, Record, three_to_one
-from osad.data.registry import Counts, DatasetSpec, Settings, register
-from osad.data.source import Source, fill
+from osad.data.layouts.folder import divided
+from osad.data.manifest import NORMAL_CLASS, Record
+from osad.data.registry import Counts, DatasetSpec, Settings
+from osad.data.source import Files, Source, fill, read
 
 PACKAGE = "elpv-dataset"
 VERSION = "1.0.0.post1"
@@ -25,11 +25,7 @@ LINE_PATTERN = re.compile(r"(images/cell[0-9]{4}\.png)\s+([01]\.[0-9]+)\s+(mono|
 
 
 def parse_labels(text: str, where: str) -> dict[str, str]:
-    """Parse ``labels.csv``: lines of path, defect probability and kind of cell.
-
-    Args:
-        text: content of the file; columns are separated by blanks and there is no header.
-        where: name of the file, for messages.
+    """Parse ``labels.csv``: lines of path, defect probability and kind of cell, no header.
 
     Returns:
         For each image that is used its class by its path: ``good`` for probability 0,
@@ -59,7 +55,7 @@ def parse_labels(text: str, where: str) -> dict[str, str]:
     return classes
 
 
-def fetch(raw_dir: Path, settings: Settings) -> None:
+def fetch(spec: DatasetSpec, raw_dir: Path, settings: Settings) -> None:
     """Copy the labels and the images that are used out of the installed package.
 
     Cells with a probability between 0 and 1 belong to no split, so they are not copied: all that
@@ -75,30 +71,18 @@ def fetch(raw_dir: Path, settings: Settings) -> None:
         raise DataError(f"ELPV comes with a package that is not installed: {INSTALL}") from error
     if version != VERSION:
         raise DataError(f"{PACKAGE} {version} is installed, expected {VERSION}: {INSTALL}")
-    data = importlib.resources.files("elpv_dataset").joinpath("data")
+    data, remedy = importlib.resources.files("elpv_dataset") / "data", f"reinstall: {INSTALL}"
     with importlib.resources.as_file(data) as folder:
-        labels = _read(folder / "labels.csv")
+        labels = read(folder / "labels.csv", remedy)
         classes = parse_labels(labels.decode(errors="replace"), f"labels.csv of {PACKAGE}")
-        files: dict[str, Callable[[], bytes]] = {
-            name: partial(_read, folder / name) for name in classes
-        }
+        files: Files = {name: partial(read, folder / name, remedy) for name in classes}
         fill(
             raw_dir,
-            "elpv",
+            spec.name,
             source=f"{PACKAGE}=={VERSION}",
             files=files | {"labels.csv": lambda: labels},
             content_sha256=CONTENT_SHA256,
         )
-
-
-def _read(path: Path) -> bytes:
-    """Return the content of a file of the package."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path.name} of {PACKAGE}: cannot be read ({error.strerror}); reinstall: {INSTALL}"
-        ) from error
 
 
 def records(source: Source, category: str) -> list[Record]:
@@ -109,47 +93,37 @@ def records(source: Source, category: str) -> list[Record]:
         CheckError: an image of the labels is not among the files.
     """
     labels = Path(source.root, "labels.csv")
-    try:
-        text = labels.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{labels}: cannot be read ({error}); fetch the data set again") from error
+    text = read(labels, "fetch the data set again").decode(errors="replace")
     classes = parse_labels(text, str(labels))
     missing = sorted(set(classes) - set(source.files))
     if missing:
         raise CheckError(
             f"{source.root}/{missing[0]}: is not listed in SOURCE.json; fetch the data set again"
         )
-    normal = [path for path, name in classes.items() if name == NORMAL_CLASS]
-    train, _ = three_to_one(normal)
+    splits = divided(path for path, name in classes.items() if name == NORMAL_CLASS)
     return [
         Record(
             path=f"{source.root}/{path}",
             label=int(name != NORMAL_CLASS),
             class_name=name,
-            split="train" if path in train else "test",
+            split=splits.get(path, "test"),
         )
         for path, name in classes.items()
     ]
 
 
-SPEC = register(
-    DatasetSpec(
-        name="elpv",
-        title="ELPV",
-        homepage="https://github.com/zae-bayern/elpv-dataset",
-        licence="CC BY-NC-SA 4.0",
-        licence_note="Images: attribution, non-commercial use, share alike.",
-        citation=(
-            "C. Buerhop-Lutz, S. Deitsch, A. Maier, F. Gallwitz, S. Berger, B. Doll, J. Hauch, "
-            "C. Camus, C. J. Brabec: A Benchmark for Visual Identification of Defective Solar "
-            "Cells in Electroluminescence Imagery. EU PVSEC 2018. "
-            "doi:10.4229/35thEUPVSEC20182018-5CV.3.15"
-        ),
-        fetch=fetch,
-        records=records,
-        defect_classes={"all": ("mono", "poly")},
-        expected={
-            "all": Counts(train_normal=1131, test_normal=377, anomalies={"mono": 313, "poly": 402})
-        },
-    )
+SPEC = DatasetSpec(
+    name="elpv",
+    title="ELPV",
+    homepage="https://github.com/zae-bayern/elpv-dataset",
+    licence="CC BY-NC-SA 4.0",
+    licence_note="Images: attribution, non-commercial use, share alike.",
+    citation="C. Buerhop-Lutz, S. Deitsch, A. Maier, F. Gallwitz, S. Berger, B. Doll, J. Hauch, "
+    "C. Camus, C. J. Brabec: A Benchmark for Visual Identification of Defective Solar "
+    "Cells in Electroluminescence Imagery. EU PVSEC 2018. "
+    "doi:10.4229/35thEUPVSEC20182018-5CV.3.15",
+    fetch=fetch,
+    records=records,
+    defect_classes={"all": ("mono", "poly")},
+    expected={"all": Counts(1131, 377, {"mono": 313, "poly": 402})},
 )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from osad.data.fetch.original import Archive
 from osad.data.layouts import mvtec as mvtec_layout
-from osad.data.registry import Counts, register
+from osad.data.registry import Archive, Counts, DatasetSpec
 
 ARCHIVE = Archive(
     file="MPDD.zip",
@@ -24,17 +21,18 @@ EXPECTED = {
 }
 """Counts of the paper's table; it has no sizes of the defect classes."""
 
-register(
-    mvtec_layout.description(
-        name="mpdd",
-        title="MPDD",
-        licence="CC BY-NC-SA 4.0",
-        licence_note="No commercial use; what is made from the images is shared alike.",
-        citation="Jezek, Jonak, Burget, Dvorak, Skotak: Deep learning-based defect detection of "
-        "metal parts: evaluating current methods in complex conditions. ICUMT 2021.",
-        archive=ARCHIVE,
-        expected=EXPECTED,
-        plan=partial(mvtec_layout.plan_all, of_category=mvtec_layout.plan_category),
-        protocols=("normal",),
-    )
+SPEC = DatasetSpec(
+    name="mpdd",
+    title="MPDD",
+    homepage=ARCHIVE.page,
+    licence="CC BY-NC-SA 4.0",
+    licence_note="No commercial use; what is made from the images is shared alike.",
+    citation="Jezek, Jonak, Burget, Dvorak, Skotak: Deep learning-based defect detection of "
+    "metal parts: evaluating current methods in complex conditions. ICUMT 2021.",
+    fetch=mvtec_layout.fetch,
+    categories=tuple(EXPECTED),
+    expected=EXPECTED,
+    settings=("raw_path",),
+    archives=(ARCHIVE,),
+    protocols=("normal",),
 )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from osad.data.fetch.original import Archive
 from osad.data.layouts import mvtec as mvtec_layout
-from osad.data.registry import Counts, register
+from osad.data.registry import Archive, Counts, DatasetSpec
 
 ARCHIVE = Archive(
     file="mvtec_anomaly_detection.tar.xz",
@@ -81,21 +78,22 @@ KNOWN_CLASSES = {
 }
 """Known classes of the papers' hard setting, which has only two of the categories."""
 
-register(
-    mvtec_layout.description(
-        name="mvtec",
-        title="MVTec AD",
-        licence="CC BY-NC-SA 4.0",
-        licence_note="No commercial use; what is made from the images is shared alike.",
-        citation="Bergmann, Fauser, Sattlegger, Steger: MVTec AD - A Comprehensive Real-World "
-        "Dataset for Unsupervised Anomaly Detection. CVPR 2019.",
-        archive=ARCHIVE,
-        expected=EXPECTED,
-        plan=partial(mvtec_layout.plan_all, of_category=mvtec_layout.plan_category),
-        defect_classes=KNOWN_CLASSES,
-        notes=(
-            "MVTec AD: tile has 84 anomalous images; the DPDL paper prints 83, with which its "
-            "column does not add up to its total of 1258.",
-        ),
-    )
+SPEC = DatasetSpec(
+    name="mvtec",
+    title="MVTec AD",
+    homepage=ARCHIVE.page,
+    licence="CC BY-NC-SA 4.0",
+    licence_note="No commercial use; what is made from the images is shared alike.",
+    citation="Bergmann, Fauser, Sattlegger, Steger: MVTec AD - A Comprehensive Real-World "
+    "Dataset for Unsupervised Anomaly Detection. CVPR 2019.",
+    fetch=mvtec_layout.fetch,
+    categories=tuple(EXPECTED),
+    expected=EXPECTED,
+    settings=("raw_path",),
+    archives=(ARCHIVE,),
+    defect_classes=KNOWN_CLASSES,
+    notes=(
+        "MVTec AD: tile has 84 anomalous images; the DPDL paper prints 83, with which its "
+        "column does not add up to its total of 1258.",
+    ),
 )

@@ -10,13 +10,11 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import PurePosixPath
 
-from osad.data.fetch.original import Archive
-from osad.data.images import is_image_name
 from osad.data.layouts import folder
 from osad.data.layouts import mvtec as mvtec_layout
 from osad.data.layouts.mvtec import Item
-from osad.data.manifest import NORMAL_CLASS
-from osad.data.registry import Counts, register
+from osad.data.manifest import NORMAL_CLASS, is_image_name
+from osad.data.registry import Archive, Counts, DatasetSpec
 
 ARCHIVE = Archive(
     file="mvtec_3d_anomaly_detection.tar.xz",
@@ -44,9 +42,6 @@ EXPECTED = {
 def plan_category(paths: Iterable[str]) -> list[Item]:
     """List the colour images of a category that has MVTec 3D-AD's layout.
 
-    Args:
-        paths: all files, relative to the category's folder.
-
     Raises:
         DataError: they are not of that layout, or an anomalous image has no mask.
     """
@@ -69,21 +64,24 @@ def plan_category(paths: Iterable[str]) -> list[Item]:
     return mvtec_layout.with_masks(items)
 
 
-register(
-    mvtec_layout.description(
-        name="mvtec_3d",
-        title="MVTec 3D-AD",
-        licence="CC BY-NC-SA 4.0",
-        licence_note="No commercial use; what is made from the images is shared alike.",
-        citation="Bergmann, Jin, Sattlegger, Steger: The MVTec 3D-AD Dataset for Unsupervised 3D "
-        "Anomaly Detection and Localization. VISAPP 2022.",
-        archive=ARCHIVE,
-        expected=EXPECTED,
-        plan=partial(mvtec_layout.plan_all, of_category=plan_category),
-        protocols=("normal",),
-        notes=(
-            "MVTec 3D-AD: only the colour images are used; whether the published numbers also "
-            "use depth is not known. The validation images are not used.",
-        ),
-    )
+SPEC = DatasetSpec(
+    name="mvtec_3d",
+    title="MVTec 3D-AD",
+    homepage=ARCHIVE.page,
+    licence="CC BY-NC-SA 4.0",
+    licence_note="No commercial use; what is made from the images is shared alike.",
+    citation="Bergmann, Jin, Sattlegger, Steger: The MVTec 3D-AD Dataset for Unsupervised 3D "
+    "Anomaly Detection and Localization. VISAPP 2022.",
+    fetch=partial(
+        mvtec_layout.fetch, plan=partial(mvtec_layout.plan_all, of_category=plan_category)
+    ),
+    categories=tuple(EXPECTED),
+    expected=EXPECTED,
+    settings=("raw_path",),
+    archives=(ARCHIVE,),
+    protocols=("normal",),
+    notes=(
+        "MVTec 3D-AD: only the colour images are used; whether the published numbers also "
+        "use depth is not known. The validation images are not used.",
+    ),
 )

@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import PurePosixPath
 
-from osad.data.fetch.original import Archive
-from osad.data.images import is_image_name
 from osad.data.layouts import folder
 from osad.data.layouts import mvtec as mvtec_layout
 from osad.data.layouts.mvtec import Item
-from osad.data.registry import Counts, register
+from osad.data.manifest import is_image_name
+from osad.data.registry import Archive, Counts, DatasetSpec
 
 ARCHIVE = Archive(
     file="mvtec_loco_anomaly_detection.tar.xz",
@@ -39,9 +38,6 @@ EXPECTED = {
 def plan_category(paths: Iterable[str]) -> list[Item]:
     """List the images of a category that has MVTec LOCO AD's layout.
 
-    Args:
-        paths: all files, relative to the category's folder.
-
     Raises:
         DataError: they are not of that layout, or an anomalous image has no mask.
     """
@@ -61,23 +57,26 @@ def plan_category(paths: Iterable[str]) -> list[Item]:
     return mvtec_layout.with_masks(items)
 
 
-register(
-    mvtec_layout.description(
-        name="mvtec_loco",
-        title="MVTec LOCO AD",
-        licence="CC BY-NC-SA 4.0",
-        licence_note="No commercial use; what is made from the images is shared alike.",
-        citation="Bergmann, Batzner, Fauser, Sattlegger, Steger: Beyond Dents and Scratches: "
-        "Logical Constraints in Unsupervised Anomaly Detection and Localization. IJCV 130, 2022.",
-        archive=ARCHIVE,
-        expected=EXPECTED,
-        plan=partial(mvtec_layout.plan_all, of_category=plan_category),
-        protocols=("normal",),
-        notes=(
-            "MVTec LOCO AD: the archive has 360 training images of splicing_connectors, the paper "
-            "prints 354; the validation images are not used.",
-            "MVTec LOCO AD: pixel metrics are of the union of an image's masks; the paper's own "
-            "measure sPRO is not computed.",
-        ),
-    )
+SPEC = DatasetSpec(
+    name="mvtec_loco",
+    title="MVTec LOCO AD",
+    homepage=ARCHIVE.page,
+    licence="CC BY-NC-SA 4.0",
+    licence_note="No commercial use; what is made from the images is shared alike.",
+    citation="Bergmann, Batzner, Fauser, Sattlegger, Steger: Beyond Dents and Scratches: "
+    "Logical Constraints in Unsupervised Anomaly Detection and Localization. IJCV 130, 2022.",
+    fetch=partial(
+        mvtec_layout.fetch, plan=partial(mvtec_layout.plan_all, of_category=plan_category)
+    ),
+    categories=tuple(EXPECTED),
+    expected=EXPECTED,
+    settings=("raw_path",),
+    archives=(ARCHIVE,),
+    protocols=("normal",),
+    notes=(
+        "MVTec LOCO AD: the archive has 360 training images of splicing_connectors, the paper "
+        "prints 354; the validation images are not used.",
+        "MVTec LOCO AD: pixel metrics are of the union of an image's masks; the paper's own "
+        "measure sPRO is not computed.",
+    ),
 )

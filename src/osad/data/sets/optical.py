@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from osad.core.errors import DataError
-from osad.data.fetch.original import Archive, locate_named, originals
-from osad.data.layouts import folder
-from osad.data.layouts.crops import divided, read, read_image, read_marks, read_pixels, tell
-from osad.data.registry import Counts, DatasetSpec, Settings, register
-from osad.data.source import fill
+from osad.data.fetch.original import locate_named, published
+from osad.data.layouts.reading import (
+    AGAIN,
+    divided_files,
+    read_image,
+    read_marks,
+    read_pixels,
+)
+from osad.data.registry import Archive, Counts, DatasetSpec, Settings
+from osad.data.source import Files, read, tell
 
 CLASSES = tuple(f"Class{number}" for number in range(1, 11))
 PARTS = ("Train", "Test")
@@ -25,38 +28,23 @@ ARCHIVES = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of ``Labels.txt``.
-
-    Attributes:
-        image: file name of the image.
-        mask: file name of its mask, empty without a defect.
-    """
-
-    image: str
-    mask: str
-
-
-def parse_labels(text: str, where: str) -> list[Line]:
+def parse_labels(text: str, where: str) -> dict[str, str]:
     """Parse ``Labels.txt``: a first line ``1``, then five fields separated by tabs.
 
     Field 2 is 1 for an image with a defect, field 3 its name, field 5 the name of its mask.
 
-    Args:
-        text: content of the file.
-        where: name of the file, for messages.
+    Returns:
+        for each image by its file name, that of its mask; empty without a defect.
 
     Raises:
         DataError: a line is not of that form, or an image is repeated.
 
     Source: the data set's description; how it is used is that of DRA (Ding et al., CVPR 2022).
     """
-    remedy = "get the data set again"
     lines = [line.rstrip() for line in text.removeprefix("\ufeff").splitlines()]
     if not lines or lines[0] != "1":
-        raise DataError(f"{where}, line 1: is not '1'; {remedy}")
-    found: dict[str, Line] = {}
+        raise DataError(f"{where}, line 1: is not '1'; {AGAIN}")
+    masks: dict[str, str] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line:
             continue
@@ -69,44 +57,37 @@ def parse_labels(text: str, where: str) -> list[Line]:
         ):
             raise DataError(
                 f"{where}, line {number}: {line!r} is not 'number, 0 or 1, image, 0, mask' with "
-                f"tabs; {remedy}"
+                f"tabs; {AGAIN}"
             )
-        if fields[2] in found:
-            raise DataError(f"{where}, line {number}: {fields[2]} is repeated; {remedy}")
-        found[fields[2]] = Line(fields[2], fields[4] if fields[1] == "1" else "")
-    return list(found.values())
+        if fields[2] in masks:
+            raise DataError(f"{where}, line {number}: {fields[2]} is repeated; {AGAIN}")
+        masks[fields[2]] = fields[4] if fields[1] == "1" else ""
+    return masks
 
 
-def fetch(raw_dir: Path, settings: Settings) -> None:
-    """Copy the images of all classes and both original parts; divide the normal ones.
+def raw_files(unpacked: Path, settings: Settings) -> Files:
+    """Return the images of all classes and both original parts, the normal ones divided.
 
     Classes are counted from 0 in the names of folders: ``Class1`` becomes ``class0``.
-
-    Raises:
-        DataError: the data set is not here or not as published.
     """
-    normal: dict[str, Path] = {}
-    files: dict[str, Callable[[], bytes]] = {}
-    with originals("optical", ARCHIVES, settings) as unpacked:
-        for index, name in enumerate(CLASSES):
-            for part in PARTS:
-                images = locate_named(unpacked, name) / part
-                labels = images / "Label" / "Labels.txt"
-                for line in parse_labels(read(labels).decode(errors="replace"), str(labels)):
-                    new = f"class{index}_{part.lower()}_{line.image}"
-                    if not line.mask:
-                        normal[new] = images / line.image
-                        continue
-                    image = images / line.image
-                    files[f"test/class{index}/{new}"] = partial(read_image, image)
-                    mask = labels.with_name(line.mask)
-                    if usable(mask, image):
-                        path = f"ground_truth/class{index}/{Path(new).stem}_mask.png"
-                        files[path] = partial(read_image, mask)
-        folders = divided(normal)
-        for name, image in normal.items():
-            files[f"{folders[name]}/{name}"] = partial(read_image, image)
-        fill(raw_dir, "optical", source="DAGM 2007", files=files)
+    normal: Files = {}
+    files: Files = {}
+    for index, name in enumerate(CLASSES):
+        for part in PARTS:
+            folder = locate_named(unpacked, name) / part
+            labels = folder / "Label" / "Labels.txt"
+            masks = parse_labels(read(labels).decode(errors="replace"), str(labels))
+            for file, mask_file in masks.items():
+                image, new = folder / file, f"class{index}_{part.lower()}_{file}"
+                if not mask_file:
+                    normal[new] = partial(read_image, image)
+                    continue
+                files[f"test/class{index}/{new}"] = partial(read_image, image)
+                mask = labels.with_name(mask_file)
+                if usable(mask, image):
+                    path = f"ground_truth/class{index}/{Path(new).stem}_mask.png"
+                    files[path] = partial(read_image, mask)
+    return files | divided_files(normal)
 
 
 def usable(mask: Path, image: Path) -> bool:
@@ -121,28 +102,23 @@ def usable(mask: Path, image: Path) -> bool:
     return not problem
 
 
-SPEC = register(
-    DatasetSpec(
-        name="optical",
-        title="Optical",
-        homepage="https://hci.iwr.uni-heidelberg.de/content/weakly-supervised-learning-industrial-optical-inspection",
-        licence="not verified",
-        licence_note="Read the terms on the page of the download.",
-        citation=(
-            "M. Wieler, T. Hahn, F. A. Hamprecht: Weakly Supervised Learning for Industrial "
-            "Optical Inspection. 2007. doi:10.5281/zenodo.8086136"
-        ),
-        fetch=fetch,
-        records=folder.records,
-        # The folders are textures, not kinds of defects: the papers take them as one class.
-        defect_classes={},
-        expected={
-            "all": Counts(
-                10500, 3500, {f"class{index}": 150 if index < 6 else 300 for index in range(10)}
-            )
-        },
-        settings=("raw_path", "sample"),
-        archives=ARCHIVES,
-        notes=("Optical: masks are rough ellipses around the defects.",),
-    )
+SPEC = DatasetSpec(
+    name="optical",
+    title="Optical",
+    homepage="https://hci.iwr.uni-heidelberg.de/content/weakly-supervised-learning-industrial-optical-inspection",
+    licence="not verified",
+    licence_note="Read the terms on the page of the download.",
+    citation="M. Wieler, T. Hahn, F. A. Hamprecht: Weakly Supervised Learning for Industrial "
+    "Optical Inspection. 2007. doi:10.5281/zenodo.8086136",
+    fetch=published(raw_files, source="DAGM 2007"),
+    # The folders are textures, not kinds of defects: the papers take them as one class.
+    defect_classes={},
+    expected={
+        "all": Counts(
+            10500, 3500, {f"class{index}": 150 if index < 6 else 300 for index in range(10)}
+        )
+    },
+    settings=("raw_path", "sample"),
+    archives=ARCHIVES,
+    notes=("Optical: masks are rough ellipses around the defects.",),
 )

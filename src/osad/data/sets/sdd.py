@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from osad.core.errors import ConfigError, DataError
-from osad.data.fetch.original import Archive, locate, originals
-from osad.data.layouts import folder
-from osad.data.layouts.crops import (
-    divided,
-    encode_mask,
-    encode_png,
+from osad.core.errors import ConfigError
+from osad.data.fetch.original import locate, published
+from osad.data.layouts.folder import divided
+from osad.data.layouts.reading import (
+    check_size,
+    cut_image,
+    cut_mask,
     list_folders,
     list_images,
-    read,
     read_marks,
     read_pixels,
-    tell,
-    thirds,
 )
-from osad.data.registry import Counts, DatasetSpec, Settings, register
-from osad.data.source import fill
+from osad.data.registry import Archive, Counts, DatasetSpec, Settings
+from osad.data.source import Files, read, tell
 
 ITEM_PATTERN = re.compile(r"kos[0-9]{2}")
 PART_PATTERN = re.compile(r"Part[0-9]+")
@@ -49,30 +45,29 @@ class Piece:
         image: file of the image.
         label: file of its mask.
         name: name of the image, ``{item}_{part}``.
-        number: 0 top, 1 middle, 2 bottom.
+        file: name of the piece, without ending.
+        rows: its rows.
         anomalous: whether the mask marks a pixel of it.
     """
 
     image: Path
     label: Path
     name: str
-    number: int
+    file: str
+    rows: slice
     anomalous: bool
-
-    @property
-    def file(self) -> str:
-        """Return the name of the piece, without ending."""
-        return f"{self.name}_{self.number}"
 
 
 def find_pieces(root: Path) -> list[Piece]:
-    """List the pieces of all images, sorted.
+    """List the pieces of all images, sorted; images are cut at floor(H / 3) and floor(2 H / 3).
 
     Left out are folders inside an item (a stray copy of another item in some copies of the data)
     and images that repeat an earlier one of the same item byte for byte.
 
     Raises:
         DataError: an image has no mask, or one of another size.
+
+    Source: DRA (Ding et al., CVPR 2022).
     """
     pieces = []
     for item in list_folders(locate_items(root)):
@@ -90,15 +85,12 @@ def find_pieces(root: Path) -> list[Piece]:
                 continue
             label = image.with_name(f"{image.stem}_label.bmp")
             marks, pixels = read_marks(label), read_pixels(image)
-            if marks.shape != pixels.shape[:2]:
-                raise DataError(
-                    f"{label}: has {marks.shape[1]} x {marks.shape[0]} pixels and its image "
-                    f"{pixels.shape[1]} x {pixels.shape[0]}; get the data set again"
-                )
-            pieces += [
-                Piece(image, label, f"{item.name}_{image.stem}", number, bool(marks[a:b].any()))
-                for number, (a, b) in enumerate(thirds(marks.shape[0]))
-            ]
+            check_size(label, marks.shape[::-1], pixels.shape[1::-1])
+            name, height = f"{item.name}_{image.stem}", len(marks)
+            cuts = [0, height // 3, 2 * height // 3, height]
+            for number, rows in enumerate(map(slice, cuts, cuts[1:])):
+                file, marked = f"{name}_{number}", bool(marks[rows].any())
+                pieces.append(Piece(image, label, name, file, rows, marked))
     return pieces
 
 
@@ -118,51 +110,37 @@ def locate_items(root: Path) -> Path:
 def places(pieces: list[Piece], split: str) -> dict[str, str]:
     """Return the folder of each piece by its name.
 
-    Args:
-        pieces: all pieces.
-        split: ``pieces`` divides the normal pieces 3:1, as the papers do. ``image_disjoint``
-            divides the images without a defect 3:1; the normal pieces of the others are tested.
+    ``pieces`` divides the normal pieces 3:1, as the papers do. ``image_disjoint`` divides the
+    images without a defect 3:1; the normal pieces of the others are tested.
 
     Source: DRA (Ding et al., CVPR 2022) for ``pieces``; ``image_disjoint`` is ours.
     """
     if split == "pieces":
-        normal = divided(piece.file for piece in pieces if not piece.anomalous)
-        return {piece.file: normal.get(piece.file, "test/defect") for piece in pieces}
-    defective = {piece.name for piece in pieces if piece.anomalous}
-    images = divided({piece.name for piece in pieces} - defective)
+        splits = divided(piece.file for piece in pieces if not piece.anomalous)
+    else:
+        defective = {piece.name for piece in pieces if piece.anomalous}
+        images = divided({piece.name for piece in pieces} - defective)
+        splits = {piece.file: images.get(piece.name, "test") for piece in pieces}
     return {
-        piece.file: "test/defect" if piece.anomalous else images.get(piece.name, "test/good")
+        piece.file: "test/defect" if piece.anomalous else f"{splits[piece.file]}/good"
         for piece in pieces
     }
 
 
-def fetch(raw_dir: Path, settings: Settings) -> None:
-    """Cut all images and masks and divide the pieces.
-
-    Raises:
-        DataError: the data set is not here or not as published.
-    """
-    with originals("sdd", ARCHIVES, settings) as root:
-        pieces = find_pieces(root)
-        folders = places(pieces, settings.get("split", SPLITS[0]))
-        files: dict[str, Callable[[], bytes]] = {}
-        for piece in pieces:
-            files[f"{folders[piece.file]}/{piece.file}.png"] = partial(_image, piece)
-            if piece.anomalous:
-                files[f"ground_truth/defect/{piece.file}_mask.png"] = partial(_mask, piece)
-        fill(raw_dir, "sdd", source="KolektorSDD", files=files)
-
-
-def _image(piece: Piece) -> bytes:
-    pixels = read_pixels(piece.image)
-    first, end = thirds(pixels.shape[0])[piece.number]
-    return encode_png(pixels[first:end])
-
-
-def _mask(piece: Piece) -> bytes:
-    marks = read_marks(piece.label)
-    first, end = thirds(marks.shape[0])[piece.number]
-    return encode_mask(marks[first:end])
+def raw_files(unpacked: Path, settings: Settings) -> Files:
+    """Return the pieces of all images and masks, divided."""
+    pieces = find_pieces(unpacked)
+    folders = places(pieces, settings.get("split", SPLITS[0]))
+    files: Files = {}
+    for piece in pieces:
+        files[f"{folders[piece.file]}/{piece.file}.png"] = partial(
+            cut_image, piece.image, piece.rows
+        )
+        if piece.anomalous:
+            files[f"ground_truth/defect/{piece.file}_mask.png"] = partial(
+                cut_mask, piece.label, piece.rows
+            )
+    return files
 
 
 def adapt(spec: DatasetSpec, settings: Settings) -> DatasetSpec:
@@ -189,30 +167,25 @@ def adapt(spec: DatasetSpec, settings: Settings) -> DatasetSpec:
     )
 
 
-SPEC = register(
-    DatasetSpec(
-        name="sdd",
-        title="SDD",
-        homepage="https://www.vicos.si/resources/kolektorsdd/",
-        licence="CC BY-NC-SA 4.0",
-        licence_note="Attribution, non-commercial use, share alike.",
-        citation=(
-            "D. Tabernik, S. Sela, J. Skvarc, D. Skocaj: Segmentation-Based Deep-Learning Approach "
-            "for Surface-Defect Detection. Journal of Intelligent Manufacturing 31, 2020. "
-            "doi:10.1007/s10845-019-01476-x"
-        ),
-        fetch=fetch,
-        records=folder.records,
-        defect_classes={"all": ("defect",)},
-        expected={"all": Counts(857, 286, {"defect": 54})},
-        settings=("raw_path", "sample", "split"),
-        archives=ARCHIVES,
-        notes=(
-            "SDD: 857 training normals where the papers print 594; 399 images in thirds without "
-            "the 54 defective pieces leave 1143, of which a quarter are the printed 286 test "
-            "normals and the rest 857.",
-            "SDD: pieces of one image can be in both the training and the test set.",
-        ),
-        adapt=adapt,
-    )
+SPEC = DatasetSpec(
+    name="sdd",
+    title="SDD",
+    homepage="https://www.vicos.si/resources/kolektorsdd/",
+    licence="CC BY-NC-SA 4.0",
+    licence_note="Attribution, non-commercial use, share alike.",
+    citation="D. Tabernik, S. Sela, J. Skvarc, D. Skocaj: Segmentation-Based Deep-Learning "
+    "Approach for Surface-Defect Detection. Journal of Intelligent Manufacturing 31, 2020. "
+    "doi:10.1007/s10845-019-01476-x",
+    fetch=published(raw_files, source="KolektorSDD"),
+    defect_classes={"all": ("defect",)},
+    expected={"all": Counts(857, 286, {"defect": 54})},
+    settings=("raw_path", "sample", "split"),
+    archives=ARCHIVES,
+    notes=(
+        "SDD: 857 training normals where the papers print 594; 399 images in thirds without "
+        "the 54 defective pieces leave 1143, of which a quarter are the printed 286 test "
+        "normals and the rest 857.",
+        "SDD: pieces of one image can be in both the training and the test set.",
+    ),
+    adapt=adapt,
 )

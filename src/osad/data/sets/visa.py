@@ -7,15 +7,15 @@ The originals are ``{category}/Data/Images/{Normal,Anomaly}/000.JPG`` and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from osad.core.errors import DataError
 from osad.core.files import read_csv
-from osad.data.fetch.original import Archive
 from osad.data.layouts import mvtec as mvtec_layout
 from osad.data.layouts.mvtec import Item
 from osad.data.manifest import path_problem
-from osad.data.registry import Counts, register
+from osad.data.registry import Archive, Counts, DatasetSpec
 
 ARCHIVE = Archive(
     file="VisA_20220922.tar",
@@ -49,11 +49,7 @@ EXPECTED = {
 
 
 def plan(root: Path, categories: Sequence[str]) -> list[Item]:
-    """List the images of all categories.
-
-    Args:
-        root: folder that holds the folders of the categories and ``split_csv``.
-        categories: their names.
+    """List the images of all categories; ``root`` holds their folders and ``split_csv``.
 
     Raises:
         DataError: ``1cls.csv`` cannot be read or a line of it is not valid.
@@ -88,18 +84,19 @@ def _problem(row: Mapping[str, str], categories: Sequence[str]) -> str | None:
     return None if row["image"] else "the image has no path"
 
 
-register(
-    mvtec_layout.description(
-        name="visa",
-        title="VisA",
-        licence="CC BY 4.0 or CC BY-NC-SA 4.0: sources disagree",
-        licence_note="The authors' page says CC BY 4.0; others say CC BY-NC-SA 4.0. Read "
-        "LICENSE-DATASET in the archive before any commercial use.",
-        citation="Zou, Jeong, Pemula, Zhang, Dabeer: SPot-the-Difference Self-Supervised "
-        "Pre-training for Anomaly Detection and Segmentation. ECCV 2022.",
-        archive=ARCHIVE,
-        expected=EXPECTED,
-        plan=plan,
-        protocols=("normal",),
-    )
+SPEC = DatasetSpec(
+    name="visa",
+    title="VisA",
+    homepage=ARCHIVE.page,
+    licence="CC BY 4.0 or CC BY-NC-SA 4.0: sources disagree",
+    licence_note="The authors' page says CC BY 4.0; others say CC BY-NC-SA 4.0. Read "
+    "LICENSE-DATASET in the archive before any commercial use.",
+    citation="Zou, Jeong, Pemula, Zhang, Dabeer: SPot-the-Difference Self-Supervised "
+    "Pre-training for Anomaly Detection and Segmentation. ECCV 2022.",
+    fetch=partial(mvtec_layout.fetch, plan=plan),
+    categories=tuple(EXPECTED),
+    expected=EXPECTED,
+    settings=("raw_path",),
+    archives=(ARCHIVE,),
+    protocols=("normal",),
 )

@@ -35,7 +35,6 @@ TITLE_CHARACTERS, NOTE_CHARACTERS = 58, 80
 TITLE_LINE = 0.22
 """Height of another line of the title, inches."""
 DPI = 160
-FORMATS = ("svg", "png", "pdf")
 METADATA = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
@@ -107,8 +106,7 @@ def add_notes(figure: mpl_figure.Figure, panels: Sequence[Panel], *, titles: Seq
         titles: methods that lack a result, as printed.
     """
     notes = [seeds_note(panels)]
-    printed = any(p.published is not None for q in panels for s in q.series for p in s.points)
-    if printed:
+    if any(panel.points.published_mean.notna().any() for panel in panels):
         notes.append("hollow diamonds: published")
     if titles:
         notes.append(f"no result: {', '.join(titles)}")
@@ -121,7 +119,7 @@ def figure_bytes(figure: mpl_figure.Figure, kind: str) -> bytes:
 
     Args:
         figure: the figure; drawn with the settings of this module (see `style`).
-        kind: one of `FORMATS`.
+        kind: ``svg``, ``png`` or ``pdf``.
     """
     buffer = io.BytesIO()
     with style():

@@ -1,6 +1,6 @@
 """Tables of the benchmark: one row a run, one row a table cell, and the papers' layouts.
 
-`request` says what is wanted, `cells` and `summary` compute the rows, `controls` checks that
-splits and scoring are sound, `layout` arranges the papers' tables, and `markdown`, `latex` and
-`plain` write them. Nothing here reads or writes files.
+`request` says what is known of the grid; `cells` and `summary` make, read and write the rows as
+data frames; `layout` arranges the papers' tables, `footers` says what stands below them, `markup`
+and `terminal` write them.
 """

@@ -1,75 +1,52 @@
-"""Rows of ``cells.csv``: one a run."""
+"""The rows of ``cells.csv``, one a run, as a data frame; and the check of the controls.
+
+A control is a method whose AUROC is known beforehand. When one is wrong, no number can be trusted.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell, Protocol
 from osad.core.errors import DataError
-from osad.evaluation.tables.request import MEAN
+from osad.core.files import write_text
+from osad.core.lazy import lazy
+from osad.evaluation.tables.request import MEAN, Request
 
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = lazy("pandas")
+
+FACETS = ("dataset", "category", "setting", "shots", "known_class", "method")
+"""A table cell: a cell without its seed."""
 RATES = ("auroc", "average_precision", "pixel_auroc", "aupro")
 COUNTS = ("n_train_normal", "n_train_anomaly", "n_test_normal", "n_test_anomaly")
+COLUMNS = (
+    *FACETS, "seed", *RATES, *COUNTS, "backbone", "cell", "scores_sha256", "status", "reason",
+)  # fmt: skip
+"""Of ``cells.csv``. Rates are in [0, 1] and missing where they do not apply; a run whose status is
+not ``ok`` has no numbers but a reason."""
+KINDS = {
+    **dict.fromkeys(("shots", "seed", "n_seeds"), "int64"),
+    **dict.fromkeys((*RATES, "auroc_mean", "auroc_std"), "float64"),
+    **dict.fromkeys(("published_mean", "published_std"), "float64"),
+    **dict.fromkeys(COUNTS, "Int64"),
+}
+"""Types of the columns that are no texts."""
+
+TOLERANCE = 0.08
+"""Least distance from 0.5 that random scores may have."""
+SIGMAS = 4
+"""Standard errors that random scores may be away from 0.5: 1 run in 16,000 by chance."""
+REMEDY = "splits, labels or scoring are wrong, so no number can be trusted"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        status: ``ok``, ``failed`` or ``skipped``.
-        reason: why not ``ok``; else empty.
-        metrics: the run's metrics when ``ok``; else empty.
-    """
-
-    status: str
-    reason: str = ""
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CellRow:
-    """One row of ``cells.csv``; the order of the fields is the order of the columns.
-
-    Rates are in [0, 1] and None where they do not apply; a run that is not ``ok`` has no numbers.
-    """
-
-    dataset: str
-    category: str
-    setting: str
-    shots: int
-    known_class: str
-    method: str
-    seed: int
-    auroc: float | None
-    average_precision: float | None
-    pixel_auroc: float | None
-    aupro: float | None
-    n_train_normal: int | None
-    n_train_anomaly: int | None
-    n_test_normal: int | None
-    n_test_anomaly: int | None
-    backbone: str
-    cell: str
-    scores_sha256: str
-    status: str
-    reason: str
-
-
-COLUMNS = tuple(item.name for item in dataclasses.fields(CellRow))
-
-
-def one_line(text: str) -> str:
-    """Return a text with every run of white space as one blank, for a field of a table."""
-    return " ".join(text.split())
-
-
-def ok(metrics: object, *, where: str) -> Outcome:
-    """Check the metrics of a run and return its outcome.
+def check_metrics(metrics: Any, *, where: str) -> Mapping[str, Any]:
+    """Check and return the metrics of a run.
 
     Args:
         metrics: content of the run's metrics file.
@@ -80,9 +57,9 @@ def ok(metrics: object, *, where: str) -> Outcome:
     """
     if not isinstance(metrics, dict):
         raise DataError(f"{where}: is not an object of metrics; delete it and rerun")
-    checks: dict[str, Callable[[object], bool]] = {
-        **dict.fromkeys(RATES, _is_rate),
-        **dict.fromkeys(COUNTS, _is_count),
+    checks: dict[str, Callable[[Any], bool]] = {
+        **dict.fromkeys(RATES, lambda v: v is None or (type(v) in (int, float) and 0 <= v <= 1)),
+        **dict.fromkeys(COUNTS, lambda value: type(value) is int and value >= 0),
         "scores_sha256": lambda value: isinstance(value, str) and len(value) == 64,
     }
     for name, is_good in checks.items():
@@ -90,104 +67,128 @@ def ok(metrics: object, *, where: str) -> Outcome:
             raise DataError(
                 f"{where}: {name} is {metrics.get(name, 'missing')!r}; delete it and rerun"
             )
-    return Outcome("ok", metrics=metrics)
+    return metrics
 
 
-def _is_rate(value: object) -> bool:
-    return value is None or (
-        isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1
-    )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def cell_row(cell: Cell, outcome: Outcome, *, backbone: str) -> CellRow:
-    """Return the row of one run."""
-    protocol = Protocol.parse(cell.protocol)
-    numbers: dict[str, Any] = {name: _rate(outcome.metrics.get(name)) for name in RATES}
-    numbers |= {name: outcome.metrics.get(name) for name in COUNTS}
-    return CellRow(
-        dataset=cell.dataset,
-        category=cell.category,
-        setting=protocol.setting,
-        shots=protocol.shots,
-        known_class=protocol.known_class,
-        method=cell.method,
-        seed=cell.seed,
-        **numbers,
-        backbone=backbone,
-        cell=str(cell),
-        scores_sha256=outcome.metrics.get("scores_sha256", ""),
-        status=outcome.status,
-        reason=one_line(outcome.reason),
-    )
-
-
-def _rate(value: float | None) -> float | None:
-    # JSON may hold a whole number; a table's rates are all floats, so that 1 is written 1.0.
-    return None if value is None else float(value)
-
-
-def cell_rows(
-    expected: Iterable[tuple[Cell, str]],
-    outcomes: Mapping[Cell, Outcome],
-    *,
-    methods: Sequence[str],
-) -> list[CellRow]:
-    """Return the rows of all runs of a grid, sorted.
+def cell_frame(request: Request, outcomes: Mapping[Cell, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of cells, in order.
 
     Args:
-        expected: the runs, each with its backbone (empty: no network).
-        outcomes: what became of each of them.
-        methods: ids of the methods in the order of the grid.
-
-    Returns:
-        Rows by data set, category, setting, shots (most first), known class, method in the order
-        of the grid, and seed.
+        request: the grid.
+        outcomes: for each cell its metrics, or ``status`` and ``reason``.
     """
-    rows = [cell_row(cell, outcomes[cell], backbone=backbone) for cell, backbone in expected]
-    order = {method: number for number, method in enumerate(methods)}
-    return sorted(rows, key=lambda row: (*place_key(row, order), row.seed))
+    rows = []
+    for cell, outcome in outcomes.items():
+        protocol = Protocol.parse(cell.protocol)
+        row = {"status": "ok", "reason": "", "scores_sha256": "", **outcome}
+        rows.append(
+            row
+            | {name: getattr(cell, name) for name in ("dataset", "category", "method", "seed")}
+            | {name: getattr(protocol, name) for name in ("setting", "shots", "known_class")}
+            | {"backbone": request.methods[cell.method].backbone, "cell": str(cell)}
+            # A field of a table is one line.
+            | {"reason": " ".join(str(row["reason"]).split())}
+        )
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    kinds = {name: kind for name, kind in KINDS.items() if name in COLUMNS}
+    return in_order(frame.astype(kinds), request.methods)
 
 
-def parse_rows(fields: Iterable[Mapping[str, str]], *, where: str) -> list[CellRow]:
-    """Return the rows of a ``cells.csv`` from its text fields.
+def in_order(frame: pd.DataFrame, methods: Iterable[str]) -> pd.DataFrame:
+    """Sort rows by data set, category, setting, shots (most first), known class, method and seed.
 
-    Args:
-        fields: one mapping a line, with all columns.
-        where: name of the file, for messages.
+    Methods are in the order given; averages over categories or known classes come last.
+    """
+    number = {method: number for number, method in enumerate(methods)}
+
+    def key(column: pd.Series) -> pd.Series:
+        if column.name == "shots":
+            return -column
+        if column.name == "method":
+            return column.map(number)
+        # No name of a class begins with a tilde, which comes after all that may be in one.
+        return column.where(column != MEAN, "~")
+
+    by = [name for name in (*FACETS, "seed") if name in frame]
+    return frame.sort_values(by, key=key, ignore_index=True)
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write rows as CSV: floats as ``repr`` has them, a missing number as an empty field."""
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a file of `write_frame`.
 
     Raises:
-        DataError: a number is not one; the message names the line.
+        DataError: the file is missing, lacks a column, or has a field that is no number.
     """
-    whole = ("shots", "seed")
-    rows = []
-    for number, line in enumerate(fields, start=2):
-        values: dict[str, Any] = {name: line[name] for name in COLUMNS}
+    remedy = "delete it and make it again"
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); {remedy}") from error
+    for name in KINDS.keys() & set(columns):
         try:
-            values |= {name: int(line[name]) for name in whole}
-            values |= {name: float(line[name]) if line[name] else None for name in RATES}
-            values |= {name: int(line[name]) if line[name] else None for name in COUNTS}
-        except ValueError as error:
-            raise DataError(f"{where}, line {number}: {error}; delete it and rerun") from error
-        rows.append(CellRow(**values))
-    return rows
+            frame[name] = frame[name].replace("", None).astype(KINDS[name])
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}, column {name}: {error}; {remedy}") from error
+    return frame
 
 
-def place_key(row: Any, order: Mapping[str, int]) -> tuple[object, ...]:
-    """Return the key that sorts rows with the facets of a cell; averages come last.
+def read_cells(path: Path, request: Request) -> pd.DataFrame:
+    """Read ``cells.csv``.
 
-    Args:
-        row: has dataset, category, setting, shots, known_class and method.
-        order: number of each method.
+    Raises:
+        DataError: the file is missing or damaged, or holds the cells of another grid.
     """
-    return (
-        row.dataset,
-        (row.category == MEAN, row.category),
-        row.setting,
-        -row.shots,
-        (row.known_class == MEAN, row.known_class),
-        order[row.method],
-    )
+    frame = read_frame(path, COLUMNS)
+    if set(frame.cell) != set(map(str, request.cells)):
+        raise DataError(f"{path}: holds the cells of another grid; delete it and make it again")
+    return frame
+
+
+def random_tolerance(n_normal: int, n_anomaly: int) -> float:
+    """Return how far from 0.5 the AUROC of random scores may be.
+
+    The standard error without any difference between the classes is that of the Mann-Whitney
+    statistic, ``sqrt((n1 + n0 + 1) / (12 n1 n0))``.
+
+    Example:
+        >>> round(random_tolerance(25, 90), 4), random_tolerance(377, 705)
+        (0.2622, 0.08)
+    """
+    error = math.sqrt((n_anomaly + n_normal + 1) / (12 * n_anomaly * n_normal))
+    return max(TOLERANCE, SIGMAS * error)
+
+
+def check_controls(cells: pd.DataFrame) -> list[str]:
+    """Return one message for each control that is not as it must be.
+
+    ``true_labels`` must have an AUROC of 1, ``constant`` of exactly 0.5, and ``random`` of about
+    0.5 (see `random_tolerance`). Runs that are not ``ok`` are not judged.
+    """
+    expected = {"true_labels": (1.0, "1.0"), "constant": (0.5, "exactly 0.5"), "random": (0.5, "")}
+    messages = []
+    for row in cells[(cells.status == "ok") & cells.method.isin(expected)].itertuples():
+        value, must = expected[row.method]
+        tolerance = 0.0
+        if math.isnan(row.auroc):
+            messages.append(f"{row.cell}: has no AUROC, its test set has only one class")
+            continue
+        if row.method == "random":
+            tolerance = random_tolerance(row.n_test_normal, row.n_test_anomaly)
+            must = f"within 0.5 ± {tolerance:.3f}"
+        if abs(row.auroc - value) > tolerance:
+            messages.append(f"{row.cell}: AUROC is {row.auroc!r}, must be {must}")
+    return messages
+
+
+def control_problem(cells: pd.DataFrame) -> str:
+    """Return one line that names the first wrong control and counts the others; empty if none."""
+    messages = check_controls(cells)
+    if not messages:
+        return ""
+    more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+    return f"control {messages[0]}{more}"

@@ -1,24 +1,32 @@
-"""What the tables step is asked to do: the cells of a grid and the texts around them."""
+"""What is known of a grid when its tables are made: its cells and the texts around them."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 from osad.core.cells import Cell, Protocol
 from osad.core.errors import ConfigError
+from osad.core.files import read_json
 
 Differences = Mapping[str, tuple[Any, Any]]
 """Pairs of a hyper-parameter's value and the one it stands against, by name."""
 
 MEAN = "mean"
 """Category or known class of a row that averages; so no real one may have this name."""
+SHARED = "normal-m0"
+"""Protocol of the runs of methods that learn from normals alone."""
+
+Info = TypeVar("Info", bound="DatasetInfo | MethodInfo | Request")
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Texts on a data set for the footers.
+    """Texts on a data set.
 
     Attributes:
         title: name as printed in tables.
@@ -30,195 +38,146 @@ class DatasetInfo:
     title: str
     licence: str
     citation: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What tables say of a method.
+
+    Attributes:
+        name: its id, with the variant after a dot.
+        title: name as printed in tables, which is the published one.
+        settings: the settings that it has cells in.
+        control: whether it checks the benchmark instead of competing in it.
+        backbone: name of its network; empty without one.
+        normal_only: its cells of all protocols are made of one run, that of `SHARED`.
+        changes: of a variant, how its hyper-parameters differ from its method's.
+        cuts: its hyper-parameters that are below those of a full budget.
+    """
+
+    name: str
+    title: str
+    settings: tuple[str, ...]
+    control: bool
+    backbone: str
+    normal_only: bool
+    changes: Differences
+    cuts: Differences
 
 
 @dataclass(frozen=True)
 class Request:
-    """All that the tables need besides results.
+    """A grid, as `osad.pipeline.describe` tells the steps.
 
     Attributes:
-        cells: the runs of the grid, with the backbone of each (empty: no network).
-        methods: ids of all methods, the controls among them, in the order of columns.
-        controls: ids of the controls.
         results: folder of the results.
+        seeds: numbers of the runs.
+        protocols: names of protocols by ``dataset/category``.
+        methods: in the order of columns, by id.
         notes: lines for the footers, on what differs from the papers' protocol.
-        datasets: texts by id of the data set.
-        changes: by variant, how its hyper-parameters differ from its method's.
-        cuts: by method, the hyper-parameters that are below those of a full budget.
-        upstream: by method, protocol (empty: the cell's own) and method of the run that its
-            runs start from or share.
+        datasets: by id.
     """
 
-    cells: tuple[tuple[Cell, str], ...]
-    methods: tuple[str, ...]
-    controls: tuple[str, ...]
     results: str
+    seeds: tuple[int, ...]
+    protocols: Mapping[str, tuple[str, ...]]
+    methods: Mapping[str, MethodInfo]
     notes: tuple[str, ...]
     datasets: Mapping[str, DatasetInfo]
-    changes: Mapping[str, Differences] = field(default_factory=dict)
-    cuts: Mapping[str, Differences] = field(default_factory=dict)
-    upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-
-def _texts(value: object, what: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{what}: expected a list of texts, got {value!r}")
-    if len(set(value)) != len(value):
-        raise ConfigError(f"{what}: an entry occurs twice in {value!r}; remove one")
-    return tuple(value)
-
-
-def _fields(
-    value: object, names: tuple[str, ...], what: str, *, optional: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    if not isinstance(value, dict) or value.keys() - set(optional) != set(names):
-        given = sorted(value) if isinstance(value, dict) else value
-        raise ConfigError(f"{what}: expected an object with {', '.join(names)}, got {given!r}")
-    return value
-
-
-def _cell(value: object, what: str) -> tuple[Cell, str]:
-    fields = _fields(value, ("cell", "backbone"), what)
-    if not all(isinstance(field, str) for field in fields.values()):
-        raise ConfigError(f"{what}: cell and backbone must be texts, got {fields!r}")
-    cell = Cell.parse(fields["cell"])
-    if MEAN in (cell.category, Protocol.parse(cell.protocol).known_class):
-        raise ConfigError(
-            f"{what}: {cell}: a category or known class may not be called {MEAN!r}, which names "
-            "the rows of averages; rename it"
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells: of each method in each protocol whose setting it supports."""
+        return tuple(
+            Cell.parse(f"{place}/{protocol}/{method.name}/s{seed}")
+            for place, protocols in self.protocols.items()
+            for protocol in protocols
+            for method in self.methods.values()
+            if Protocol.parse(protocol).setting in method.settings
+            for seed in self.seeds
         )
-    return cell, fields["backbone"]
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The ids of the controls."""
+        return tuple(name for name, method in self.methods.items() if method.control)
+
+    def title(self, method: str) -> str:
+        """Return a method's name as printed; its id where the grid has no such method."""
+        return self.methods[method].title if method in self.methods else method
+
+    def run_of(self, cell: Cell) -> Cell:
+        """Return the run that a cell's metrics are made of."""
+        shared = self.methods[cell.method].normal_only
+        return dataclasses.replace(cell, protocol=SHARED) if shared else cell
 
 
-def _dataset(value: object, what: str) -> DatasetInfo:
-    names = ("title", "licence", "citation")
-    fields = _fields(value, names, what, optional=("notes",))
-    if not all(isinstance(fields[name], str) for name in names):
-        raise ConfigError(f"{what}: title, licence, citation must be texts")
-    notes = _texts(fields.get("notes", []), f"{what}.notes")
-    return DatasetInfo(**{name: fields[name] for name in names}, notes=notes)
-
-
-def _differences(value: object, what: str) -> dict[str, tuple[Any, Any]]:
-    if not isinstance(value, dict) or not all(
-        isinstance(pair, list | tuple) and len(pair) == 2 for pair in value.values()
-    ):
-        raise ConfigError(f"{what}: expected pairs of values by hyper-parameter, got {value!r}")
-    return {name: (value[name][0], value[name][1]) for name in sorted(value)}
-
-
-def parse_request(value: object, *, where: str) -> Request:
-    """Check a request read from JSON.
-
-    Args:
-        value: object with ``cells`` (list of objects with ``cell`` and ``backbone``),
-            ``methods``, ``controls``, ``results``, ``notes`` and ``datasets`` (objects with
-            ``title``, ``licence``, ``citation`` and, if need be, ``notes`` by id); optional are
-            ``changes`` and ``cuts`` (by method, pairs of values by hyper-parameter) and
-            ``upstream`` (see `Request`).
-        where: name of the file, for messages.
-
-    Raises:
-        ConfigError: a key is missing, unknown or of the wrong type, a cell is there twice, or
-            the method of a cell is in neither list.
-    """
-    names = ("cells", "methods", "controls", "results", "notes", "datasets")
-    optional = ("changes", "cuts")
-    fields = _fields(value, names, where, optional=(*optional, "upstream"))
-    if not isinstance(fields["cells"], list) or not isinstance(fields["datasets"], dict):
-        raise ConfigError(f"{where}: cells must be a list and datasets an object")
-    if not isinstance(fields["results"], str):
-        raise ConfigError(f"{where}: results must be the path of a folder")
-    cells = tuple(
-        _cell(item, f"{where}, cells[{number}]") for number, item in enumerate(fields["cells"])
-    )
-    controls = _texts(fields["controls"], f"{where}, controls")
-    methods = _texts(fields["methods"], f"{where}, methods")
-    methods += tuple(name for name in controls if name not in methods)
-    seen: set[Cell] = set()
-    for cell, _ in cells:
-        if cell in seen:
-            raise ConfigError(f"{where}: cell {cell} is listed twice; remove one")
-        if cell.method not in methods:
-            raise ConfigError(
-                f"{where}: method of cell {cell} is neither in methods nor in controls; add it"
-            )
-        seen.add(cell)
-    datasets = {}
-    for name, item in fields["datasets"].items():
-        datasets[name] = _dataset(item, f"{where}, datasets.{name}")
-    differences = {
-        kind: {
-            method: _differences(pairs, f"{where}, {kind}.{method}")
-            for method, pairs in fields.get(kind, {}).items()
-        }
-        for kind in optional
-    }
-    upstream = {
-        method: _texts(pair, f"{where}, upstream.{method}")
-        for method, pair in fields.get("upstream", {}).items()
-    }
-    notes, results = _texts(fields["notes"], where), fields["results"]
-    return Request(
-        cells, methods, controls, results, notes, datasets, **differences, upstream=upstream
-    )
-
-
-def _texts_and_flags(method: object, what: str) -> dict[str, Any]:
-    names = ("name", "settings", "control", "backbone")
-    fields = _fields(method, names, what, optional=("changes", "cuts", "upstream"))
-    _texts(fields["settings"], f"{what}.settings")
-    if not isinstance(fields["name"], str) or not isinstance(fields["control"], bool):
-        raise ConfigError(f"{what}: name must be a text and control true or false")
-    return fields
+def _record(kind: type[Info], value: object, where: str) -> Info:
+    """Return an object of JSON as a record with just these fields."""
+    names = [item.name for item in dataclasses.fields(kind)]
+    if not isinstance(value, dict) or value.keys() != set(names):
+        keys = sorted(value) if isinstance(value, dict) else value
+        raise ConfigError(f"{where}: expected an object with {', '.join(names)}, got {keys!r}")
+    return kind(**value)
 
 
 def parse_grid(value: object, *, where: str) -> Request:
-    """Check the description of a grid and expand it into a request.
-
-    A method has a cell for each data set, category, protocol whose setting it supports, and seed.
+    """Return a grid from the content of its JSON.
 
     Args:
-        value: object with ``protocols`` (names of protocols by ``dataset/category``), ``seeds``,
-            ``methods`` (in the tables' order: objects with ``name``, ``settings``, ``control``,
-            ``backbone`` and, if need be, ``changes`` and ``cuts``), ``results``, ``notes`` and
-            ``datasets`` as in `parse_request`.
+        value: an object with the fields of `Request`; ``methods`` is a list.
         where: name of the file or option, for messages.
 
     Raises:
-        ConfigError: as `parse_request`.
+        ConfigError: a key is missing or unknown, a cell's id is wrong, or a category or known
+            class has the name of the averages.
     """
-    names = ("results", "seeds", "protocols", "methods", "notes", "datasets")
-    fields = _fields(value, names, where)
-    if not isinstance(fields["methods"], list) or not isinstance(fields["protocols"], dict):
-        raise ConfigError(f"{where}: methods must be a list and protocols an object")
-    seeds = fields["seeds"]
-    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
-        raise ConfigError(f"{where}, seeds: expected a list of whole numbers, got {seeds!r}")
+    request = _record(Request, value, where)
     methods = [
-        _texts_and_flags(method, f"{where}, methods[{number}]")
-        for number, method in enumerate(fields["methods"])
+        _record(MethodInfo, method, f"{where}, methods[{number}]")
+        for number, method in enumerate(request.methods)
     ]
-    cells = [
-        {
-            "cell": f"{place}/{protocol}/{method['name']}/s{seed}",
-            "backbone": method["backbone"],
-        }
-        for place, protocols in fields["protocols"].items()
-        for protocol in _texts(protocols, f"{where}, protocols.{place}")
-        for method in methods
-        if Protocol.parse(protocol).setting in method["settings"]
-        for seed in seeds
-    ]
-    request = {
-        "cells": cells,
-        "methods": [method["name"] for method in methods],
-        "controls": [method["name"] for method in methods if method["control"]],
-        **{name: fields[name] for name in ("results", "notes", "datasets")},
-        **{
-            kind: {method["name"]: method[kind] for method in methods if method.get(kind)}
-            for kind in ("changes", "cuts", "upstream")
+    request = dataclasses.replace(
+        request,
+        methods={method.name: method for method in methods},
+        datasets={
+            name: _record(DatasetInfo, texts, f"{where}, datasets.{name}")
+            for name, texts in request.datasets.items()
         },
-    }
-    return parse_request(request, where=where)
+    )
+    for cell in request.cells:
+        if MEAN in (cell.category, Protocol.parse(cell.protocol).known_class):
+            raise ConfigError(
+                f"{where}: {cell}: a category or known class may not be called {MEAN!r}, which "
+                "names the rows of averages; rename it"
+            )
+    return request
+
+
+def read_grid(text: str, *further: str) -> tuple[Request, list[Any]]:
+    """Read the option ``--grid``.
+
+    Args:
+        text: JSON, or path of a file with it: what `parse_grid` reads, and ``further`` keys.
+        further: keys of what else a step needs.
+
+    Returns:
+        the grid, and the values of the further keys.
+
+    Raises:
+        ConfigError: the content is wrong.
+        DataError: the file is missing or not JSON.
+    """
+    where = "--grid"
+    if text.lstrip().startswith("{"):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"--grid: is not valid JSON ({error}); correct it") from error
+    else:
+        where, value = text, read_json(text)
+    if not isinstance(value, dict) or not value.keys() >= set(further):
+        raise ConfigError(f"{where}: expected an object with {', '.join(further) or 'a grid'}")
+    values = [value.pop(key) for key in further]
+    return parse_grid(value, where=where), values

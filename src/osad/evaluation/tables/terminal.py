@@ -1,24 +1,24 @@
-"""Show the summary on a terminal, with colours and as wide as it is."""
+"""Show the summary on a terminal, with colours and as wide as it is, or as plain text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
 from typing import TYPE_CHECKING
 
-from osad.evaluation.tables.layout import number_text
-from osad.evaluation.tables.summary import SummaryRow
+from osad.evaluation.tables.layout import texts
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
 
-def summary_table(rows: Sequence[SummaryRow]) -> Table:
+def summary_table(summary: pd.DataFrame) -> Table:
     """Return one line a table cell: seeds, ours, published, ours minus published.
 
     Better than published is green, worse is yellow; a cell without a result is red.
 
     Args:
-        rows: rows of ``summary.csv``, in their order.
+        summary: rows of ``summary.csv``, in their order.
     """
     from rich import box
     from rich.table import Table
@@ -28,17 +28,32 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
     table.add_column("cell", overflow="fold")
     for name in ("n", "ours", "published", "difference"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        difference = Text()
-        if row.auroc_mean is not None and row.published_mean is not None:
-            value = row.auroc_mean - row.published_mean
-            difference = Text(f"{value:+.3f}", style="green" if value >= 0 else "yellow")
-        ours = number_text(row.auroc_mean, row.auroc_std)
+    summary = summary.assign(
+        ours=texts(summary, "auroc"),
+        published=texts(summary, "published"),
+        difference=summary.auroc_mean - summary.published_mean,
+    )
+    for row in summary.itertuples():
+        colour = "green" if row.difference >= 0 else "yellow"
+        known = bool(row.ours and row.published)
         table.add_row(
             Text(row.cell),
             Text(str(row.n_seeds)),
-            Text(ours, style="bold") if ours else Text("n/a", style="red"),
-            Text(number_text(row.published_mean, row.published_std)),
-            difference,
+            Text(row.ours, style="bold") if row.ours else Text("n/a", style="red"),
+            Text(row.published),
+            Text(f"{row.difference:+.3f}", style=colour) if known else Text(),
         )
     return table
+
+
+def render_summary(summary: pd.DataFrame) -> str:
+    """Return the same as text without colours, nothing cut off: equal rows, equal texts."""
+    from rich.console import Console
+
+    width = summary.cell.str.len().max() + 80 if len(summary) else 80
+    stream = io.StringIO()
+    console = Console(
+        file=stream, width=int(width), color_system=None, force_terminal=False, legacy_windows=False
+    )
+    console.print(summary_table(summary))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"

@@ -6,25 +6,17 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from osad.core.lazy import lazy
 from osad.core.seeds import numpy_generator, torch_generator
 from osad.learn.batches import Batch
 from osad.learn.heads import init_linear, linear
 from osad.learn.images import State
+from osad.learn.lazy_torch import F, torch
 from osad.learn.loop import minimise
 from osad.learn.products import linear as affine
 from osad.methods.ahl.meta import GENERATORS, Index, Pool, Task
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
 
 LAYERS = 2
 UNSEEN_ANOMALY, OTHER = 1.0, 0.5
@@ -51,13 +43,9 @@ def init_lstm(inputs: int, hidden: int, layers: int, generator: torch.Generator)
 
 
 def lstm(state: State, x: torch.Tensor) -> torch.Tensor:
-    """Apply a bidirectional LSTM to sequences (n, K, d) -> (n, K, 2 hidden).
+    """Apply a bidirectional LSTM (see `init_lstm`) to sequences (n, K, d) -> (n, K, 2 hidden).
 
     torch's own multiplies by MKL, whose bits depend on the processor.
-
-    Args:
-        state: see `init_lstm`; its number of layers is that of the names.
-        x: (n, K, d) float32.
     """
     layer = 0
     while f"weight_ih_l{layer}" in state:
@@ -115,33 +103,23 @@ def make_monitor(
     """
     generator = numpy_generator(key, "monitor")
     clusters = [np.flatnonzero(assigned == number) for number in np.unique(assigned)]
-    chosen = np.concatenate([generator.permutation(rows)[:each] for rows in clusters])
+    normals = np.concatenate([generator.permutation(rows)[:each] for rows in clusters])
     anomalies = np.arange(n_anomalies)
-    index, labels = [pool.index("normal", chosen, 0)], [np.zeros(len(chosen))]
-    unseen = [
-        np.stack([OTHER * np.isin(chosen, task.query.normals) for task in tasks], axis=1),
-    ]
-    for name in GENERATORS:
-        index.append(pool.index(name, chosen, 0))
-        labels.append(np.ones(len(chosen)))
-        unseen.append(
-            np.stack(
-                [
-                    UNSEEN_ANOMALY
-                    * (np.isin(chosen, task.query.normals) & (task.query.generator == name))
-                    for task in tasks
-                ],
-                axis=1,
-            )
-        )
-    index.append(pool.index("seen", anomalies, 0))
-    labels.append(np.ones(n_anomalies))
-    weights = [
-        np.where(np.isin(anomalies, task.support.anomalies), OTHER, UNSEEN_ANOMALY)
-        * np.isin(anomalies, task.query.anomalies)
-        for task in tasks
-    ]
-    unseen.append(np.stack(weights, axis=1))
+
+    def weights(task: Task, kind: str) -> Index:
+        """Return c_j of the images of a kind in a task."""
+        if kind == "seen":
+            unseen = np.where(np.isin(anomalies, task.support.anomalies), OTHER, UNSEEN_ANOMALY)
+            return unseen * np.isin(anomalies, task.query.anomalies)
+        weight = {"normal": OTHER, task.query.generator: UNSEEN_ANOMALY}.get(kind, 0.0)
+        return weight * np.isin(normals, task.query.normals)
+
+    index, labels, unseen = [], [], []
+    for kind in ("normal", *GENERATORS, "seen"):
+        images = anomalies if kind == "seen" else normals
+        index.append(pool.index(kind, images, 0))
+        labels.append(np.full(len(images), float(kind != "normal")))
+        unseen.append(np.stack([weights(task, kind) for task in tasks], axis=1))
     device = pool.rows.device
     return Monitor(
         torch.from_numpy(np.concatenate(index)),
@@ -151,15 +129,12 @@ def make_monitor(
 
 
 def task_risks(predicted: torch.Tensor, labels: torch.Tensor, unseen: torch.Tensor) -> torch.Tensor:
-    """Average c_j (predicted - label)^2 over each task's own unseen images.
+    """Average c_j (predicted - label)^2 over each task's own unseen images, (T,).
 
     Args:
         predicted: (n, T) scores, on the scale of the labels.
         labels: (n,) in {0, 1}.
         unseen: (n, T), the weights c_j > 0 of the images that are unseen in a task; 0 elsewhere.
-
-    Returns:
-        (T,).
 
     Source:
         AHL (arXiv 2310.12790), the risk r_i of a base model.

@@ -5,24 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from osad.core.errors import TrainingError
-from osad.core.lazy import lazy
 from osad.core.seeds import numpy_generator
 from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch, endless
-from osad.learn.codebook import codebook
-from osad.learn.images import ImageSet, Rows, State, TrainingData
-from osad.learn.loop import batched
-from osad.learn.pooling import pooled
+from osad.learn.images import ImageSet, Rows, State, TrainingData, batched
+from osad.learn.lazy_torch import torch
 from osad.learn.products import distances
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from osad.learn.vectors import codebook, pooled
 
 Index = np.ndarray
 Loss = Callable[[State, Batch], "torch.Tensor"]
@@ -128,8 +120,8 @@ class Pool:
 
     def index(self, kind: str, rows: Index, views: Index | int) -> Index:
         """Return the pool's rows of views of images; (k,) int64 from 0."""
-        found: Index = self.starts[kind] + rows * self.views[kind] + views
-        return found
+        index: Index = self.starts[kind] + rows * self.views[kind] + views
+        return index
 
 
 def make_pool(
@@ -181,22 +173,15 @@ def episodes(
     """
     third = batch // 3
     labels = torch.tensor([NORMAL] * (batch - 2 * third) + [SEEN] * third + [PSEUDO] * third)
-    drawn = np.stack(
-        [
-            np.concatenate(
-                [
-                    _draws(side, pool, (epochs, count), batch, f"{key}/{number}/{name}")
-                    for side, count, name in zip(
-                        (task.support, task.query), steps, ("support", "query"), strict=True
-                    )
-                ],
-                axis=1,
-            )
-            for number, task in enumerate(tasks)
-        ],
-        axis=1,
-    )
-    for epoch in drawn:
+    drawn = []
+    for number, task in enumerate(tasks):
+        sides = zip((task.support, task.query), steps, ("support", "query"), strict=True)
+        parts = [
+            _draws(side, pool, (epochs, count), batch, f"{key}/{number}/{name}")
+            for side, count, name in sides
+        ]
+        drawn.append(np.concatenate(parts, axis=1))
+    for epoch in np.stack(drawn, axis=1):
         yield Batch(torch.from_numpy(epoch), labels.to(pool.rows.device))
 
 
@@ -220,17 +205,11 @@ def _draws(side: Side, pool: Pool, steps: tuple[int, int], batch: int, key: str)
 def descend(
     state: State, batches: Sequence[Batch], loss: Loss, *, lr: float, trained: Sequence[str]
 ) -> State:
-    """Take plain gradient steps, one a batch, whose gradients count as constants.
+    """Take plain gradient steps of size ``lr``, one a batch, on the tensors named ``trained``.
 
-    The result depends on ``state`` as the identity, so the gradient of a loss at the result,
-    taken with respect to ``state``, is the first-order meta-gradient.
-
-    Args:
-        state: tensors to start from; not changed.
-        batches: of the support.
-        loss: gives a scalar.
-        lr: step size.
-        trained: names of the tensors that move.
+    Their gradients count as constants: the result depends on ``state``, which stays as it is, as
+    the identity, so the gradient of a loss at the result, taken with respect to ``state``, is the
+    first-order meta-gradient.
     """
     moved = dict(state)
     for batch in batches:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from osad.core.errors import TrainingError
-from osad.core.lazy import lazy
 from osad.core.seeds import torch_generator
 from osad.learn import dra_heads
 from osad.learn.batches import PSEUDO, SEEN, Batch
 from osad.learn.gaussian import whiten
-from osad.learn.heads import init_linear, linear, plain_head, top_k_mean
+from osad.learn.heads import adapter, deviation_loss, init_linear
 from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.learn.loop import batched, divided, minimise
-from osad.learn.losses import deviation_loss
-from osad.learn.ranges import check_ranges
+from osad.learn.lazy_torch import torch
+from osad.learn.loop import divided, minimise
+from osad.learn.single_head import image_scores, score_maps
 from osad.methods.ahl.importance import Importance, make_monitor
 from osad.methods.ahl.meta import (
     MetaLoss,
@@ -24,12 +22,8 @@ from osad.methods.ahl.meta import (
     make_pool,
     simulate_tasks,
 )
+from osad.methods.fields import at_least, choice, flag, not_negative, positive
 from osad.methods.registry import method
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
 
 FROZEN = ("whiten.", "adapter.", "reference")
 HEAD_OF = {"dra": "seen.weight", "devnet": "head.weight"}
@@ -40,7 +34,7 @@ LEVELS = {"dra": (-MARGIN, 2 * MARGIN), "devnet": (0.0, MARGIN)}
 
 
 @method(
-    title="AHL",
+    title={"": "AHL(DRA)", "devnet": "AHL(DevNet)"},
     paper="Zhu et al., Anomaly Heterogeneity Learning, CVPR 2024 (arXiv 2310.12790)",
     packs=("plain", "rotated", "pseudo", "cutmix", "draem"),
     heads={"": dra_heads.HEADS, "devnet": ()},
@@ -51,61 +45,36 @@ LEVELS = {"dra": (-MARGIN, 2 * MARGIN), "devnet": (0.0, MARGIN)}
 )
 @dataclass(frozen=True)
 class AHL:
-    """Hyper-parameters of AHL on cached features.
+    """AHL on cached features."""
 
-    Attributes:
-        network: whose heads are learned, ``dra`` or ``devnet``; the variants fix it.
-        warm_start: begin with the base's trained heads instead of fresh ones.
-        clusters: kinds of normals that tasks are made of; k kinds make k (k - 1) + 1 tasks.
-        prefix_clusters: build tasks of the first images instead of the clusters' own, like the
-            released code.
-        views: of each pack, used at most.
-        epochs: outer steps.
-        inner_steps: support batches of a task in an epoch, one plain gradient step each.
-        query_steps: query batches of a task in an epoch.
-        batch: images of a batch; a third are seen and a third synthetic anomalies.
-        inner_lr: step size of the inner steps.
-        lr: learning rate of the outer Adam, divided by 10 every ``lr_step`` epochs.
-        lr_step: epochs between divisions.
-        weight_decay: L2 term of the outer Adam.
-        memory: epochs that the importance predictor looks back; until then tasks count alike.
-        monitored: normals of each kind whose scores, and those of their synthetic anomalies, the
-            predictor sees.
-        predictor_lr: learning rate of its Adam.
-        predictor_steps: its steps in an epoch.
-    """
-
-    network: str = "dra"
-    warm_start: bool = True
-    clusters: int = 3
-    prefix_clusters: bool = False
-    views: int = 2
-    epochs: int = 30
-    inner_steps: int = 1
-    query_steps: int = 2
-    batch: int = 48
-    inner_lr: float = 2e-4
-    lr: float = 5e-3
-    lr_step: int = 10
-    weight_decay: float = 1e-4
-    memory: int = 5
-    monitored: int = 4
-    predictor_lr: float = 2e-2
-    predictor_steps: int = 5
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        counts = ["clusters", "views", "epochs", "inner_steps", "query_steps", "batch", "lr_step"]
-        check_ranges(
-            self,
-            counts=[*counts, "memory", "monitored", "predictor_steps"],
-            positive=["inner_lr", "lr", "predictor_lr"],
-            not_negative=["weight_decay"],
-        )
-        if self.network not in HEAD_OF:
-            raise ValueError(f"network is {self.network!r}, must be one of {', '.join(HEAD_OF)}")
-        if self.batch < 3:
-            raise ValueError(f"batch is {self.batch}, must be 3 or more")
+    network: str = choice("dra", "whose heads are learned; the variants fix it", tuple(HEAD_OF))
+    warm_start: bool = flag(True, "begin with the base's trained heads instead of fresh ones")
+    clusters: int = at_least(1, 3, "k, kinds of normals that the k (k - 1) + 1 tasks are made of")
+    prefix_clusters: bool = flag(
+        False, "build tasks of the first images instead of the clusters' own, as the release does"
+    )
+    views: int = at_least(1, 2, "views of each pack that are used, at most")
+    epochs: int = at_least(1, 30, "outer steps")
+    inner_steps: int = at_least(
+        1, 1, "support batches of a task in an epoch, one plain gradient step each"
+    )
+    query_steps: int = at_least(1, 2, "query batches of a task in an epoch")
+    batch: int = at_least(3, 48, "images of a batch; a third are seen, a third synthetic anomalies")
+    inner_lr: float = positive(2e-4, "step size of the inner steps")
+    lr: float = positive(5e-3, "learning rate of the outer Adam")
+    lr_step: int = at_least(1, 10, "epochs between divisions of that learning rate by 10")
+    weight_decay: float = not_negative(1e-4, "L2 term of the outer Adam")
+    memory: int = at_least(
+        1, 5, "epochs that the importance predictor looks back; until then tasks count alike"
+    )
+    monitored: int = at_least(
+        1,
+        4,
+        "normals of each kind whose scores, and those of their synthetic anomalies, the predictor "
+        "sees",
+    )
+    predictor_lr: float = positive(2e-2, "learning rate of the predictor's Adam")
+    predictor_steps: int = at_least(1, 5, "steps of the predictor in an epoch")
 
     def fit(self, data: TrainingData) -> State:
         """Meta-learn the heads; whitening, adapter and reference stay those of the base.
@@ -123,13 +92,10 @@ class AHL:
         assigned = kinds_of_normals(data.normal, self.clusters, data.key)
         seen = len(data.anomaly)
         tasks = simulate_tasks(assigned, seen, data.key, prefixes=self.prefix_clusters)
-        pool = make_pool(
-            data, lambda maps: dra_heads.adapt(frozen, whiten(frozen, maps)), self.views
-        )
+        pool = make_pool(data, lambda maps: adapter(frozen, whiten(frozen, maps)), self.views)
         monitor = make_monitor(assigned, seen, tasks, pool, each=self.monitored, key=data.key)
         low, high = LEVELS[self.network]
-        size = tuple(data.normal.deepest.tensor.shape[2:])
-        network = _Network(self.network, frozen, (size[0], size[1]))
+        network = _Network(frozen.get("reference"), data.normal.deepest.size)
         loss = MetaLoss(
             pool,
             self.inner_steps,
@@ -169,13 +135,7 @@ class AHL:
         """Score as the base model does; with maps (n, h, w) of its heads' position scores."""
         if self.network == "dra":
             return dra_heads.score_heads(state, images)
-        rows = images.deepest
-        parts = [
-            linear(state, "head", dra_heads.adapt(state, whiten(state, rows.take(part))))
-            for part in batched(len(images))
-        ]
-        scores = torch.cat(parts).squeeze(-1).abs()
-        return Scores(top_k_mean(scores), maps=scores.unflatten(1, tuple(rows.tensor.shape[2:])))
+        return score_maps(state, images, absolute=True)
 
     def _fresh(self, heads: State, key: str) -> State:
         """Return new heads of the same widths."""
@@ -195,18 +155,20 @@ class AHL:
 
 @dataclass(frozen=True)
 class _Network:
-    """The base model on position vectors (n, P, c) that its adapter has already changed."""
+    """The base model on position vectors (n, P, c) that its adapter has already changed.
 
-    name: str
-    frozen: State
+    It is DRA's with a reference map (P, c), DevNet's without.
+    """
+
+    reference: torch.Tensor | None
     size: tuple[int, int]
 
     def loss(self, state: State, batch: Batch) -> torch.Tensor:
         """Return the base's loss on a batch; DevNet's head meets either kind of anomaly once."""
         labels = batch.labels
-        if self.name == "dra":
+        if self.reference is not None:
             return dra_heads.heads_loss(self._heads(state, batch.features, training=True), labels)
-        scores = plain_head(state, "head", batch.features, absolute=True)
+        scores = image_scores(state, batch.features, absolute=True)
         not_pseudo, not_seen = labels != PSEUDO, labels != SEEN
         return deviation_loss(scores[not_pseudo], labels[not_pseudo] == SEEN) + deviation_loss(
             scores[not_seen], labels[not_seen] == PSEUDO
@@ -214,12 +176,12 @@ class _Network:
 
     def total(self, state: State, x: torch.Tensor) -> torch.Tensor:
         """Return the base's total score, (n,)."""
-        if self.name == "devnet":
-            return plain_head(state, "head", x, absolute=True)
+        if self.reference is None:
+            return image_scores(state, x, absolute=True)
         heads = self._heads(state, x, training=False)
         return heads["seen"] + heads["pseudo"] + heads["residual"] - heads["normal"]
 
     def _heads(self, state: State, x: torch.Tensor, *, training: bool) -> State:
-        reference = self.frozen["reference"]
-        heads, _ = dra_heads.apply_heads(state, x, reference, self.size, training=training)
+        assert self.reference is not None
+        heads, _ = dra_heads.apply_heads(state, x, self.reference, self.size, training=training)
         return heads

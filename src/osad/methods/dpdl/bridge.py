@@ -21,18 +21,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.learn.images import State
+from osad.learn.lazy_torch import F, torch
 from osad.learn.products import matmul
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
 
 
 @dataclass(frozen=True)
@@ -82,11 +74,10 @@ def initial_bridge(codes: torch.Tensor, eps: float, s0: float) -> State:
         eps: noise level, > 0.
         s0: initial S in (0, 1).
     """
-    n_codes = len(codes)
     return {
         "bridge.r": (1 - s0) * codes,
         "bridge.log_s": torch.full_like(codes, math.log(s0)),
-        "bridge.a": -(1 - s0) * codes.square().sum(1) / 2 - eps * math.log(n_codes),
+        "bridge.a": -(1 - s0) * codes.square().sum(1) / 2 - eps * math.log(len(codes)),
     }
 
 
@@ -131,12 +122,7 @@ def component_log_density(bridge: Bridge, y: torch.Tensor) -> torch.Tensor:
 def nearest_residual(bridge: Bridge, psi: torch.Tensor) -> torch.Tensor:
     """Compute (psi - r_c*) / sqrt(S_c*), c* the component under which psi is most likely.
 
-    Args:
-        bridge: the bridge.
-        psi: (..., d), mapped vectors. The choice of c* has no gradient.
-
-    Returns:
-        (..., d).
+    Mapped vectors (..., d) -> (..., d). The choice of c* has no gradient.
 
     Source:
         DPDL (arXiv 2502.20981), eq. 21. The printed division by the covariance eps S would scale
@@ -150,16 +136,10 @@ def nearest_residual(bridge: Bridge, psi: torch.Tensor) -> torch.Tensor:
 
 
 def drift(bridge: Bridge, x: torch.Tensor, t: float) -> torch.Tensor:
-    """Compute the drift g(x, t) of the bridge's diffusion dX = g dt + sqrt(eps) dW.
+    """Compute the drift g(x, t) of the bridge's diffusion dX = g dt + sqrt(eps) dW: (..., d).
 
-    Args:
-        bridge: parameters.
-        x: (..., d), the state at time t.
-        t: time in [0, 1).
-
-    Returns:
-        (..., d), eps times the gradient in x of the log of the potential convolved with
-        N(0, eps (1 - t) I), in closed form.
+    It is eps times the gradient in x of the log of the potential convolved with
+    N(0, eps (1 - t) I), t in [0, 1), in closed form.
     """
     # With h = x / (1 - t) + r / S, h / a and h² / a are polynomials in x: no (..., C, d) tensor.
     near = 1 / (1 - t)
@@ -176,14 +156,3 @@ def drift(bridge: Bridge, x: torch.Tensor, t: float) -> torch.Tensor:
     weights = component_weights(scaled_log_b, bridge.eps)
     expected_end = near * matmul(weights, inverse_a) * x + matmul(weights, pull * inverse_a)
     return near * (expected_end - x)
-
-
-def euler_maruyama(
-    bridge: Bridge, x: torch.Tensor, steps: int, generator: torch.Generator
-) -> torch.Tensor:
-    """Simulate the bridge's diffusion from t = 0 to 1 and return the end points (..., d)."""
-    dt = 1.0 / steps
-    for step in range(steps):
-        noise = torch.randn(x.shape, generator=generator).to(x)
-        x = x + drift(bridge, x, step * dt) * dt + math.sqrt(bridge.eps * dt) * noise
-    return x

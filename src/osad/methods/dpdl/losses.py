@@ -1,7 +1,7 @@
 """What the prototypes of DPDL are trained by: four objectives of a light Schrödinger bridge.
 
-All but the last compare levels l(x) = eps log c(x), which are O(1) for unit vectors. An image's
-level is the mean over its positions for a normal and over the top 10 % of them for an anomaly.
+All but bridge matching compare levels l(x) = eps log c(x), which are O(1) for unit vectors. An
+image's level is the mean over its positions for a normal, over their top 10 % for an anomaly.
 
 Source:
     DPDL (arXiv 2502.20981), eqs. 16 and 17; LightSB-M (Gushchin et al., arXiv 2402.03207).
@@ -10,19 +10,11 @@ Source:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypedDict
 
-from osad.core.lazy import lazy
-from osad.learn.batches import NORMAL, SEEN
-from osad.learn.heads import top_k_mean
-from osad.methods.dpdl.bridge import Bridge, drift, scaled_log_normaliser, scaled_log_potential
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
+from osad.learn.batches import SEEN
+from osad.learn.lazy_torch import F, torch
+from osad.learn.products import gram
+from osad.methods.dpdl.bridge import Bridge, drift, scaled_log_potential
 
 OBJECTIVES = ("anchored", "literal", "ranking", "bridge_matching")
 PSEUDO_WEIGHT = 0.5
@@ -31,53 +23,8 @@ MATCHING_TIMES = 4
 LATEST_TIME = 0.99
 
 
-class LevelSettings(TypedDict):
-    """Settings of an objective on levels, see `level_objective`."""
-
-    objective: str
-    margin: float
-    temperature: float
-
-
-def prototype_losses(
-    bridge: Bridge,
-    log_alpha: torch.Tensor,
-    labels: torch.Tensor,
-    anchors: torch.Tensor,
-    *,
-    margin: float,
-    temperature: float,
-    objective: str = "anchored",
-) -> torch.Tensor:
-    """Compute an objective on levels for every position of a batch.
-
-    Args:
-        bridge: the bridge.
-        log_alpha: (n, P, C), see `scaled_log_alpha`.
-        labels: (n,) in {0, 1, 2}.
-        anchors: (C, c), noisy codes, without gradient.
-        margin: distance that anomalies must keep from the normals.
-        temperature: smoothness of the hinge.
-        objective: "anchored", "literal" or "ranking".
-
-    Returns:
-        scalar, see `level_objective`.
-    """
-    level = scaled_log_normaliser(log_alpha, bridge.eps)
-    normal = labels == NORMAL
-    return level_objective(
-        bridge,
-        level[normal].mean(1),
-        top_k_mean(level[~normal]),
-        labels[~normal],
-        anchors,
-        margin=margin,
-        temperature=temperature,
-        objective=objective,
-    )
-
-
 def level_objective(
+    objective: str,
     bridge: Bridge,
     normal: torch.Tensor,
     anomalous: torch.Tensor,
@@ -86,62 +33,33 @@ def level_objective(
     *,
     margin: float,
     temperature: float,
-    objective: str,
 ) -> torch.Tensor:
     """Compute one of the objectives on the images' levels.
 
+    In the anchored form L_n + L_a restores LightSB's objective for normals (the anchors are samples
+    of the target distribution) and bounds the push on anomalies, which the printed losses, with no
+    bound below, do not. Seen anomalies have weight 1 in it, pseudo anomalies 0.5.
+
     Args:
+        objective: ``anchored``, ``literal`` or ``ranking``.
         bridge: the bridge.
         normal: (a,), levels of normals.
         anomalous: (b,), levels of anomalies.
         kinds: (b,) in {1, 2}, seen and pseudo anomalies.
-        anchors: (C, c), see `anchored_loss`.
-        margin: see `anchored_loss` and `ranking_loss`.
-        temperature: see `anchored_loss` and `ranking_loss`.
-        objective: "anchored", "literal" or "ranking".
+        anchors: (C, c), noisy codes, without gradient, of ``anchored``.
+        margin: distance that anomalies must keep from the normals, but for ``literal``.
+        temperature: smoothness of the hinge, but for ``literal``.
 
     Returns:
         scalar on the scale of the levels, 0 for batches that lack what the objective needs.
+
+    Source:
+        DPDL (arXiv 2502.20981), eqs. 16 and 17, corrected; see `literal_loss`, `ranking_loss`.
     """
     if objective == "literal":
         return literal_loss(bridge, normal, anomalous)
     if objective == "ranking":
         return ranking_loss(normal, anomalous, margin=margin, temperature=temperature)
-    return anchored_loss(
-        bridge, normal, anomalous, kinds, anchors, margin=margin, temperature=temperature
-    )
-
-
-def anchored_loss(
-    bridge: Bridge,
-    normal: torch.Tensor,
-    anomalous: torch.Tensor,
-    kinds: torch.Tensor,
-    anchors: torch.Tensor,
-    *,
-    margin: float,
-    temperature: float,
-) -> torch.Tensor:
-    """Compute L_n + L_a in the anchored form.
-
-    The printed losses are unbounded below; this form restores LightSB's objective for normals
-    (the anchors are samples of the target distribution) and bounds the push on anomalies.
-
-    Args:
-        bridge: the bridge.
-        normal: (a,), levels of normals.
-        anomalous: (b,), levels of anomalies.
-        kinds: (b,); seen anomalies have weight 1, pseudo anomalies 0.5.
-        anchors: (C, c), noisy codes, without gradient.
-        margin: distance that anomalies must keep from the normals' mean level.
-        temperature: smoothness of the hinge.
-
-    Returns:
-        scalar; 0 without normals, L_n without anomalies.
-
-    Source:
-        DPDL (arXiv 2502.20981), eqs. 16 and 17, corrected.
-    """
     if not len(normal):
         return 0 * anomalous.sum()
     mean_normal = normal.mean()
@@ -160,13 +78,8 @@ def literal_loss(bridge: Bridge, normal: torch.Tensor, anomalous: torch.Tensor) 
     In the sum the potentials at the means cancel: what is left is the difference of two mean
     levels. It is unbounded below, so the parameters must be clamped (see `clamp_literal`).
 
-    Args:
-        bridge: the bridge.
-        normal: (a,), levels of normals.
-        anomalous: (b,), levels of seen and pseudo anomalies, all of weight 1.
-
-    Returns:
-        scalar; a term without images is left out.
+    Arguments: see `level_objective`; anomalies all have weight 1, a term without images is left
+    out.
 
     Source:
         DPDL (arXiv 2502.20981), eqs. 16, 17 and their sum in 23.
@@ -195,14 +108,7 @@ def ranking_loss(
 ) -> torch.Tensor:
     """Compute the mean over pairs of softplus((l_normal - l_anomalous + margin) / temperature).
 
-    Args:
-        normal: (a,), levels of normals.
-        anomalous: (b,), levels of seen and pseudo anomalies.
-        margin: distance by which anomalies must lie higher.
-        temperature: smoothness of the hinge.
-
-    Returns:
-        scalar; 0 without a pair.
+    Arguments: see `level_objective`; 0 without a pair.
 
     Source:
         Choice of this benchmark: the contrast that is left of eqs. 16 + 17, bounded.
@@ -225,17 +131,15 @@ def bridge_matching_loss(
     """Compute the bridge-matching loss for random normals, end points, times and noises.
 
     It is the mean of |g(x_t, t) - (x1 - x_t) / (1 - t)|², x_t on the Brownian bridge from x to
-    x1. Normals and end points are drawn independently; up to 256 normals, in 4 groups that share
-    a time each (one from each quarter of [0, 0.99]), so that g needs matrix products only.
+    x1; 0 without normals. Normals and end points are drawn independently; up to 256 normals, in 4
+    groups that share a time each (one from each quarter of [0, 0.99]), so that g needs matrix
+    products only. Only the bridge gets a gradient.
 
     Args:
-        bridge: the bridge, the only thing that gets a gradient.
-        x: (N, d), unit vectors of normals; samples of the start, without gradient.
+        bridge: the bridge.
+        x: (N, d), unit vectors of normals; samples of the start.
         codes: (C, d); the end's distribution is their mixture with variance eps.
         generator: source of the draws.
-
-    Returns:
-        scalar; 0 without normals.
 
     Source:
         LightSB-M (arXiv 2402.03207), with the drift in closed form.
@@ -260,3 +164,21 @@ def matching_errors(
     """Compute |g(x_t, t) - (x1 - x_t) / (1 - t)|² for given ends and noises: (m, d) -> (m,)."""
     at = t * end + (1 - t) * start + math.sqrt(bridge.eps * t * (1 - t)) * noise
     return (drift(bridge, at, t) - (end - at) / (1 - t)).square().sum(-1)
+
+
+def dispersion_loss(features: torch.Tensor, *, kappa: float) -> torch.Tensor:
+    """Compute how little feature directions are spread: (U, D) -> scalar in [-kappa, kappa].
+
+    Mean over i of logsumexp over j != i of kappa x_i.x_j, minus log(U - 1), U >= 2, with unit
+    vectors x; the lower, the more spread.
+
+    Source:
+        DPDL (arXiv 2502.20981), eq. 19.
+    """
+    # Normalising the small matrix of products instead of the features is several times faster.
+    products = gram(features)
+    norms = products.diagonal().clamp_min(1e-12).sqrt()
+    similarity = kappa * products / (norms.unsqueeze(1) * norms)
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    others = similarity.masked_fill(itself, float("-inf"))
+    return (others.logsumexp(1) - math.log(len(features) - 1)).mean()

@@ -9,15 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.learn.heads import top_k_mean
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from osad.learn.lazy_torch import torch
 
 Velocity = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 """A field: states (n, P, d) and times (n,) in [0, 1] to velocities (n, P, d)."""
@@ -39,13 +33,13 @@ def interior_times(count: int) -> list[float]:
 def residuals(
     velocity: Velocity, data: torch.Tensor, noise: torch.Tensor, time: float
 ) -> torch.Tensor:
-    """Compute the squared error of the velocity on each straight path at one time.
+    """Compute the squared error of the velocity on each straight path at one time t in (0, 1).
 
     Args:
         velocity: the field.
         data: (n, P, d) float32, ends Y of the paths.
         noise: (K, P, d) float32, starts e_k, the same for all images.
-        time: t in (0, 1).
+        time: t.
 
     Returns:
         (K, n, P) float32, mean over d of (v((1-t) e_k + t Y, t) - (Y - e_k))².
@@ -62,16 +56,13 @@ def residuals(
 
 
 def aggregate(errors: torch.Tensor, how: str, fraction: float) -> torch.Tensor:
-    """Reduce the paths of each position to one value.
+    """Reduce the paths of each position to one value: (K, ...) -> (...).
 
     Args:
-        errors: (K, ...) float32, one row per path.
+        errors: float32, one row per path.
         how: ``minimum``, ``mean``, ``median`` (mean of the two middle values when K is even) or
             ``percentile`` (the ⌈fraction K⌉-th smallest).
         fraction: in (0, 1], of ``percentile`` alone.
-
-    Returns:
-        (...).
 
     Raises:
         ValueError: ``how`` is unknown.
@@ -104,27 +95,18 @@ def heat(
     noise: torch.Tensor,
     *,
     times: int,
-    how: str = "minimum",
-    fraction: float = 0.1,
-    exponent: int = 2,
+    how: str,
+    fraction: float,
+    exponent: int,
 ) -> torch.Tensor:
     """Average the aggregated mismatch over time: (1/T) Σ_j t_j^exponent δ_j.
 
-    Args:
-        velocity: the field.
-        data: (n, P, d) float32.
-        noise: (K, P, d) float32.
-        times: T, the number of interior times.
-        how: see `aggregate`.
-        fraction: see `aggregate`.
-        exponent: of the weight w(t) = t^exponent; the paper's 2 takes away the 1/t² that the
-            mismatch has towards the noise.
-
-    Returns:
-        (n, P) float32, 0 or more.
+    Fields, vectors (n, P, d) and noise (K, P, d): see `residuals`; aggregates: see `aggregate`.
+    The result is (n, P) float32, 0 or more.
 
     Source:
-        Flow Mismatching (arXiv 2605.23070), heat map with w(t) = t².
+        Flow Mismatching (arXiv 2605.23070), heat map with w(t) = t^2, which takes away the 1/t²
+        that the mismatch has towards the noise.
     """
     total = torch.zeros(data.shape[:2], dtype=data.dtype, device=data.device)
     for time in interior_times(times):
@@ -136,14 +118,8 @@ def heat(
 def image_score(values: torch.Tensor) -> torch.Tensor:
     """Add the maximum of each image's heat to the mean of its top 1 %.
 
-    The top holds max(⌊P/100⌋, 1) positions. Below 200 it is the maximum alone, so that the score
-    is twice the maximum: on a map of 7x7 or 10x10 the second term changes no order.
-
-    Args:
-        values: (n, P) float32.
-
-    Returns:
-        (n,) float32.
+    (n, P) -> (n,). The top holds max(⌊P/100⌋, 1) positions. Below 200 it is the maximum alone, so
+    that the score is twice the maximum: on a map of 7x7 or 10x10 the second term changes no order.
 
     Source:
         Flow Mismatching (arXiv 2605.23070), image score.

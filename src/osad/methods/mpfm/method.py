@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
 from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, Batch, balanced_batches
 from osad.learn.gaussian import whiten, whitened_training
 from osad.learn.heads import adapter, init_adapter, init_mlp, linear, mlp, top_k_mean
-from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData
-from osad.learn.loop import batched, minimise
+from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData, batched
+from osad.learn.lazy_torch import F, torch
+from osad.learn.loop import minimise
 from osad.learn.products import eigh, matmul
-from osad.learn.ranges import check_ranges
+from osad.methods.fields import (
+    at_least,
+    flag,
+    not_negative,
+    parameter,
+    positive,
+    probability,
+    share,
+)
 from osad.methods.mpfm import transformer
 from osad.methods.mpfm.mixture import (
     initial_prototypes,
@@ -24,13 +31,6 @@ from osad.methods.mpfm.mixture import (
     surprise,
 )
 from osad.methods.registry import method
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
 
 HEADS = ("gaussian", "anomaly", "residual", "normal")
 PROTOTYPE = ("prototype.mean", "prototype.log_weight", "prototype.log_std")
@@ -63,71 +63,41 @@ DROPOUT = 0.1
 )
 @dataclass(frozen=True)
 class MPFM:
-    """Hyper-parameters of MPFM on cached features.
+    """MPFM on cached features."""
 
-    Attributes:
-        epochs: passes of ``iterations`` steps.
-        iterations: steps of an epoch.
-        batch: images of a step; a third are seen anomalies.
-        pseudo: probability that a normal draw is replaced by a CutMix view.
-        lr: learning rate of AdamW; a tenth of it for the prototypes.
-        weight_decay: decay of the weights, not applied to prototypes and calibration.
-        adapter: hidden width of the residual adapter.
-        head_width: hidden width of the three heads with a network.
-        dims: d, principal components that the flow works on, at most the number of channels.
-        components: K, of the velocity and of the prototypes, at most a third of the normals.
-        coupled: the flow ends at the prototype nearest to the image, not at noise N(0, I).
-        width: channels of the transformer, a multiple of 4.
-        blocks: blocks of the transformer.
-        positions: positions of each image that the flow loss is computed on, drawn each step.
-        beta: weight of the anomalies' flow loss.
-        margin: excess of the anomalies' negative log likelihood per dimension.
-        mutual_information: lambda, weight of the mutual information between images and prototypes.
-        shrinkage: of the whitening of the normals' position vectors, in (0, 1].
-    """
-
-    epochs: int = 16
-    iterations: int = 20
-    batch: int = 48
-    pseudo: float = 0.5
-    lr: float = 3e-4
-    weight_decay: float = 1e-5
-    adapter: int = 32
-    head_width: int = 64
-    dims: int = 64
-    components: int = 8
-    coupled: bool = True
-    width: int = 64
-    blocks: int = 1
-    positions: int = 16
-    beta: float = 0.1
-    margin: float = 1.0
-    mutual_information: float = 0.1
-    shrinkage: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_ranges(
-            self,
-            counts=[
-                "epochs",
-                "iterations",
-                "batch",
-                "adapter",
-                "head_width",
-                "dims",
-                "components",
-                "width",
-                "blocks",
-                "positions",
-            ],
-            positive=["lr"],
-            not_negative=["weight_decay", "beta", "margin", "mutual_information"],
-            probabilities=["pseudo"],
-            shares=["shrinkage"],
-        )
-        if self.width % 4:
-            raise ValueError(f"width is {self.width}, must be a multiple of 4")
+    epochs: int = at_least(1, 16, "passes of `iterations` steps")
+    iterations: int = at_least(1, 20, "steps of an epoch")
+    batch: int = at_least(1, 48, "images of a step; a third are seen anomalies")
+    pseudo: float = probability(0.5, "that a normal draw is replaced by a CutMix view")
+    lr: float = positive(3e-4, "learning rate of AdamW; a tenth of it for the prototypes")
+    weight_decay: float = not_negative(1e-5, "of AdamW, not of prototypes and calibration")
+    adapter: int = at_least(1, 32, "hidden width of the residual adapter")
+    head_width: int = at_least(1, 64, "hidden width of the three heads with a network")
+    dims: int = at_least(1, 64, "d, principal components that the flow works on, if there are many")
+    components: int = at_least(
+        1, 8, "K, of the velocity and of the prototypes, at most a third of the normals"
+    )
+    coupled: bool = flag(
+        True, "the flow ends at the prototype nearest to the image, not at noise N(0, I)"
+    )
+    width: int = parameter(
+        64,
+        "channels of the transformer",
+        "a multiple of 4, 4 or more",
+        lambda value: value >= 4 and value % 4 == 0,
+    )
+    blocks: int = at_least(1, 1, "blocks of the transformer")
+    positions: int = at_least(
+        1, 16, "positions of each image that the flow loss is computed on, drawn each step"
+    )
+    beta: float = not_negative(0.1, "weight of the anomalies' flow loss")
+    margin: float = not_negative(
+        1.0, "excess of the anomalies' negative log likelihood per dimension"
+    )
+    mutual_information: float = not_negative(
+        0.1, "lambda, weight of the mutual information between images and prototypes"
+    )
+    shrinkage: float = share(0.02, "of the whitening of the normals' position vectors")
 
     def fit(self, data: TrainingData) -> State:
         """Train adapter, flow, prototypes and heads together."""
@@ -139,7 +109,7 @@ class MPFM:
         state |= self._initial(state, pooled.cpu(), rows, torch_generator(data.key, "init"))
         seen = self.batch // 3
         trained = minimise(
-            {name: value.to(rows.device) for name, value in state.items()} | projection,
+            state | projection,
             balanced_batches(
                 data,
                 self.epochs * self.iterations,
@@ -148,6 +118,7 @@ class MPFM:
                 pseudo=self.pseudo,
             ),
             _Loss(self, torch_generator(data.key, "flow")),
+            device=rows.device,
             lr=self.lr,
             weight_decay=self.weight_decay,
             decoupled=True,
@@ -160,26 +131,26 @@ class MPFM:
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return S_g + S_a + S_r - S_n from the heads' logits, these parts, and M_a's maps."""
         rows = images.deepest
-        parts = []
-        for part in batched(len(images)):
-            features, z = encode(state, whiten(state, rows.take(part)))
-            parts.append(heads(state, features, z, mapped(state, z)))
-        scores = {name: torch.cat([part[name] for part in parts]) for name in HEADS}
-        scores["normal"] = -scores["normal"]
-        maps = torch.cat([part["map"] for part in parts]).unflatten(1, rows.tensor.shape[2:])
+
+        def apply(maps: torch.Tensor) -> State:
+            features, z = encode(state, whiten(state, maps))
+            return heads(state, features, mapped(state, z))
+
+        parts = rows.map_parts(apply)
+        scores = {name: parts[name] for name in HEADS} | {"normal": -parts["normal"]}
         total = scores["gaussian"] + scores["anomaly"] + scores["residual"] + scores["normal"]
-        return Scores(total, scores, maps)
+        return Scores(total, scores, parts["map"].unflatten(1, rows.size))
 
     def _initial(
         self, prototypes: State, pooled: torch.Tensor, rows: Rows, generator: torch.Generator
     ) -> State:
-        channels, height, width = rows.tensor.shape[1:]
+        channels = rows.tensor.shape[1]
         state = init_adapter(channels, self.adapter, generator)
         state |= transformer.init_transformer(
             prototypes["prototype.mean"],
             width=self.width,
             blocks=self.blocks,
-            size=(height, width),
+            size=rows.size,
             generator=generator,
         )
         state |= init_mlp("anomaly", (channels, self.head_width, 1), generator)
@@ -195,12 +166,7 @@ class MPFM:
 
 
 def principal_components(white: State, maps: Rows, dims: int) -> tuple[State, torch.Tensor]:
-    """Fit the projection of normalised position vectors of normals.
-
-    Args:
-        white: the whitening.
-        maps: (n, c, h, w), plain views of normals.
-        dims: how many components.
+    """Fit the projection of normalised whitened position vectors of normals (n, c, h, w).
 
     Returns:
         ``pca.mean`` (c,) and ``pca.matrix`` (c, d), d = min(dims, c), and the images' projected
@@ -237,12 +203,7 @@ def encode(state: State, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def mapped(state: State, z: torch.Tensor) -> torch.Tensor:
     """Compute psi: one Euler step of the mean velocity from t = 0 to 1, averaged over positions.
 
-    Args:
-        state: parameters.
-        z: (n, P, d), z_0.
-
-    Returns:
-        (n, d), with a gradient in z and the flow's parameters.
+    z_0 (n, P, d) -> (n, d), with a gradient in z_0 and the flow's parameters.
     """
     time = transformer.encoded_time(state, torch.zeros(1, device=z.device))
     return z.mean(1) + transformer.pooled_velocity(state, transformer.trunk(state, z, time))
@@ -251,7 +212,6 @@ def mapped(state: State, z: torch.Tensor) -> torch.Tensor:
 def heads(
     state: State,
     features: torch.Tensor,
-    z: torch.Tensor,
     psi: torch.Tensor,
     generator: torch.Generator | None = None,
 ) -> State:
@@ -260,7 +220,6 @@ def heads(
     Args:
         state: parameters.
         features: (n, P, c), adapted position vectors.
-        z: (n, P, d), z_0.
         psi: (n, d), see `mapped`.
         generator: source of the dropout's draws, in training only.
 
@@ -304,10 +263,11 @@ class _Loss:
     generator: torch.Generator
 
     def __call__(self, state: State, batch: Batch) -> torch.Tensor:
+        method, normal = self.method, batch.labels == NORMAL
         features, z = encode(state, batch.features)
         psi = mapped(state, z)
-        logits = heads(state, features, z, psi, self.generator)
-        anomalous = (batch.labels != NORMAL).float()
+        logits = heads(state, features, psi, self.generator)
+        anomalous = (~normal).float()
         binary = F.binary_cross_entropy_with_logits
         # M_n is trained on 1 - y: its score is subtracted, so it must measure normality.
         total = (
@@ -316,22 +276,17 @@ class _Loss:
             + binary(logits["residual"], anomalous)
             + binary(logits["normal"], 1 - anomalous)
         )
-        normal = batch.labels == NORMAL
-        if self.method.mutual_information:
+        if method.mutual_information:
             shared = mutual_information_loss(prototype_log_joint(state, psi[normal]))
-            total = total + self.method.mutual_information * shared
+            total = total + method.mutual_information * shared
         if not bool(normal.any()):
             return total
         nll = transformer.flow_nll(
-            state,
-            z.detach(),
-            self.generator,
-            coupled=self.method.coupled,
-            n_positions=self.method.positions,
+            state, z.detach(), self.generator, coupled=method.coupled, n_positions=method.positions
         )
         reference = nll[normal].mean()
         total = total + reference
-        if self.method.beta:
-            push = repulsion_loss(nll[~normal], reference, self.method.margin)
-            total = total + self.method.beta * push
+        if method.beta:
+            push = repulsion_loss(nll[~normal], reference, method.margin)
+            total = total + method.beta * push
         return total

@@ -10,18 +10,10 @@ Source:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
-from osad.learn.codebook import codebook
 from osad.learn.images import State
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
+from osad.learn.lazy_torch import F, torch
+from osad.learn.vectors import codebook
 
 
 def joint_log_density(
@@ -63,14 +55,9 @@ def mixture_nll(
 def mutual_information_loss(log_joint: torch.Tensor) -> torch.Tensor:
     """Compute minus the mutual information between images and components.
 
-    The mean entropy of the posteriors minus the entropy of their mean: -log K for sharp and
-    balanced assignments, 0 for uniform ones and for all images in one component.
-
-    Args:
-        log_joint: (n, K), see `joint_log_density`.
-
-    Returns:
-        scalar in [-log K, 0]; 0 for no images.
+    For log joints (n, K), see `joint_log_density`, it is the mean entropy of the posteriors minus
+    the entropy of their mean, in [-log K, 0]: -log K for sharp and balanced assignments, 0 for
+    uniform ones, for all images in one component and for no images.
 
     Source:
         MPFM (arXiv 2605.02438), MIMR with two corrections. As printed, it is plus the mutual
@@ -94,13 +81,8 @@ def mutual_information_loss(log_joint: torch.Tensor) -> torch.Tensor:
 def repulsion_loss(nll: torch.Tensor, reference: torch.Tensor, margin: float) -> torch.Tensor:
     """Compute how far the anomalies' negative log likelihood is from exceeding the normals'.
 
-    Args:
-        nll: (n,), of anomalies, per dimension.
-        reference: scalar, the normals' mean, per dimension; it gets no gradient.
-        margin: by how much the anomalies must exceed it.
-
-    Returns:
-        scalar, the mean of softplus(reference + margin - nll) >= 0; 0 for no anomalies.
+    It is the mean of softplus(reference + margin - nll), nll (n,) of the anomalies and reference
+    the normals' mean, both per dimension; 0 for no anomalies. The reference gets no gradient.
 
     Source:
         MPFM (arXiv 2605.02438), L_flow of anomalies, bounded: as printed it is minus their negative
@@ -117,12 +99,7 @@ def nearest_mean(x: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
 
 
 def initial_prototypes(vectors: torch.Tensor, n_prototypes: int, key: str) -> State:
-    """Fit prototypes of images by k-means++ with 32 restarts.
-
-    Args:
-        vectors: (n, d) float32 on the CPU, n >= n_prototypes.
-        n_prototypes: K.
-        key: text that keys the draws.
+    """Fit K prototypes of images by k-means++ with 32 restarts (see `codebook`).
 
     Returns:
         ``prototype.mean`` (K, d), ``prototype.log_weight`` (K,), the logarithms of the shares of

@@ -12,20 +12,12 @@ Source:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from osad.core.lazy import lazy
-from osad.learn.heads import init_linear, init_mlp, linear
+from osad.learn.heads import init_linear, init_mlp, linear, zero_linear
 from osad.learn.images import State
+from osad.learn.lazy_torch import F, torch
 from osad.learn.products import bmm, matmul
 from osad.methods.mpfm.mixture import mixture_nll, nearest_mean
-
-if TYPE_CHECKING:
-    import torch
-    import torch.nn.functional as F
-else:
-    torch = lazy("torch")
-    F = lazy("torch.nn.functional")
 
 HEADS = 4
 FREQUENCIES = 16
@@ -62,29 +54,23 @@ def init_transformer(
     state |= init_mlp("flow.spread", (width, width, 1), generator)
     for number in range(blocks):
         block = f"flow.block{number}"
-        state |= _zero_linear(f"{block}.modulation", width, 6 * width)
+        state |= zero_linear(f"{block}.modulation", width, 6 * width)
         state |= init_linear(f"{block}.attention", width, 3 * width, generator)
         state |= init_linear(f"{block}.merge", width, width, generator)
         state |= init_linear(f"{block}.up", width, 2 * width, generator)
         state |= init_linear(f"{block}.down", 2 * width, width, generator)
-    state |= _zero_linear("flow.modulation", width, 2 * width)
-    state |= _zero_linear("flow.weights", width, n_components)
-    state |= _zero_linear("flow.means", width, n_components * d)
-    state |= _zero_linear("flow.spread.1", width, 1)
+    state |= zero_linear("flow.modulation", width, 2 * width)
+    state |= zero_linear("flow.weights", width, n_components)
+    state |= zero_linear("flow.means", width, n_components * d)
+    state |= zero_linear("flow.spread.1", width, 1)
     state["flow.means.bias"] = (centres - centres.mean(0)).flatten().clone()
     return state
 
 
 def trunk(state: State, z: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-    """Compute the hidden state of every position, which `weights` and `means` read.
+    """Compute the hidden state of every position, which `log_weights` and `means` read.
 
-    Args:
-        state: parameters.
-        z: (n, P, d).
-        time: (n, width) or (1, width), see `encoded_time`.
-
-    Returns:
-        (n, P, width).
+    z (n, P, d) and `encoded_time` (n, width) or (1, width) -> (n, P, width).
     """
     x = linear(state, "flow.input", z) + state[PLACES]
     active = F.silu(time)
@@ -111,15 +97,8 @@ def means(state: State, hidden: torch.Tensor) -> torch.Tensor:
 def pooled_velocity(state: State, hidden: torch.Tensor) -> torch.Tensor:
     """Compute the mean over positions of the mixture's mean, sum_k pi_k mu_k.
 
-    mu_k is affine in the hidden state, so the hidden states are averaged with the weights pi_k
-    before the output layer instead of after it: the same result from P times fewer products.
-
-    Args:
-        state: parameters.
-        hidden: (n, P, width).
-
-    Returns:
-        (n, d).
+    mu_k is affine in the hidden state (n, P, width), so the hidden states are averaged with the
+    weights pi_k before the output layer, not after it: the same (n, d) from P times fewer products.
     """
     n_components, width = state["flow.weights.weight"].shape
     share = log_weights(state, hidden).exp() / hidden.shape[1]
@@ -149,14 +128,9 @@ def encoded_time(state: State, t: torch.Tensor) -> torch.Tensor:
 
 
 def encoded_places(size: tuple[int, int], width: int) -> torch.Tensor:
-    """Encode the positions of a map by sines and cosines of both coordinates.
+    """Encode the positions of a map by sines and cosines of both coordinates, (h*w, width).
 
-    Args:
-        size: height h and width w of the map.
-        width: channels, a multiple of 4.
-
-    Returns:
-        (h*w, width) float32 in [-1, 1].
+    ``size`` is its height h and width w; the number of channels is a multiple of 4.
     """
     frequency = 10000.0 ** (-torch.arange(width // 4) / (width // 4))
     rows, columns = torch.meshgrid(*map(torch.arange, size), indexing="ij")
@@ -165,13 +139,9 @@ def encoded_places(size: tuple[int, int], width: int) -> torch.Tensor:
 
 
 def flow_ends(state: State, z: torch.Tensor, noise: torch.Tensor, *, coupled: bool) -> torch.Tensor:
-    """Return z_T of every position: noise, or noisy versions of the image's nearest prototype.
+    """Return z_T of every position, (n, P, d): the noise, standard normal, if not ``coupled``.
 
-    Args:
-        state: parameters.
-        z: (n, P, d), z_0.
-        noise: (n, P, d), standard normal.
-        coupled: end at mu_k* + s noise, k* the prototype nearest to the mean of z_0.
+    Else mu_k* + s noise, k* the prototype nearest to the mean of z_0.
     """
     if not coupled:
         return noise
@@ -215,13 +185,6 @@ def flow_nll(
         log_std(state, time).view(-1, 1, 1),
     )
     return nll.mean(1) / d
-
-
-def _zero_linear(prefix: str, fan_in: int, fan_out: int) -> State:
-    return {
-        f"{prefix}.weight": torch.zeros(fan_out, fan_in),
-        f"{prefix}.bias": torch.zeros(fan_out),
-    }
 
 
 def _modulated(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
 
-from osad.core.lazy import lazy
+from osad.learn.lazy_torch import torch
 from osad.learn.products import matmul
-
-if TYPE_CHECKING:
-    import scipy.optimize as optimize
-    import torch
-else:
-    optimize = lazy("scipy.optimize")
-    torch = lazy("torch")
 
 
 def worst_target(x: torch.Tensor) -> torch.Tensor:
-    """Return the point of the sphere of radius sqrt(d) that is farthest from each vector.
+    """Return the point of the sphere of radius sqrt(d) farthest from each vector: (..., d).
 
     A standard Gaussian in d dimensions lies near that sphere, so this is the worst transport to
-    it: z_w(x) = -sqrt(d) x / |x|.
-
-    Args:
-        x: (..., d); a zero vector, for which every point is as far, gives zero.
-
-    Returns:
-        (..., d).
+    it: z_w(x) = -sqrt(d) x / |x|. A zero vector, for which every point is as far, gives zero.
 
     Example:
         >>> import torch
@@ -50,8 +36,9 @@ def worst_assignment(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     Returns:
         (n,) int64, a permutation: x[i] belongs to z[result[i]].
     """
-    cost: Any = matmul(x, z.T).cpu().numpy()
-    _, columns = optimize.linear_sum_assignment(cost)
+    from scipy.optimize import linear_sum_assignment
+
+    _, columns = linear_sum_assignment(matmul(x, z.T).cpu().numpy())
     return torch.from_numpy(columns).to(x.device)
 
 

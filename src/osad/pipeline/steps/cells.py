@@ -1,170 +1,93 @@
-"""Step ``cells``: collect the metrics of all runs into ``cells.csv``, one row a run."""
+"""Step ``cells``: collect the metrics of all cells.
+
+``cells.csv`` has one row a cell with the columns that never change; ``rates.csv`` has every metric
+that the metrics step computes, one row for each table cell and metric, over seeds.
+"""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from osad.core.cells import Cell
-from osad.core.errors import CheckError, ConfigError, DataError
-from osad.core.files import read_json, sha256_file, write_csv
-from osad.evaluation.tables.cells import COLUMNS, Outcome, cell_rows, ok
-from osad.evaluation.tables.controls import REMEDY, control_problem
-from osad.evaluation.tables.request import Request, parse_grid, parse_request
+from osad.core.errors import CheckError, DataError
+from osad.core.files import read_json, sha256_file
+from osad.evaluation.tables.cells import (
+    REMEDY,
+    cell_frame,
+    check_metrics,
+    control_problem,
+    write_frame,
+)
+from osad.evaluation.tables.request import Request, read_grid
+from osad.evaluation.tables.summary import rate_frame
 
 NOT_RUN = "not run: there is neither a metrics file nor a record of a failure"
-DATA_FAILURES = Path(".osad/failures")
-"""Where fetch and weights, which all grids share, leave the records of their failures."""
-MISSING_DATA = "MissingData"
-"""Class of the error of a fetch that a person has to help: the cells are skipped, not failed."""
 
 
-def failure_paths(results: Path, cell: Cell, upstream: Sequence[str] = ()) -> list[Path]:
-    """Return where the record of a failure that concerns a cell may be.
-
-    The nearest comes first: the cell's own steps, those of the run that it starts from or shares,
-    then its split, its features, the backbone's weights and the fetch of its data set.
-
-    Args:
-        results: folder of the results.
-        cell: the run.
-        upstream: protocol (empty: the cell's own) and method of the other run, if any.
-    """
-    folder = results / "failures"
-    earlier = []
-    if upstream:
-        protocol, method = upstream
-        earlier = [replace(cell, protocol=protocol or cell.protocol, method=method)]
-    return [
-        folder / f"{cell}.json",
-        *(folder / f"{run}.json" for run in earlier),
-        folder / "splits" / f"{cell.split_id}.json",
-        *sorted((folder / "features" / cell.dataset / cell.category).glob("*.json")),
-        DATA_FAILURES / "weights.json",
-        DATA_FAILURES / "fetch" / f"{cell.dataset}.json",
-    ]
-
-
-def read_failure(path: Path) -> Outcome:
-    """Return what the record of a failure says: failed, or skipped for want of data.
+def read_metrics(request: Request, cell: Cell) -> Mapping[str, Any] | None:
+    """Return the metrics of a cell; None if there is no file of them.
 
     Raises:
-        DataError: the record is not an object with texts ``step`` and ``reason``.
+        CheckError: they were not computed from the scores that are there.
+        DataError: a file is damaged, or the scores are missing.
     """
-    record = read_json(path)
-    texts = [record.get(name) if isinstance(record, dict) else None for name in ("step", "reason")]
-    if not all(isinstance(text, str) and text for text in texts):
-        raise DataError(f"{path}: is not a record of a failure; delete it and rerun the cell")
-    status = "skipped" if record.get("error") == MISSING_DATA else "failed"
-    return Outcome(status, f"{texts[0]}: {texts[1]}")
-
-
-def read_outcome(
-    results: Path, cell: Cell, *, partial: bool, upstream: Sequence[str] = ()
-) -> Outcome:
-    """Read what became of a cell.
-
-    Args:
-        results: folder of the results.
-        cell: the run.
-        partial: whether a run without metrics is an outcome instead of an error.
-        upstream: see `failure_paths`.
-
-    Raises:
-        CheckError: the metrics were not computed from the scores file that is there.
-        DataError: a file is missing or damaged.
-    """
+    results = Path(request.results)
     path = results / "metrics" / f"{cell}.json"
-    if path.exists():
-        outcome = ok(read_json(path), where=str(path))
-        scores = results / "scores" / f"{cell}.csv"
-        if sha256_file(scores) != outcome.metrics["scores_sha256"]:
-            raise CheckError(f"{path}: not computed from the present {scores}; make it again")
-        return outcome
-    found = [
-        read_failure(record) for record in failure_paths(results, cell, upstream) if record.exists()
-    ]
-    # Without the data nothing else matters, for example that the weights are missing too.
-    found.sort(key=lambda outcome: outcome.status != "skipped")
-    if not partial:
-        because = f" ({found[0].reason})" if found else ""
-        raise DataError(
-            f"{path}: is missing{because}; run the cell, or make partial tables with --partial"
-        )
-    return found[0] if found else Outcome("skipped", NOT_RUN)
-
-
-def read_request(file: str | None, grid: str | None) -> Request:
-    """Read what is wanted, from a file of cells or, without one, from a grid.
-
-    Args:
-        file: path of a JSON file (see `osad.evaluation.tables.request.parse_request`).
-        grid: JSON text, or path of a file with it (see `tables.request.parse_grid`).
-
-    Raises:
-        ConfigError: the content is wrong.
-        DataError: the file is missing or not JSON.
-    """
-    if file is not None:
-        return parse_request(read_json(file), where=file)
-    text = grid or ""
-    if not text.lstrip().startswith("{"):
-        return parse_grid(read_json(text), where=text)
-    try:
-        return parse_grid(json.loads(text), where="--grid")
-    except ValueError as error:
-        raise ConfigError(f"--grid: is not valid JSON ({error}); correct it") from error
-
-
-def request_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the options that say what is wanted (see `read_request`)."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--request", metavar="FILE", help="JSON: cells, methods, texts")
-    source.add_argument("--grid", metavar="JSON", help="JSON, or a file of it: what spans the grid")
-    return parser
+    if not path.exists():
+        return None
+    metrics = check_metrics(read_json(path), where=str(path))
+    scores = results / "scores" / f"{request.run_of(cell)}.csv"
+    if sha256_file(scores) != metrics["scores_sha256"]:
+        raise CheckError(f"{path}: not computed from the present {scores}; make it again")
+    return metrics
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write ``cells.csv``.
+    """Write ``cells.csv`` and ``rates.csv``.
 
     Args:
-        argv: ``--request FILE | --grid JSON``, ``--output FILE [--partial]``.
+        argv: ``--grid JSON --output FILE --rates FILE [--partial --failures FILE]``.
 
     Raises:
         CheckError: a control is wrong, or metrics do not belong to the scores.
-        ConfigError: the request is wrong.
+        ConfigError: the grid is wrong.
         DataError: a file is missing or damaged.
     """
-    parser = request_parser("osad cells", __doc__)
-    parser.add_argument("--output", required=True, type=Path, help="CSV file to write")
+    parser = argparse.ArgumentParser(prog="osad cells", description=__doc__)
+    parser.add_argument("--grid", required=True, metavar="JSON", help="the grid, or a file with it")
+    parser.add_argument("--output", required=True, type=Path, help="cells.csv to write")
+    parser.add_argument("--rates", required=True, type=Path, help="rates.csv to write")
     parser.add_argument(
         "--partial", action="store_true",
         help="accept cells without metrics: they are failed or skipped, with the reason",
     )  # fmt: skip
+    parser.add_argument(
+        "--failures", type=Path, help="JSON: status and reason by id of a cell without metrics"
+    )
     options = parser.parse_args(argv)
 
-    request = read_request(options.request, options.grid)
-    results = Path(request.results)
-    outcomes = {
-        cell: read_outcome(
-            results,
-            cell,
-            partial=options.partial,
-            upstream=request.upstream.get(cell.method, ()),
-        )
-        for cell, _ in request.cells
-    }
-    rows = cell_rows(request.cells, outcomes, methods=request.methods)
-    problem = control_problem(rows)
+    request, _ = read_grid(options.grid)
+    failures = read_json(options.failures) if options.failures else {}
+    outcomes: dict[Cell, Mapping[str, Any]] = {}
+    for cell in request.cells:
+        metrics = read_metrics(request, cell)
+        if metrics is None and not options.partial:
+            raise DataError(
+                f"{request.results}/metrics/{cell}.json: is missing; run the cell, or make partial "
+                "tables with --partial"
+            )
+        failure = failures.get(str(cell), {"status": "skipped", "reason": NOT_RUN})
+        outcomes[cell] = failure if metrics is None else metrics
+    cells = cell_frame(request, outcomes)
+    problem = control_problem(cells)
     if problem and not options.partial:
         raise CheckError(f"{problem}; {REMEDY}: repair them before making tables")
     if problem:
         print(f"warning: {problem}; {REMEDY}", file=sys.stderr)
-    write_csv(options.output, COLUMNS, map(dataclasses.asdict, rows))
-    return [options.output]
+    write_frame(options.output, cells)
+    write_frame(options.rates, rate_frame(outcomes))
+    return [options.output, options.rates]

@@ -12,7 +12,8 @@ from osad.backbones import get_backbone
 from osad.core.errors import ConfigError
 from osad.data.manifest import Record, read_manifest
 from osad.features.extract import extract, preload
-from osad.features.packs import PACKS, write_pack
+from osad.features.kinds import KINDS
+from osad.features.packs import write_pack
 from osad.features.plan import Task, plan_maps, plan_pixels
 
 PERIOD = 2.0
@@ -65,21 +66,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         ConfigError: a number is out of range, or a pack with maps lacks an option.
     """
     parser = argparse.ArgumentParser(prog="osad features", description=__doc__)
-    parser.add_argument("--pack", required=True, choices=PACKS)
+    parser.add_argument("--pack", required=True, choices=KINDS)
     parser.add_argument("--manifest", required=True, help="CSV of the category's images")
     parser.add_argument("--backbone", help="name of the network; not for pixels")
     parser.add_argument("--weights", type=Path, help="its weights file; not for pixels")
     parser.add_argument("--image-size", type=int, help="side of its input, pixels; not for pixels")
     parser.add_argument("--strides", help="maps, for example 16,32; not for pixels")
-    parser.add_argument(
-        "--views", type=int, default=1, help="of rotated and pseudo (at most 2 of cutmix and draem)"
-    )
+    most = ", ".join(f"{name} {kind.most}" for name, kind in KINDS.items() if kind.most)
+    parser.add_argument("--views", type=int, default=1, help=f"of each image; at most: {most}")
     parser.add_argument("--rotation", type=float, default=180.0, help="largest angle, degrees")
     parser.add_argument("--threads", type=int, default=1, help="processes; bytes do not change")
     parser.add_argument("--gpu", type=int, default=0, help="1 to compute on a GPU")
     parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
     options = parser.parse_args(argv)
-    if options.pack != "pixels":
+    if KINDS[options.pack].backbone:
         for name in ("backbone", "weights", "image_size", "strides"):
             if getattr(options, name) is None:
                 option = name.replace("_", "-")
@@ -96,7 +96,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def plan(options: argparse.Namespace, records: Sequence[Record], *, device: str) -> Task:
     """Describe what the options ask for."""
-    if options.pack == "pixels":
+    if not KINDS[options.pack].backbone:
         return plan_pixels(records)
     return plan_maps(
         records,
@@ -114,9 +114,6 @@ def plan(options: argparse.Namespace, records: Sequence[Record], *, device: str)
 def main(argv: Sequence[str]) -> list[Path]:
     """Write one feature pack.
 
-    Args:
-        argv: see `parse`.
-
     Raises:
         ConfigError: an option is wrong.
         DataError: a file is missing or damaged, or an image is not the one of the manifest.
@@ -125,7 +122,7 @@ def main(argv: Sequence[str]) -> list[Path]:
     options = parse(argv)
     from osad.runtime.device import make_deterministic, select_device
 
-    device = select_device(0 if options.pack == "pixels" else options.gpu)
+    device = select_device(options.gpu if KINDS[options.pack].backbone else 0)
     if device.type != "cpu":
         make_deterministic(1)
     task = plan(options, read_manifest(options.manifest), device=device.type)

@@ -37,5 +37,6 @@ def main(argv: list[str]) -> list[Path]:
     if options.output.name != SOURCE_NAME:
         raise ConfigError(f"--output {options.output}: the name must be {SOURCE_NAME}")
     settings = parse_settings(options.settings)
-    get(options.dataset, settings).fetch(options.output.parent, settings)
+    spec = get(options.dataset, settings)
+    spec.fetch(spec, options.output.parent, settings)
     return [options.output]

@@ -22,24 +22,15 @@ def with_digests(records: Sequence[Record], source: Source) -> list[Record]:
         DataError: a file cannot be read or is not listed.
         CheckError: the content of a file differs from what was fetched.
     """
-    hashed = []
-    for record in records:
-        for path in (record.path, record.mask):
-            if not path:
-                continue
-            wanted = source.files.get(path.removeprefix(f"{source.root}/"))
-            if wanted is None:
-                raise DataError(f"{path}: is not listed in {source.root}/SOURCE.json; fetch again")
-            found = sha256_file(path)
-            if found != wanted:
-                raise CheckError(
-                    f"{path}: its content has changed since the fetch (sha256 {found[:12]}..., "
-                    f"SOURCE.json says {wanted[:12]}...); restore it with `dvc checkout` or fetch "
-                    "the data set again"
-                )
-            if path == record.path:
-                hashed.append(replace(record, sha256=found))
-    return hashed
+    for path in (path for record in records for path in (record.path, record.mask) if path):
+        expected, digest = source.digest(path), sha256_file(path)
+        if digest != expected:
+            raise CheckError(
+                f"{path}: its content has changed since the fetch (sha256 {digest[:12]}..., "
+                f"SOURCE.json says {expected[:12]}...); restore it with `dvc checkout` or fetch "
+                "the data set again"
+            )
+    return [replace(record, sha256=source.digest(record.path)) for record in records]
 
 
 def main(argv: list[str]) -> list[Path]:

@@ -1,4 +1,8 @@
-"""Step ``metrics``: check a scores file against its split and write the metrics of one run."""
+"""Step ``metrics``: check the scores of a run against a cell's split and write its metrics.
+
+For most methods the run is the cell's own. One that learns from normals alone is fitted once, under
+another protocol: then the rows of the cell's own test images are taken from that run's scores.
+"""
 
 from __future__ import annotations
 
@@ -6,255 +10,155 @@ import argparse
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError
-from osad.core.files import read_csv, sha256_file, write_json
+from osad.core.files import sha256_file, write_json
 from osad.data.masks import read_masks
+from osad.data.splits import SplitRow, check_training, read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.localisation import aupro, collect, pixel_auroc
-from osad.evaluation.metrics import auroc, average_precision
-
-SPLIT_COLUMNS = ("path", "sha256", "role", "label", "class")
-SCORE_COLUMNS = ("path", "sha256", "label", "class", "score")
-ROLES = ("train_normal", "train_anomaly", "test")
-HEAD_PREFIX = "score_"
-
-Rows = Sequence[Mapping[str, str]]
+from osad.evaluation.maps import AnomalyMaps
+from osad.evaluation.metrics import METRICS
+from osad.evaluation.scores import check_scores, read_scores, select
 
 
-def head_columns(rows: Rows, *, where: str) -> list[str]:
-    """Return the columns with the scores of single heads (``score_<head>``).
-
-    Args:
-        rows: the rows of a scores file, in its order of columns.
-        where: name of the file, for messages.
-
-    Raises:
-        CheckError: there are no rows, or the columns are not those of a scores file.
-    """
-    if not rows:
-        raise CheckError(f"{where}: has no rows; delete it and score the cell again")
-    header = list(rows[0])
-    heads = header[len(SCORE_COLUMNS) :]
-    wrong = [name for name in heads if not name.startswith(HEAD_PREFIX) or name == HEAD_PREFIX]
-    if tuple(header[: len(SCORE_COLUMNS)]) != SCORE_COLUMNS or wrong:
-        raise CheckError(
-            f"{where}: columns are {','.join(header)}, expected {','.join(SCORE_COLUMNS)} and "
-            f"then only {HEAD_PREFIX}HEAD; score the cell again"
-        )
-    return heads
+def rates(scores: Sequence[float], labels: Sequence[int]) -> dict[str, float | None]:
+    """Return all image-level metrics, in [0, 1]; None where one does not apply."""
+    return {name: metric(scores, labels) for name, metric in METRICS.items()}
 
 
-def check_split(rows: Rows, *, where: str) -> list[Mapping[str, str]]:
-    """Check the rows of a split and return those of the test set, sorted by path.
-
-    Raises:
-        CheckError: a role or label is unknown, a training image has the wrong label, or a path
-            occurs twice (which would put one image into training and test).
-    """
-    seen: set[str] = set()
-    for row in rows:
-        path, role, label = row["path"], row["role"], row["label"]
-        problem = ""
-        if role not in ROLES:
-            problem = f"role {role!r} is not one of {', '.join(ROLES)}"
-        elif label not in ("0", "1"):
-            problem = f"label {label!r} is neither 0 nor 1"
-        elif role != "test" and label != str(int(role == "train_anomaly")):
-            problem = f"role {role} has label {label}"
-        elif path in seen:
-            problem = "the path occurs twice"
-        if problem:
-            raise CheckError(f"{where}: {path}: {problem}; make the split again")
-        seen.add(path)
-    return sorted((row for row in rows if row["role"] == "test"), key=lambda row: row["path"])
-
-
-def check_scores(rows: Rows, test: Rows, *, where: str) -> None:
-    """Check that the scored images are exactly the test images of the split, sorted by path.
+def read_maps(path: Path, cell: Cell, tested: Sequence[SplitRow], *, shared: bool) -> AnomalyMaps:
+    """Read the anomaly maps of a run, which may be one of the cell's method under another protocol.
 
     Args:
-        rows: the rows of the scores file.
-        test: the test rows of the split, sorted by path.
-        where: name of the scores file, for messages.
+        path: the maps.
+        cell: the cell.
+        tested: the test images of the run, sorted by path.
+        shared: whether the run is that of another protocol.
 
     Raises:
-        CheckError: an image is missing, unexpected, out of order, or has another digest, label
-            or class than in the split; the first such path is named.
+        CheckError: the maps are of another run, or not of these images.
+        DataError: the file is missing or damaged.
     """
-    wanted = {row["path"] for row in test}
-    given = {row["path"] for row in rows}
-    remedy = "score the cell again"
-    for row, expected in zip_longest(rows, test):
-        if expected is None or (row is not None and row["path"] not in wanted):
-            raise CheckError(
-                f"{where}: {row['path']}: is not a test image of the split, or is there twice; "
-                f"{remedy}"
-            )
-        if row is None or expected["path"] not in given:
-            raise CheckError(f"{where}: {expected['path']}: has no score; {remedy}")
-        if row["path"] != expected["path"]:
-            raise CheckError(
-                f"{where}: {row['path']}: is there twice or the rows are not sorted by path "
-                f"(expected {expected['path']} here); {remedy}"
-            )
-        for column in ("sha256", "label", "class"):
-            if row[column] != expected[column]:
-                raise CheckError(
-                    f"{where}: {row['path']}: {column} is {row[column]!r}, "
-                    f"{expected[column]!r} in the split; {remedy}"
-                )
-
-
-def read_scores(rows: Rows, column: str, *, where: str) -> list[float]:
-    """Return a column of scores as numbers.
-
-    Raises:
-        CheckError: a field is not a finite number; the first such path is named.
-    """
-    scores = []
-    for row in rows:
-        try:
-            score = float(row[column])
-        except ValueError:
-            score = math.nan
-        if not math.isfinite(score):
-            raise CheckError(
-                f"{where}: {row['path']}: {column} is {row[column]!r}, not a finite number; "
-                "look for a diverged training and score the cell again"
-            )
-        scores.append(score)
-    return scores
-
-
-def evaluate(rows: Rows, column: str, *, where: str) -> dict[str, float | None]:
-    """Return AUROC and average precision, in [0, 1], of one column of scores."""
-    scores = read_scores(rows, column, where=where)
-    labels = [int(row["label"]) for row in rows]
-    return {
-        "auroc": auroc(scores, labels),
-        "average_precision": average_precision(scores, labels),
-    }
+    maps = anomaly_maps.read(path)
+    run = replace(cell, protocol=Cell.parse(maps.cell).protocol) if shared else cell
+    images = [(row.path, row.sha256) for row in tested]
+    anomaly_maps.check(maps, images, cell=str(run), where=path)
+    return maps
 
 
 def localise(
-    maps_path: Path, masks_path: Path, test: Rows, *, cell: str, sigma: float
-) -> dict[str, float | str | None]:
-    """Return the pixel metrics of a run, in [0, 1], and the digests of what they come from.
-
-    They are None unless every anomalous test image has a mask.
+    maps: AnomalyMaps, masks_path: Path, test: Sequence[SplitRow], *, cell: Cell, sigma: float
+) -> dict[str, float | None]:
+    """Return the pixel metrics of a cell, in [0, 1]: None unless every anomalous image has a mask.
 
     Args:
-        maps_path: anomaly maps of the run.
+        maps: the anomaly maps of the test images.
         masks_path: masks of the category.
-        test: the test rows of the split, sorted by path.
-        cell: id of the run.
+        test: the test images, sorted by path.
+        cell: the cell, for the message.
         sigma: standard deviation of the smoothing of the upsampled maps, pixels.
 
     Raises:
-        CheckError: maps and masks are not those of these images, or differ in the image size.
-        DataError: a file is missing or damaged.
+        CheckError: the masks are not those of these images, or have another size.
+        DataError: the file is missing or damaged.
     """
-    maps = anomaly_maps.read(maps_path)
-    images = [(row["path"], row["sha256"]) for row in test]
-    anomaly_maps.check(maps, images, cell=cell, where=maps_path)
     pack = read_masks(masks_path)
     if pack.image_size != maps.image_size:
         raise CheckError(
-            f"{masks_path}: its masks have {pack.image_size} pixels a side, the images of "
-            f"{maps_path} {maps.image_size}; delete the masks and run the masks step again"
+            f"{masks_path}: its masks have {pack.image_size} pixels a side, the images of the maps "
+            f"{maps.image_size}; delete the masks and run the masks step again"
         )
     masks = [
-        None if row["label"] == "0" else pack.mask(row["path"], row["sha256"], where=masks_path)
-        for row in test
+        pack.mask(row.path, row.sha256, where=masks_path) if row.label else None for row in test
     ]
-    anomalous = [mask for mask, row in zip(masks, test, strict=True) if row["label"] == "1"]
-    unmasked = sum(mask is None for mask in anomalous)
-    result: dict[str, float | str | None] = {
-        "maps_sha256": sha256_file(maps_path),
-        "masks_sha256": sha256_file(masks_path),
-        "pixel_auroc": None,
-        "aupro": None,
-    }
-    if 0 < unmasked < len(anomalous):
+    n_anomalous = sum(row.label for row in test)
+    unmasked = n_anomalous - sum(mask is not None for mask in masks)
+    if 0 < unmasked < n_anomalous:
         print(
-            f"{masks_path}: {unmasked} of {len(anomalous)} anomalous test images have no mask, so "
+            f"{masks_path}: {unmasked} of {n_anomalous} anomalous test images have no mask, so "
             f"{cell} has no pixel metrics",
             file=sys.stderr,
         )
-    if not unmasked:
-        pixels = collect(maps.maps, masks, size=maps.image_size, sigma=sigma)
-        result |= {"pixel_auroc": pixel_auroc(pixels), "aupro": aupro(pixels)}
-    return result
+    if unmasked:
+        return {}
+    pixels = collect(maps.maps, masks, size=maps.image_size, sigma=sigma)
+    return {"pixel_auroc": pixel_auroc(pixels), "aupro": aupro(pixels)}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse and check the options.
 
     Raises:
-        ConfigError: options contradict each other.
+        ConfigError: the smoothing is out of range.
     """
     parser = argparse.ArgumentParser(prog="osad metrics", description=__doc__)
-    parser.add_argument("--scores", required=True, help="CSV with one row per test image")
-    parser.add_argument("--split", required=True, help="CSV of the split that the run used")
-    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
-    parser.add_argument("--cell", default="", help="id of the cell; needed with --maps")
-    for name in ("maps", "masks"):
-        parser.add_argument(
-            f"--{name}", nargs="*", default=[], type=Path, help="for the pixel metrics"
-        )
+    parser.add_argument("--cell", required=True, type=Cell.parse, help="id of the cell")
+    parser.add_argument("--split", required=True, type=Path, help="CSV of the cell's split")
+    parser.add_argument("--scores", required=True, type=Path, help="CSV of the run's scores")
+    parser.add_argument("--maps", required=True, type=Path, help="the run's anomaly maps")
+    parser.add_argument(
+        "--fitted", nargs="?", type=Path,
+        help="split that the run was fitted on, if it is that of another protocol",
+    )  # fmt: skip
+    parser.add_argument("--masks", nargs="?", type=Path, help="for pixel metrics")
     parser.add_argument("--sigma", type=float, default=0.0, help="smoothing of the maps, pixels")
+    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     options = parser.parse_args(argv)
-    if len(options.maps) != len(options.masks) or len(options.maps) > 1:
-        raise ConfigError("--maps and --masks belong together; name one file each or none")
-    if options.maps and not options.cell:
-        raise ConfigError("--maps: needs --cell, to tell whose maps they are")
     if not 0 <= options.sigma < math.inf:
         raise ConfigError(f"--sigma {options.sigma}: must be 0 or more pixels")
     return options
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write the metrics of one run.
+    """Write the metrics of one cell.
 
     Args:
-        argv: ``--scores CSV --split CSV --output JSON`` and, for methods with anomaly maps,
-            ``--cell ID --maps FILE --masks FILE [--sigma PIXELS]``.
+        argv: ``--cell ID --split CSV --scores CSV --maps FILE [--fitted CSV] [--masks FILE]
+            [--sigma PIXELS] --output JSON``.
 
     Raises:
-        ConfigError: options contradict each other.
-        CheckError: the scores do not fit the split (see `check_scores`), or the maps or masks do
-            not (see `localise`).
-        DataError: a file is missing or not readable.
+        ConfigError: an option is wrong.
+        CheckError: scores, maps or masks are not those of the split's images, or the run was
+            fitted on other normals.
+        DataError: a file is missing or damaged.
     """
     options = parse(argv)
-    split = read_csv(options.split, SPLIT_COLUMNS)
-    test = check_split(split, where=options.split)
-    rows = read_csv(options.scores, SCORE_COLUMNS)
-    heads = head_columns(rows, where=options.scores)
-    check_scores(rows, test, where=options.scores)
+    split = fitted = read_split(options.split)
+    if options.fitted:
+        fitted = read_split(options.fitted)
+        check_training(split, fitted, where=options.split)
+    test, tested = ([row for row in rows if row.role == "test"] for rows in (split, fitted))
+    scored = read_scores(options.scores)
+    check_scores(scored, tested, where=options.scores)
+    maps = read_maps(options.maps, options.cell, tested, shared=bool(options.fitted))
+    heads = scored[0].heads
+    if options.fitted:
+        scored = select(scored, test)
+        check_scores(scored, test, where=options.scores)
 
-    roles = Counter(row["role"] for row in split)
-    n_anomaly = sum(row["label"] == "1" for row in test)
+    labels = [image.label for image in scored]
+    roles = Counter(row.role for row in split)
     result: dict[str, object] = {
-        **evaluate(rows, "score", where=options.scores),
-        "heads": {
-            head.removeprefix(HEAD_PREFIX): evaluate(rows, head, where=options.scores)
-            for head in heads
-        },
+        **rates([image.score for image in scored], labels),
+        "heads": {head: rates([image.heads[head] for image in scored], labels) for head in heads},
         "n_train_normal": roles["train_normal"],
         "n_train_anomaly": roles["train_anomaly"],
-        "n_test_normal": len(test) - n_anomaly,
-        "n_test_anomaly": n_anomaly,
+        "n_test_normal": len(test) - sum(labels),
+        "n_test_anomaly": sum(labels),
         "scores_sha256": sha256_file(options.scores),
         # Image-level scores say nothing about pixels.
         "pixel_auroc": None,
         "aupro": None,
     }
-    for maps, masks in zip(options.maps, options.masks, strict=True):
-        result |= localise(maps, masks, test, cell=options.cell, sigma=options.sigma)
+    if maps and options.masks:
+        for name in ("maps", "masks"):
+            result[f"{name}_sha256"] = sha256_file(getattr(options, name))
+        own = maps.select([row.path for row in test])
+        result |= localise(own, options.masks, test, cell=options.cell, sigma=options.sigma)
     write_json(options.output, result)
     return [options.output]

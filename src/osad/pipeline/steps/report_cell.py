@@ -13,104 +13,78 @@ from typing import Any
 
 from osad.core.cells import Cell
 from osad.core.errors import DataError, OsadError
-from osad.core.files import read_csv, read_json, sha256_file, write_text
+from osad.core.files import read_json, sha256_file, write_text
 from osad.data.images import open_verified
+from osad.data.splits import read_split
 from osad.evaluation import maps as anomaly_maps
-from osad.evaluation.tables.cells import ok
+from osad.evaluation.scores import read_scores, select
+from osad.evaluation.tables.cells import check_metrics
 from osad.report.cell import Run, numbers, pictures
 from osad.report.scripts import script
-from osad.report.wrong import Ranked, Scored, heat, heat_limits, most_wrong, thumbnail
+from osad.report.wrong import Ranked, heat, heat_limits, most_wrong, thumbnail
 
-COLUMNS = ("path", "sha256", "label", "class", "score")
 FACTS = ("python", "torch", "device")
 
 
-def read_scored(path: Path) -> list[Scored]:
-    """Read the test images of a run with their scores.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
+def read_environment(receipt: Path) -> dict[str, str]:
+    """Return what the receipt of a job says of Python, torch and the device; nothing without it."""
     try:
-        return [
-            Scored(row["path"], row["sha256"], int(row["label"]), row["class"], float(row["score"]))
-            for row in read_csv(path, COLUMNS)
-        ]
-    except ValueError as error:
-        raise DataError(f"{path}: {error}; score the cell again") from error
+        facts = read_json(receipt)["environment"]
+        return {name: str(facts[name]) for name in FACTS if name in facts}
+    except (OsadError, KeyError, TypeError):
+        return {}
 
 
-def read_environment(runs: Path, outputs: Sequence[Path]) -> dict[str, str]:
-    """Return what the records of jobs say of Python, torch and the device.
-
-    Args:
-        runs: folder of the records; see `osad.pipeline.steps.write_record`.
-        outputs: files that the jobs wrote; they may have run on different devices.
-
-    Returns:
-        each fact once, different ones joined; nothing where a record is missing.
-    """
-    found: dict[str, dict[str, None]] = {}
-    for output in outputs:
-        try:
-            facts = read_json(runs / f"{output}.json")["environment"]
-        except (OsadError, KeyError, TypeError):
-            continue
-        for name in FACTS:
-            if name in facts:
-                found.setdefault(name, {})[str(facts[name])] = None
-    return {name: ", ".join(values) for name, values in found.items()}
-
-
-def read_run(results: Path, cell: Cell, *, maps: bool, upstream: str, runs: Path) -> Run:
+def read_run(options: argparse.Namespace, seed: int) -> Run:
     """Read one run.
 
     Raises:
         DataError: a file is missing or damaged.
     """
+    results, run = options.results, f"{options.fitted or options.cell}/s{seed}"
+    cell = Cell.parse(f"{options.cell}/s{seed}")
     paths = {
         "metrics": results / "metrics" / f"{cell}.json",
-        "scores": results / "scores" / f"{cell}.csv",
-        "checkpoints": results / "checkpoints" / f"{cell}.safetensors",
+        "scores": results / "scores" / f"{run}.csv",
+        "checkpoints": results / "checkpoints" / f"{run}.safetensors",
         "splits": results / "splits" / f"{cell.split_id}.csv",
     }
-    if maps:
-        paths["maps"] = results / "maps" / f"{cell}.safetensors"
-    if upstream:
-        paths["upstream"] = results / "checkpoints" / f"{upstream}/s{cell.seed}.safetensors"
-    outcome = ok(read_json(paths["metrics"]), where=str(paths["metrics"]))
+    if options.maps:
+        paths["maps"] = results / "maps" / f"{run}.safetensors"
+    if options.upstream:
+        paths["upstream"] = results / "checkpoints" / f"{options.upstream}/s{seed}.safetensors"
+    metrics = check_metrics(read_json(paths["metrics"]), where=str(paths["metrics"]))
+    test = [row for row in read_split(paths["splits"]) if row.role == "test"]
     return Run(
-        cell.seed,
-        outcome.metrics,
-        read_scored(paths["scores"]),
+        seed,
+        metrics,
+        select(read_scores(paths["scores"]), test),
         {kind: sha256_file(path) for kind, path in paths.items()},
-        # A run that shares another's has one record; it names the versions all the same.
-        read_environment(runs, [paths["checkpoints"], paths["scores"]]),
+        read_environment(options.runs / f"{paths['checkpoints']}.json"),
     )
 
 
-def draw_heats(
-    results: Path, mean: str, wanted: Sequence[Ranked]
-) -> dict[str, dict[str, int | str]]:
+def draw_heats(folder: Path, images: Sequence[Ranked]) -> dict[str, dict[str, int | str]]:
     """Return the heat map of each image by path, of the first run that tested it.
+
+    Args:
+        folder: holds the maps of each seed.
+        images: the images.
 
     Raises:
         DataError: a file of maps is missing or damaged, or has no map of an image.
     """
-    found: dict[str, dict[str, int | str]] = {}
-    for seed in sorted({next(iter(one.scores)) for one in wanted}):
-        path = results / "maps" / mean / f"s{seed}.safetensors"
+    drawn: dict[str, dict[str, int | str]] = {}
+    for seed in sorted({next(iter(one.scores)) for one in images}):
+        path = folder / f"s{seed}.safetensors"
         maps = anomaly_maps.read(path)
         limits = heat_limits(maps.maps)
         place = {image: number for number, image in enumerate(maps.paths)}
-        for one in wanted:
-            if next(iter(one.scores)) != seed:
-                continue
-            if one.image.path not in place:
-                raise DataError(f"{path}: has no map of {one.image.path}; score the cell again")
-            drawn = heat(maps.maps[place[one.image.path]], limits)
-            found[one.image.path] = {**drawn, "seed": seed}
-    return found
+        for image in (one.image.path for one in images if next(iter(one.scores)) == seed):
+            if image not in place:
+                raise DataError(f"{path}: has no map of {image}; {anomaly_maps.REMEDY}")
+            drawn[image] = {**heat(maps.maps[place[image]], limits), "seed": seed}
+    return drawn
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -120,8 +94,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", required=True, nargs="+", type=int)
     parser.add_argument("--results", required=True, type=Path, help="folder of the results")
     parser.add_argument("--maps", action="store_true", help="the method gives anomaly maps")
-    parser.add_argument("--upstream", default="", help="table cell it starts from or shares")
-    parser.add_argument("--runs", type=Path, default=Path(".osad/runs"), help="jobs' records")
+    parser.add_argument("--fitted", default="", help="table cell of the runs, if not this one's")
+    parser.add_argument("--upstream", default="", help="table cell whose runs the fits start from")
+    parser.add_argument("--runs", type=Path, default=Path(".osad/runs"), help="jobs' receipts")
     parser.add_argument("--output", required=True, type=Path, help="script with the numbers")
     parser.add_argument("--images", required=True, type=Path, help="script with the pictures")
     parser.add_argument(
@@ -138,28 +113,27 @@ def main(argv: Sequence[str]) -> list[Path]:
 
     Raises:
         ConfigError: the cell's id is wrong.
+        CheckError: a scores file is damaged.
         DataError: a file is missing or damaged, or an image is not that of the split.
     """
     options = parse(argv)
-    cells = [Cell.parse(f"{options.cell}/s{seed}") for seed in options.seeds]
-    results: Path = options.results
-    if options.partial:
-        cells = [cell for cell in cells if (results / "metrics" / f"{cell}.json").exists()]
+    metrics = options.results / "metrics" / options.cell
     runs = [
-        read_run(results, cell, maps=options.maps, upstream=options.upstream, runs=options.runs)
-        for cell in cells
+        read_run(options, seed)
+        for seed in options.seeds
+        if not options.partial or (metrics / f"s{seed}.json").exists()
     ]
-    write_text(
-        options.output, script("cell", numbers(options.cell, runs, upstream=options.upstream))
-    )
+    value = numbers(options.cell, runs, fitted=options.fitted, upstream=options.upstream)
+    write_text(options.output, script("cell", value))
     alarms, missed = most_wrong({run.seed: run.tested for run in runs})
+    worst = [*alarms, *missed]
     heats: Mapping[str, Any] = {}
     if options.maps:
-        heats = draw_heats(results, options.cell, [*alarms, *missed])
+        heats = draw_heats(options.results / "maps" / (options.fitted or options.cell), worst)
     thumbnails = {
         one.image.path: thumbnail(open_verified(Path(one.image.path), one.image.sha256))
-        for one in [*alarms, *missed]
+        for one in worst
     }
-    value = pictures(options.cell, alarms, missed, thumbnails=thumbnails, heats=heats)
-    write_text(options.images, script("pictures", value))
+    shown = pictures(options.cell, alarms, missed, thumbnails=thumbnails, heats=heats)
+    write_text(options.images, script("pictures", shown))
     return [options.output, options.images]

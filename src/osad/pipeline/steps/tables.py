@@ -7,89 +7,77 @@ of that setting.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from osad.core.errors import DataError
-from osad.core.files import read_csv, write_csv, write_json, write_text
+from osad.core.files import write_json, write_text
 from osad.evaluation import published
-from osad.evaluation.tables import summary as summary_table
-from osad.evaluation.tables.cells import COLUMNS, CellRow, parse_rows
-from osad.evaluation.tables.controls import REMEDY, control_problem
-from osad.evaluation.tables.latex import latex
+from osad.evaluation.tables.cells import REMEDY, control_problem, read_cells, write_frame
 from osad.evaluation.tables.layout import build_tables
-from osad.evaluation.tables.markdown import markdown
-from osad.evaluation.tables.plain import render_summary
-from osad.evaluation.tables.request import Request
-from osad.evaluation.tables.summary import SummaryRow, metrics_tree, summary_rows
-from osad.pipeline.steps.cells import read_request, request_parser
+from osad.evaluation.tables.markup import latex, markdown
+from osad.evaluation.tables.request import Request, read_grid
+from osad.evaluation.tables.summary import metrics_tree, summary_frame
+from osad.evaluation.tables.terminal import render_summary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def read_cells(path: Path, request: Request) -> list[CellRow]:
-    """Read ``cells.csv``.
-
-    Raises:
-        DataError: the file is missing or damaged, or holds the cells of another grid.
-    """
-    rows = parse_rows(read_csv(path, COLUMNS), where=str(path))
-    if {row.cell for row in rows} != {str(cell) for cell, _ in request.cells}:
-        raise DataError(f"{path}: holds the cells of another grid; delete it and make it again")
-    return rows
-
-
-def write_tables(
-    request: Request,
-    rows: Sequence[CellRow],
-    *,
-    table: Mapping[published.Key, published.Published],
-    output: Path,
-) -> tuple[list[SummaryRow], list[Path]]:
-    """Write all tables; a wrong control becomes a footer of each.
-
-    Args:
-        request: what is wanted.
-        rows: the rows of ``cells.csv``.
-        table: printed numbers, from `osad.evaluation.published.index`.
-        output: folder to write to.
-
-    Returns:
-        The rows of ``summary.csv`` and the files written.
-    """
-    problem = control_problem(rows)
-    if problem:
-        warning = f"WRONG CONTROL: {problem}; {REMEDY}."
-        request = dataclasses.replace(request, notes=(warning, *request.notes))
-    summary = summary_rows(rows, table=table, methods=request.methods)
-    written = [output / "summary.csv", output / "metrics.json"]
-    write_csv(written[0], summary_table.COLUMNS, map(dataclasses.asdict, summary))
-    write_json(written[1], metrics_tree(summary))
-    for name, layout in build_tables(summary, rows, request=request).items():
-        for suffix, render in ((".md", markdown), (".tex", latex)):
-            written.append(output / f"{name}{suffix}")
-            write_text(written[-1], render(layout))
-    return summary, written
-
-
-def main(argv: Sequence[str]) -> list[Path]:
-    """Write all tables and print the summary.
-
-    Args:
-        argv: ``--request FILE | --grid JSON``, ``--cells FILE --published DIR --output DIR``.
-
-    Raises:
-        ConfigError: the request is wrong.
-        DataError: a file is missing or damaged.
-    """
-    parser = request_parser("osad tables", __doc__)
+def table_parser(step: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options of all steps that show a grid's numbers."""
+    parser = argparse.ArgumentParser(prog=f"osad {step}", description=description)
+    parser.add_argument("--grid", required=True, metavar="JSON", help="the grid, or a file with it")
     parser.add_argument("--cells", required=True, type=Path, help="cells.csv of this grid")
     parser.add_argument("--published", required=True, help="folder with CSVs of printed numbers")
     parser.add_argument("--output", required=True, type=Path, help="folder to write to")
-    options = parser.parse_args(argv)
+    return parser
 
-    request = read_request(options.request, options.grid)
-    rows = read_cells(options.cells, request)
-    table = published.index(published.load(options.published))
-    summary, written = write_tables(request, rows, table=table, output=options.output)
+
+def read_numbers(
+    options: argparse.Namespace, request: Request
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of ``cells.csv`` and those of ``summary.csv`` that follow from them.
+
+    Args:
+        options: see `table_parser`.
+        request: the grid.
+
+    Raises:
+        DataError: a file is missing or damaged, or holds the cells of another grid.
+    """
+    cells = read_cells(options.cells, request)
+    titles = {name: method.title for name, method in request.methods.items()}
+    printed = published.place(published.load(options.published), titles)
+    return cells, summary_frame(cells, printed, request.methods)
+
+
+def main(argv: Sequence[str]) -> list[Path]:
+    """Write all tables and print the summary; a wrong control becomes a footer of each table.
+
+    Args:
+        argv: ``--grid JSON --cells FILE --published DIR --output DIR``.
+
+    Raises:
+        ConfigError: the grid is wrong.
+        DataError: a file is missing or damaged.
+    """
+    options = table_parser("tables", __doc__).parse_args(argv)
+    request, _ = read_grid(options.grid)
+    cells, summary = read_numbers(options, request)
+    problem = control_problem(cells)
+    if problem:
+        warning = f"WRONG CONTROL: {problem}; {REMEDY}."
+        request = dataclasses.replace(request, notes=(warning, *request.notes))
+    output: Path = options.output
+    written = [output / "summary.csv", output / "metrics.json"]
+    write_frame(written[0], summary)
+    write_json(written[1], metrics_tree(summary))
+    for name, table in build_tables(summary, cells, request=request).items():
+        for suffix, render in ((".md", markdown), (".tex", latex)):
+            written.append(output / f"{name}{suffix}")
+            write_text(written[-1], render(table))
     print(render_summary(summary), end="")
     return written

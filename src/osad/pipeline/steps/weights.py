@@ -12,9 +12,6 @@ from osad.backbones import get_backbone
 def main(argv: Sequence[str]) -> list[Path]:
     """Write a weights file.
 
-    Args:
-        argv: ``--backbone NAME --output FILE [--local FILE]``.
-
     Raises:
         ConfigError: the backbone is unknown.
         DataError: the source is missing, cannot be reached or is not such a weights file.

@@ -29,7 +29,8 @@
   const ofRun = (cell, run, open) => {
     const [dataset, category, protocol] = cell.cell.split("/");
     const results = osad.data.results;
-    const path = (kind, suffix) => `${results}/${kind}/${cell.cell}/s${run.seed}.${suffix}`;
+    const owner = cell.fitted || cell.cell; // Of a method fitted once for all protocols.
+    const path = (kind, suffix) => `${results}/${kind}/${kind === "metrics" ? cell.cell : owner}/s${run.seed}.${suffix}`;
     const { digests } = run;
     const images = osad.make(
       "a",
@@ -41,6 +42,7 @@
       file(path("scores", "csv"), digests.scores),
       digests.maps ? file(path("maps", "safetensors"), digests.maps) : null,
       file(path("checkpoints", "safetensors"), digests.checkpoints),
+      cell.fitted ? osad.make("span", {}, "fitted on normals alone: one run serves all protocols") : null,
       digests.upstream
         ? osad.make("span", {}, "from the run of ", osad.make("a", { href: `#${cell.upstream}` }, cell.upstream), ": ",
             file(`${results}/checkpoints/${cell.upstream}/s${run.seed}.safetensors`, digests.upstream))

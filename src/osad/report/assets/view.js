@@ -165,7 +165,7 @@
       show(title, id, summary(row), average(row));
       return;
     }
-    const empty = { cell: id, runs: [], histogram: null, upstream: "" };
+    const empty = { cell: id, runs: [], histogram: null, fitted: "", upstream: "" };
     const here = !osad.data.absent.includes(id);
     const cell = here ? await osad.load(`cells/${id}.js`) : empty;
     const runs = section("Runs", perSeed(cell, row));

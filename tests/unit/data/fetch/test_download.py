@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import http.server
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from data_cases import Handler, Script, scripted
 
 from osad.core.errors import CheckError, DataError
 from osad.data.fetch import download as module
@@ -22,87 +21,10 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 QUICK = Patience(attempts=3, connect=5, read=0.4, pause=0.01)
 
 
-@dataclass
-class Script:
-    """What the server does; it notes what was asked.
-
-    Attributes:
-        content: the file.
-        etag: its version, empty for none.
-        faults: one for each request, then none: ``cut N``, ``stall N``, ``status N``, ``change``.
-        ranges: whether parts of the file are given.
-        length: whether the length is told.
-        asked: the Range header of each request.
-    """
-
-    content: bytes = CONTENT
-    etag: str = '"v1"'
-    kind: str = "application/zip"
-    faults: list[str] = field(default_factory=list)
-    ranges: bool = True
-    length: bool = True
-    location: str = ""
-    asked: list[str] = field(default_factory=list)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        script: Script = self.server.script
-        wanted = self.headers.get("Range", "")
-        script.asked.append(wanted)
-        fault, _, number = (script.faults.pop(0) if script.faults else "").partition(" ")
-        if fault == "change":
-            script.content, script.etag = OTHER, '"v2"'
-        if fault == "status" or script.location:
-            self.send_response(int(number or 302))
-            self.send_header("Location", script.location)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start, total = 0, len(script.content)
-        condition = self.headers.get("If-Range", script.etag)
-        if wanted and script.ranges and condition == script.etag:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        if start >= total:
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Type", script.kind)
-        if script.etag:
-            self.send_header("ETag", script.etag)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-        if script.length:
-            self.send_header("Content-Length", str(total - start))
-        self.end_headers()
-        body = script.content[start:]
-        self.wfile.write(body[: int(number)] if fault in ("cut", "stall") else body)
-        if fault == "stall":
-            self.wfile.flush()
-            self.server.over.wait(5)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """The client has gone; that is part of some tests."""
-
-
 @pytest.fixture
 def server():
-    """A server on a free port of this machine; ``server.script`` says what it does."""
-    found = Server(("127.0.0.1", 0), Handler)
-    found.script, found.over = Script(), threading.Event()
-    found.url = f"http://127.0.0.1:{found.server_port}/x.zip"
-    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield found
-    found.over.set()
-    found.shutdown()
-    thread.join()
-    found.server_close()
+    with scripted(Script(CONTENT)) as running:
+        yield running
 
 
 def names(folder: Path) -> list[str]:
@@ -128,23 +50,22 @@ def test_after_a_break_only_the_rest_is_asked_for(server, tmp_path, fault, diges
     assert "broke off after 393216" in capsys.readouterr().err
 
 
-def test_without_ranges_the_whole_file_is_read_again(server, tmp_path):
-    server.script = Script(ranges=False, faults=["cut 300000"])
-    download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
+@pytest.mark.parametrize(
+    ("script", "options", "asked"),
+    [
+        ({"ranges": False, "faults": ["cut 300000"]}, {"digest": SHA256}, 2),
+        ({"etag": "", "faults": ["cut 300000"]}, {}, 2),  # Nothing shows the version.
+        ({"faults": ["status 500", "status 503"]}, {"digest": SHA256}, 3),
+        ({"faults": ["cut 100000"] * 7}, {"digest": SHA256}, 8),  # Progress renews the patience.
+    ],
+    ids=["no ranges", "no version", "errors of the server", "many breaks"],
+)
+def test_what_a_download_survives(server, tmp_path, script, options, asked):
+    server.script = Script(CONTENT, **script)
+    download(server.url, tmp_path / "x.zip", **options, patience=QUICK)
     assert (tmp_path / "x.zip").read_bytes() == CONTENT
-
-
-def test_without_version_and_digest_nothing_is_resumed(server, tmp_path):
-    server.script = Script(etag="", faults=["cut 300000"])
-    download(server.url, tmp_path / "x.zip", patience=QUICK)
-    assert (tmp_path / "x.zip").read_bytes() == CONTENT
-    assert server.script.asked == ["", ""]
-
-
-def test_errors_of_the_server_are_waited_for(server, tmp_path):
-    server.script.faults = ["status 500", "status 503"]
-    download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
-    assert (tmp_path / "x.zip").read_bytes() == CONTENT
+    assert len(server.script.asked) == asked
+    assert server.script.etag or server.script.asked == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -163,13 +84,6 @@ def test_a_server_that_does_not_give_the_file(server, tmp_path, faults, message,
         download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
     assert len(server.script.asked) == requests
     assert not (tmp_path / "x.zip").exists()
-
-
-def test_progress_renews_the_patience(server, tmp_path):
-    server.script.faults = ["cut 100000"] * 7
-    download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
-    assert (tmp_path / "x.zip").read_bytes() == CONTENT
-    assert len(server.script.asked) == 8
 
 
 def test_a_later_call_goes_on(server, tmp_path):
@@ -204,47 +118,39 @@ def test_a_server_that_ignores_the_condition_is_found_out(server, tmp_path):
     assert (tmp_path / "x.zip").read_bytes() == OTHER
 
 
-def test_a_foreign_part_is_thrown_away_when_the_digest_shows_it(server, tmp_path):
-    """The version is as noted, but the bytes of the part are not."""
+@pytest.mark.parametrize(
+    ("part", "asked"),
+    [
+        (b"\0" * 1000, ["bytes=1000-", ""]),  # Foreign, as the digest shows.
+        (CONTENT, []),  # Complete.
+        (CONTENT + b"more", None),  # Longer than the file.
+    ],
+    ids=["foreign", "complete", "longer"],
+)
+def test_what_is_left_of_a_part(server, tmp_path, part, asked):
+    """The version is as noted, but the bytes of the part are others."""
     server.script.faults = ["cut 1000", "status 404"]
     with pytest.raises(Unreachable):
         download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
-    (tmp_path / ".x.zip.part").write_bytes(b"\0" * 1000)
+    (tmp_path / ".x.zip.part").write_bytes(part)
     download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
     assert (tmp_path / "x.zip").read_bytes() == CONTENT
-    assert server.script.asked[-2:] == ["bytes=1000-", ""]
-
-
-def test_a_complete_part_needs_no_request(server, tmp_path):
-    server.script.faults = ["cut 1000", "status 404"]
-    with pytest.raises(Unreachable):
-        download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
-    (tmp_path / ".x.zip.part").write_bytes(CONTENT)
-    download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
-    assert len(server.script.asked) == 2
     assert names(tmp_path) == ["x.zip"]
+    assert asked is None or server.script.asked[2:] == asked
 
 
-def test_a_part_longer_than_the_file_is_thrown_away(server, tmp_path):
-    server.script.faults = ["cut 1000", "status 404"]
-    with pytest.raises(Unreachable):
-        download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
-    (tmp_path / ".x.zip.part").write_bytes(CONTENT + b"more")
-    download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
-    assert (tmp_path / "x.zip").read_bytes() == CONTENT
-
-
-def test_a_wrong_digest_is_an_error_and_keeps_nothing(server, tmp_path):
-    with pytest.raises(CheckError, match="has not the digest sha256:00"):
-        download(server.url, tmp_path / "x.zip", digest="sha256:" + "0" * 64)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"digest": "sha256:" + "0" * 64}, "has not the digest sha256:00"),
+        ({"size": 7}, "file of 1024000 bytes, expected 7"),
+    ],
+)
+def test_another_file_is_an_error_and_keeps_nothing(server, tmp_path, options, message):
+    with pytest.raises(CheckError, match=message):
+        download(server.url, tmp_path / "x.zip", **options)
     assert names(tmp_path) == []
     assert server.script.asked == [""]
-
-
-def test_a_wrong_size_is_an_error(server, tmp_path):
-    with pytest.raises(CheckError, match="file of 1024000 bytes, expected 7"):
-        download(server.url, tmp_path / "x.zip", size=7)
-    assert names(tmp_path) == []
 
 
 def test_a_web_page_is_not_the_file(server, tmp_path):

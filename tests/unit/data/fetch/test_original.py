@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.server
 import io
 import json
@@ -12,6 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from data_cases import put as put_all
+from data_cases import sha256, tree
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.data.fetch import original
@@ -40,15 +41,7 @@ PAGE = "https://x.org/data"
 
 
 def digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    return f"sha256:{sha256(content)}"
 
 
 @pytest.fixture
@@ -73,13 +66,16 @@ def site(tmp_path):
 
 
 def put(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+    return put_all(path.parent, {path.name: content}) / path.name
 
 
 def archive(file: str = "one.zip", **fields: object) -> Archive:
     return Archive(file=file, page=PAGE, **fields)
+
+
+def refused(error: type[Exception], message: str, archives: list, **settings: object) -> None:
+    with pytest.raises(error, match=message), originals("x", archives, settings):
+        pytest.fail("the block must not run")
 
 
 def test_a_folder_of_unpacked_files_is_used_in_place(project):
@@ -96,11 +92,8 @@ def test_archives_in_raw_path_are_unpacked_elsewhere(project, raw_path):
         assert tree(root) == {"top/a.txt": b"one"}
         assert root.resolve().is_relative_to((project / "data/downloads/x").resolve())
     assert tree(project) == {"mine/one.zip": ONE}
-    with (
-        pytest.raises(CheckError, match=r"mine/one\.zip: its sha256 is .* expected 00"),
-        originals("x", [archive(digest="sha256:00")], {"raw_path": raw_path}),
-    ):
-        pytest.fail("the block must not run")
+    message = r"mine/one\.zip: its sha256 is .* expected 00"
+    refused(CheckError, message, [archive(digest="sha256:00")], raw_path=raw_path)
 
 
 def test_an_archive_of_another_name_is_a_persons_own(project):
@@ -110,25 +103,20 @@ def test_an_archive_of_another_name_is_a_persons_own(project):
 
 
 @pytest.mark.parametrize(
-    ("settings", "error", "message"),
+    ("raw_path", "error", "message"),
     [
-        ({"raw_path": ""}, ConfigError, r"datasets\.x\.raw_path: must be the path"),
-        ({"raw_path": 3}, ConfigError, "must be the path"),
-        ({"raw_path": "."}, ConfigError, "must not overlap data/raw/x"),
-        ({"raw_path": "data/raw/x/deep"}, ConfigError, "must not overlap"),
-        ({"raw_path": "gone"}, MissingData, f"gone: .* does not exist; correct it, or .*{PAGE}"),
-        ({"raw_path": "mine/notes.txt"}, DataError, "neither a folder nor an archive"),
-        ({"raw_path": "mine/one.zip"}, DataError, "'x' has 2: one.zip, two.zip; name the folder"),
+        ("", ConfigError, r"datasets\.x\.raw_path: must be the path"),
+        (3, ConfigError, "must be the path"),
+        (".", ConfigError, "must not overlap data/raw/x"),
+        ("data/raw/x/deep", ConfigError, "must not overlap"),
+        ("gone", MissingData, f"gone: .* does not exist; correct it, or .*{PAGE}"),
+        ("mine/notes.txt", DataError, "neither a folder nor an archive"),
+        ("mine/one.zip", DataError, "'x' has 2: one.zip, two.zip; name the folder"),
     ],
 )
-def test_wrong_paths(project, settings, error, message):
-    put(project / "mine/one.zip", ONE)
-    put(project / "mine/notes.txt", b"")
-    with (
-        pytest.raises(error, match=message),
-        originals("x", [archive(), archive("two.zip")], settings),
-    ):
-        pytest.fail("the block must not run")
+def test_wrong_paths(project, raw_path, error, message):
+    put_all(project / "mine", {"one.zip": ONE, "notes.txt": b""})
+    refused(error, message, [archive(), archive("two.zip")], raw_path=raw_path)
 
 
 def test_archives_put_there_by_hand_are_known_again(project, capsys):
@@ -142,8 +130,7 @@ def test_archives_put_there_by_hand_are_known_again(project, capsys):
         assert "not published" not in capsys.readouterr().err
     put(place / "one.zip", TWO)
     message = r"one\.zip: its sha256 is .* or, if its authors .* delete .*digests\.json"
-    with pytest.raises(CheckError, match=message), originals("x", [archive()], {}):
-        pytest.fail("the block must not run")
+    refused(CheckError, message, [archive()])
 
 
 def test_the_digest_of_a_wrong_archive_is_not_kept(project):
@@ -165,9 +152,7 @@ def _read_top() -> bytes:
 
 def test_several_archives_have_a_folder_each_and_nothing_stays(project):
     place = project / "data/downloads/x"
-    put(place / "one.zip", ONE)
-    put(place / "two.zip", TWO)
-    put(place / "unpacked-old/left.txt", b"")
+    put_all(place, {"one.zip": ONE, "two.zip": TWO, "unpacked-old/left.txt": b""})
     both = [archive(digest=digest(ONE)), archive("two.zip", digest=digest(TWO))]
 
     def failing() -> None:
@@ -183,8 +168,7 @@ def test_several_archives_have_a_folder_each_and_nothing_stays(project):
 
 def test_archives_are_downloaded_and_kept(project, site):
     folder, address = site
-    put(folder / "one.zip", ONE)
-    put(folder / "two.zip", TWO)
+    put_all(folder, {"one.zip": ONE, "two.zip": TWO})
     both = [
         archive(url=f"{address}/one.zip", digest=digest(ONE), size=len(ONE)),
         archive("two.zip", url=f"{address}/two.zip"),
@@ -211,30 +195,24 @@ def test_a_download_that_fails_names_page_and_place(project, site):
         rf"two\.zip from {PAGE} and put them into data/downloads/x, or name your copy as "
         r"datasets\.x\.raw_path in params\.yaml; then run the same command again"
     )
-    with pytest.raises(MissingData, match=message), originals("x", both, {}):
-        pytest.fail("the block must not run")
+    refused(MissingData, message, both)
 
 
 def test_a_download_with_a_wrong_digest_is_no_missing_file(project, site):
     folder, address = site
     put(folder / "one.zip", ONE)
     wrong = [archive(url=f"{address}/one.zip", digest=digest(TWO))]
-    with pytest.raises(CheckError, match="has not the digest"), originals("x", wrong, {}):
-        pytest.fail("the block must not run")
+    refused(CheckError, "has not the digest", wrong)
     assert not (project / "data/downloads/x/one.zip").exists()
 
 
 def test_what_a_person_has_to_do_is_said_once_and_then_it_goes_on(project):
     needed = archive(needs="an account")
-    with (
-        pytest.raises(
-            MissingData,
-            match=rf"^data set 'x' is not here and a person has to get it: get one\.zip from {PAGE}"
-            r" \(needs an account\) and put it into data/downloads/x, or name .*raw_path",
-        ),
-        originals("x", [needed], {}),
-    ):
-        pytest.fail("the block must not run")
+    message = (
+        rf"^data set 'x' is not here and a person has to get it: get one\.zip from {PAGE} "
+        r"\(needs an account\) and put it into data/downloads/x, or name .*raw_path"
+    )
+    refused(MissingData, message, [needed])
     put(project / "data/downloads/x/one.zip", ONE)
     with originals("x", [needed], {}) as root:
         assert tree(root) == {"top/a.txt": b"one"}
@@ -243,13 +221,11 @@ def test_what_a_person_has_to_do_is_said_once_and_then_it_goes_on(project):
 def test_no_download_starts_while_a_person_is_needed(project, monkeypatch):
     monkeypatch.setattr(original, "download", lambda *_, **__: pytest.fail("downloaded"))
     both = [archive(), archive("two.zip", url="http://127.0.0.1:9/two.zip")]
-    with pytest.raises(MissingData, match=r"get one\.zip from"), originals("x", both, {}):
-        pytest.fail("the block must not run")
+    refused(MissingData, r"get one\.zip from", both)
 
 
 def test_a_data_set_without_archives_needs_a_path(project):
-    with pytest.raises(MissingData, match=r"name the folder .*raw_path"), originals("x", [], {}):
-        pytest.fail("the block must not run")
+    refused(MissingData, r"name the folder .*raw_path", [])
 
 
 def test_the_step_records_that_a_person_is_needed(project):
@@ -261,36 +237,20 @@ def test_the_step_records_that_a_person_is_needed(project):
     assert "data/downloads/brainmri" in failure["reason"]
 
 
-def test_seven_z_archives_are_for_a_person(project):
-    put(project / "data/downloads/x/one.7z", b"7z")
-    with (
-        pytest.raises(DataError, match="unpack it by hand and name the folder as raw_path"),
-        originals("x", [archive("one.7z")], {}),
-    ):
-        pytest.fail("the block must not run")
-    assert list((project / "data/downloads/x").glob("unpacked-*")) == []
-
-
 def test_folders_are_found_inside_wrappers(tmp_path):
-    put(tmp_path / "w/yes/a", b"")
-    put(tmp_path / "w/no/a", b"")
-    put(tmp_path / "w/deeper/yes/a", b"")
-    put(tmp_path / "w/deeper/no/a", b"")
-    put(tmp_path / "__MACOSX/yes/a", b"")
-    put(tmp_path / "__MACOSX/no/a", b"")
+    for folder in ("w", "w/deeper", "__MACOSX"):
+        put_all(tmp_path / folder, {"yes/a": b"", "no/a": b""})
     assert locate(tmp_path, "yes", "no") == tmp_path / "w"
     assert locate(tmp_path / "w", "yes", "no") == tmp_path / "w"
     with pytest.raises(DataError, match="no folder in it holds yes, maybe"):
         locate(tmp_path, "yes", "maybe")
-    put(tmp_path / "v/yes/a", b"")
-    put(tmp_path / "v/no/a", b"")
+    put_all(tmp_path / "v", {"yes/a": b"", "no/a": b""})
     with pytest.raises(DataError, match=r"v and .*w both hold yes, no"):
         locate(tmp_path, "yes", "no")
 
 
 def test_folders_named_like_their_archive(tmp_path):
-    put(tmp_path / "c1/c1/Train/a", b"")
-    put(tmp_path / "c2/Train/a", b"")
+    put_all(tmp_path, {"c1/c1/Train/a": b"", "c2/Train/a": b""})
     assert locate_named(tmp_path, "c1") == tmp_path / "c1/c1"
     assert locate_named(tmp_path, "c2") == tmp_path / "c2"
 

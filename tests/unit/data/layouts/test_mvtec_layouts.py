@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 
 import numpy as np
 import pytest
-from mvtec_cases import decoded, encode, image, mask
+from data_cases import SIZE, encoded, mask, numbered, put, real
 from PIL import Image
 
 from osad.core.errors import DataError
+from osad.data import registry
 from osad.data.images import decode
 from osad.data.layouts import mvtec as mvtec_layout
 from osad.data.layouts.mvtec import Item, one_mask
@@ -17,7 +19,11 @@ from osad.data.sets import mvtec_3d, mvtec_loco, visa
 
 # --- masks ---------------------------------------------------------------------------------------
 
-SIZE = (6, 4)
+
+def decoded(content: bytes) -> list[list[int]]:
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.mode == "L"
+        return np.asarray(picture).tolist()
 
 
 def grid(*pixels: tuple[int, int]) -> list[list[int]]:
@@ -27,7 +33,7 @@ def grid(*pixels: tuple[int, int]) -> list[list[int]]:
 def merged(*masks: bytes, over: bytes | None = None) -> bytes:
     """Return the one mask of an image of 6 x 4 pixels; the masks are named m0, m1."""
     named = [(f"m{number}", content) for number, content in enumerate(masks)]
-    return one_mask(named, image=over or image(1), name="i")
+    return one_mask(named, image=over or numbered(1, SIZE), name="i")
 
 
 def test_several_masks_become_one():
@@ -43,7 +49,7 @@ def test_a_mask_of_numbers_becomes_one_of_0_and_255():
 def test_a_plain_mask_is_kept():
     grey = mask((2, 3, 255))
     assert merged(grey) == grey
-    one_bit = encode(np.asarray(grid((0, 5))) > 0, "PNG")
+    one_bit = encoded(np.asarray(grid((0, 5))) > 0)
     assert merged(one_bit) == one_bit
     assert Image.open(io.BytesIO(one_bit)).mode == "1"
 
@@ -53,23 +59,21 @@ def test_of_a_palette_the_numbers_count():
     picture.putpalette([0, 0, 0, 0, 0, 0, 255, 0, 0])  # Number 1 is black, too.
     picture.putpixel((4, 0), 1)
     picture.putpixel((5, 0), 2)
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    assert decoded(merged(stream.getvalue())) == grid((0, 4), (0, 5))
+    assert decoded(merged(encoded(picture))) == grid((0, 4), (0, 5))
 
 
 def test_of_colours_the_strongest_counts():
     values = np.zeros((4, 6, 3), dtype=np.uint8)
     values[1, 2, 2] = 9
-    assert decoded(merged(encode(values, "PNG"))) == grid((1, 2))
+    assert decoded(merged(encoded(values))) == grid((1, 2))
     opaque = np.dstack([np.zeros((4, 6, 3), np.uint8), np.full((4, 6), 255, np.uint8)])
-    assert merged(encode(opaque, "PNG")) == b""
+    assert merged(encoded(opaque)) == b""
 
 
 def test_of_16_bits_small_numbers_count():
     values = np.zeros((4, 6), dtype=np.uint16)
     values[3, 0] = 1
-    assert decoded(merged(encode(values, "PNG"))) == grid((3, 0))
+    assert decoded(merged(encoded(values))) == grid((3, 0))
 
 
 @pytest.mark.parametrize(
@@ -82,29 +86,27 @@ def test_a_mask_is_turned_with_its_image(orientation, where, size):
     values[0, 1] = 255
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stream = io.BytesIO()
-    Image.fromarray(values).save(stream, "PNG", exif=exif)
-    upright = np.asarray(decode(stream.getvalue(), "i"))[:, :, 0] == 255
-    found = np.asarray(decoded(merged(mask((0, 1, 255)), over=stream.getvalue())))
-    assert found.shape == upright.shape == size
-    assert np.argwhere(found).tolist() == [list(where)]
-    assert (found == 255).tolist() == upright.tolist()
+    turned = encoded(values, exif=exif)
+    upright = np.asarray(decode(turned, "i"))[:, :, 0] == 255
+    result = np.asarray(decoded(merged(mask((0, 1, 255)), over=turned)))
+    assert result.shape == size
+    assert np.argwhere(result).tolist() == [list(where)]
+    assert (result == 255).tolist() == upright.tolist()
 
 
 def test_wrong_masks_are_named():
     with pytest.raises(DataError, match="m0: the mask has 6 x 4 pixels and its image 4 x 6"):
-        merged(mask(), over=encode(np.zeros((6, 4, 3), dtype=np.uint8), "PNG"))
+        merged(mask(), over=encoded(np.zeros((6, 4, 3), dtype=np.uint8)))
     with pytest.raises(DataError, match="m0: the mask is of format JPEG, not PNG"):
-        merged(image(1, "JPEG"))
+        merged(numbered(1, SIZE, "JPEG"))
     with pytest.raises(DataError, match="m0: cannot be decoded"):
         merged(mask()[:40])
     with pytest.raises(DataError, match="i: cannot be decoded"):
-        merged(mask(), over=image(1)[:40])
+        merged(mask(), over=numbered(1, SIZE)[:40])
 
 
 def test_an_image_whose_mask_is_empty_has_none(tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes(image(1))
-    (tmp_path / "m.png").write_bytes(mask())
+    put(tmp_path, {"a.png": numbered(1, SIZE), "m.png": mask()})
     assert mvtec_layout.read_masks(tmp_path, [Item("a.png", "c/test/cut/a.png", ("m.png",))]) == {}
     assert "1 masks mark no pixel" in capsys.readouterr().err
 
@@ -191,9 +193,8 @@ LINE = "candle,test,anomaly,candle/Data/Images/Anomaly/000.JPG,candle/Data/Masks
     ],
 )
 def test_a_wrong_split_of_visa_is_refused(tmp_path, line, message):
-    where = tmp_path / "split_csv/1cls.csv"
-    where.parent.mkdir()
-    where.write_text(f"object,split,label,image,mask\n{LINE}\n{line}\n")
+    text = f"object,split,label,image,mask\n{LINE}\n{line}\n"
+    put(tmp_path, {"split_csv/1cls.csv": text.encode()})
     with pytest.raises(DataError, match=message):
         visa.plan(tmp_path, ["candle"])
 
@@ -211,7 +212,19 @@ def test_the_folder_of_the_categories_is_found(tmp_path):
 
 
 def test_a_wrong_category_is_named(tmp_path):
-    (tmp_path / "a/train/good").mkdir(parents=True)
-    (tmp_path / "a/train/good/0.png").write_bytes(image(1))
+    put(tmp_path, {"a/train/good/0.png": numbered(1, SIZE)})
     with pytest.raises(DataError, match=r"/a: test: there are no anomalous images"):
-        mvtec_layout.plan_all(tmp_path, ["a"], of_category=mvtec_layout.plan_category)
+        mvtec_layout.plan_all(tmp_path, ["a"])
+
+
+def test_mvtec_screw_as_it_is():
+    folder = real("mvtec_screw")
+    items = mvtec_layout.plan_category(mvtec_layout.list_files(folder))
+    places = Counter(item.target.rsplit("/", 1)[0] for item in items)
+    counts = registry.get("mvtec").expected["screw"]
+    assert places.pop("train/good") == 94  # Of 320: the others are not in the sample.
+    assert places.pop("test/good") == counts.test_normal
+    assert places == {f"test/{name}": number for name, number in counts.anomalies.items()}
+    some = [item for item in items if item.masks][::20]
+    masks = mvtec_layout.read_masks(folder, some)
+    assert masks == {item.masks[0]: (folder / item.masks[0]).read_bytes() for item in some}

@@ -1,0 +1,212 @@
+"""Original images on their way into the project: listed, read, checked, cut up, encoded."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from osad.core.errors import DataError
+from osad.data.images import FORMATS, decode
+from osad.data.layouts.folder import divided
+from osad.data.manifest import byte_order, is_image_name, path_problem
+from osad.data.source import Files, read
+
+AGAIN = "get the data set again"
+ORIENTATION = 0x0112
+"""EXIF's number of the orientation; 1 is upright, 5 to 8 swap width and height."""
+Pixels = NDArray[np.uint8]
+"""(height, width) grey or (height, width, 3) RGB."""
+
+BLOCK = 65_535
+"""Largest stored block of a zlib stream, bytes."""
+
+
+def read_image(path: Path, *, mask_of: Path | None = None) -> bytes:
+    """Return the content of an image, or of a mask of another image, after decoding it once.
+
+    Raises:
+        DataError: a file cannot be read or decoded, or the mask does not lie over its image.
+    """
+    content = read(path)
+    size = _size(content, path)
+    if mask_of is None:
+        return content
+    image = read(mask_of)
+    image_size = _size(image, mask_of)
+    check_size(path, size, image_size, "make them equal or remove the mask")
+    turned, mask_turned = orientation(image), orientation(content)
+    if turned != mask_turned and (size[0] == size[1] or max(turned, mask_turned) < 5):
+        raise DataError(
+            f"{path}: the mask has EXIF orientation {mask_turned} and its image {turned}, so how "
+            "the mask lies over the image is unclear; save both upright, without orientation"
+        )
+    return content
+
+
+def _size(content: bytes, path: Path) -> tuple[int, int]:
+    """Return width and height of an image that can be decoded, upright."""
+    with warnings.catch_warnings():
+        # Too large an image is refused; Pillow's warning would stand beside the message.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return decode(content, str(path)).size
+
+
+def check_size(
+    mask: object, size: tuple[int, ...], image_size: tuple[int, ...], remedy: str = AGAIN
+) -> None:
+    """Check that a mask has as many pixels as its image; sizes are width and height.
+
+    Raises:
+        DataError: it has not; the message ends with the remedy.
+    """
+    if size != image_size:
+        raise DataError(
+            f"{mask}: the mask has {size[0]} x {size[1]} pixels and its image "
+            f"{image_size[0]} x {image_size[1]}; {remedy}"
+        )
+
+
+def orientation(content: bytes) -> int:
+    """Return the EXIF orientation of an image, 1 (upright) to 8; 1 without any."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        value = image.getexif().get(ORIENTATION, 1)
+    return value if value in range(1, 9) else 1
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Return the pixels of an image file, grey if its three channels are equal.
+
+    Raises:
+        DataError: it cannot be read or decoded.
+    """
+    colours = np.asarray(decode(read(path), str(path)))
+    grey = colours[:, :, 0]
+    return grey if (colours == grey[:, :, None]).all() else colours
+
+
+def read_marks(path: Path) -> NDArray[np.bool_]:
+    """Return where a mask marks a defect: any colour channel is not 0; transparency is ignored.
+
+    Returns:
+        (height, width).
+
+    Raises:
+        DataError: it cannot be read or decoded.
+    """
+    content = read(path)
+    decode(content, str(path))
+    with Image.open(io.BytesIO(content)) as image:
+        colours = np.asarray(image.convert("RGBA"))[:, :, :3]
+    marks: NDArray[np.bool_] = colours.max(axis=2) > 0
+    return marks
+
+
+def list_files(raw_path: Path) -> list[str]:
+    """List the files of a folder as sorted relative paths.
+
+    Raises:
+        DataError: a link leaves the folder or is a folder, or a name cannot be written as text.
+    """
+    root = raw_path.resolve()
+    files: list[str] = []
+    for place, folders, file_names in os.walk(raw_path):
+        for name in folders:
+            if Path(place, name).is_symlink():
+                raise DataError(
+                    f"{Path(place, name)}: links to folders are not followed; copy the folder"
+                )
+        for name in file_names:
+            path = Path(place, name)
+            relative = path.relative_to(raw_path).as_posix()
+            problem = path_problem(relative)
+            if problem:
+                raise DataError(f"{relative!a}: its name {problem}; rename the file")
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise DataError(f"{path}: is a link to a place outside {raw_path}; copy the file")
+            if not path.is_file():
+                raise DataError(f"{path}: is not a regular file; remove it")
+            files.append(relative)
+    return sorted(files, key=byte_order)
+
+
+def list_images(folder: Path, *, ending: str = "") -> list[Path]:
+    """List the images directly in a folder, sorted by name; hidden files are left out.
+
+    ``ending`` is another ending of file names than those of images, for example ``.npy``.
+
+    Raises:
+        DataError: there are none.
+    """
+    names = sorted(
+        (path.name for path in folder.iterdir()) if folder.is_dir() else (), key=byte_order
+    )
+    images = [
+        folder / name
+        for name in names
+        if not name.startswith(".")
+        and (name.lower().endswith(ending) if ending else is_image_name(name))
+        and (folder / name).is_file()
+    ]
+    if not images:
+        raise DataError(f"{folder}: there are no images; {AGAIN}")
+    return images
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """List the folders directly in a folder, sorted by name; hidden ones are left out."""
+    names = sorted((path.name for path in folder.iterdir() if path.is_dir()), key=byte_order)
+    return [folder / name for name in names if not name.startswith(".")]
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Encode pixels as a PNG file, the same bytes everywhere.
+
+    The pixels are stored without compression: compressors give other bytes on other processors.
+
+    Source: PNG specification (W3C), sections 5 and 11; RFC 1950 and RFC 1951, section 3.2.4.
+    """
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + pixels[0].size), np.uint8)  # each row begins with filter 0
+    rows[:, 1:] = pixels.reshape(height, -1)
+    raw = rows.tobytes()
+    blocks = [raw[start : start + BLOCK] for start in range(0, len(raw), BLOCK)]
+    stream = b"".join(
+        struct.pack("<BHH", number == len(blocks), len(block), len(block) ^ 0xFFFF) + block
+        for number, block in enumerate(blocks, start=1)
+    )
+    stream = b"\x78\x01" + stream + struct.pack(">I", zlib.adler32(raw))
+    colour = 2 if pixels.ndim == 3 else 0
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", stream), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def cut_image(path: Path, *window: slice) -> bytes:
+    """Return the part of an image with some rows (and columns) as a PNG file."""
+    return encode_png(read_pixels(path)[window])
+
+
+def cut_mask(path: Path, *window: slice) -> bytes:
+    """Return the part of a mask as a grey PNG file, 255 where it marks a defect."""
+    return encode_png(read_marks(path)[window].astype(np.uint8) * 255)
+
+
+def divided_files(normal: Mapping[str, Callable[[], bytes]], *, ending: str = "") -> Files:
+    """Return normal images by their paths, ``train/good/NAME`` or ``test/good/NAME``, divided 3:1.
+
+    ``ending`` is that of the files, where the names have none.
+    """
+    splits = divided(normal)
+    return {f"{splits[name]}/good/{name}{ending}": content for name, content in normal.items()}

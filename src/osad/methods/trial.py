@@ -1,0 +1,192 @@
+"""Small generated features, and one method tried on them: for checks and tests of methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from osad.core.seeds import torch_generator
+from osad.features.kinds import PACKS, SYNTHETIC
+from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData
+from osad.learn.lazy_torch import torch
+from osad.methods import registry
+from osad.methods.registry import Method, MethodSpec
+
+CHANNELS = {16: 12, 32: 24}
+SIDES = {16: 8, 32: 4}
+VIEWS = 3
+NORMALS, ANOMALIES = tuple(range(64)), (84, 85, 86, 87)
+TEST_NORMALS, TEST_ANOMALIES = tuple(range(64, 84)), tuple(range(88, 100))
+BUDGET = {
+    "epochs": 2,
+    "iterations": 6,
+    "batch": 12,
+    "lr": 1e-2,
+    "adapter": 8,
+    "head_width": 16,
+    "holistic_width": 16,
+    "residual_width": 8,
+    "prototypes": 4,
+    "codebook_samples": 200,
+    "candidates": 200,
+    "coreset": 20,
+    "projection": 8,
+    "width": 16,
+    "blocks": 1,
+}
+"""Values of a trial for hyper-parameters of these names: seconds instead of minutes."""
+
+
+class SyntheticPacks:
+    """Features of generated images, like open packs of one data set.
+
+    The last ``n_anomalies`` images are anomalous: a quarter of each map is shifted in a fixed
+    direction, views with synthetic defects likewise in others, and their intensity differs.
+
+    Attributes:
+        tensors: by kind of view (``s16``, ``s32`` for plain ones), over all images.
+        n_normals: images before the first anomaly.
+    """
+
+    def __init__(self, key: str, n_normals: int, n_anomalies: int) -> None:
+        """Draw all features, keyed on ``key``."""
+        self.n_normals, n = n_normals, n_normals + n_anomalies
+        self.tensors: dict[str, torch.Tensor] = {}
+        generator = torch_generator(key)
+        anomalous = torch.arange(n) >= n_normals
+        for stride, channels in CHANNELS.items():
+            plain = self.draw((n,), stride, generator)
+            plain[anomalous] += self.patch(stride, torch.ones(channels))
+            self.tensors[f"s{stride}"] = plain.half()
+        rotated = self.draw((n, VIEWS), 32, generator)
+        rotated[anomalous] += self.patch(32, torch.ones(CHANNELS[32]))
+        self.tensors["rotated"] = rotated.half()
+        directions = itertools.cycle([(2.0, 0.0), (0.0, 2.0), (2.0, 2.0, 0.0)])
+        for kind, direction in zip((k for k in PACKS if k in SYNTHETIC), directions, strict=False):
+            repeated = torch.tensor(direction).repeat(CHANNELS[32] // len(direction))
+            views = self.draw((n, VIEWS), 32, generator) + self.patch(32, repeated)
+            self.tensors[kind] = views.half()
+        pixels = 0.5 + 0.02 * torch.randn(n, 2, generator=generator)
+        pixels[anomalous, 0] += 0.2
+        self.tensors["pixels"] = pixels
+
+    @staticmethod
+    def draw(shape: tuple[int, ...], stride: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw correlated features around a mean, (*shape, c, h, w)."""
+        channels, side = CHANNELS[stride], SIDES[stride]
+        noise = torch.randn(*shape, channels, side, side, generator=generator)
+        mixed = 0.8 * noise + 0.6 * noise.roll(1, dims=-3)
+        return 2 + mixed * torch.linspace(0.5, 1.5, channels)[:, None, None]
+
+    @staticmethod
+    def patch(stride: int, direction: torch.Tensor) -> torch.Tensor:
+        """Return a shift of the upper left quarter of a map, (c, h, w)."""
+        side = SIDES[stride]
+        shift = torch.zeros(len(direction), side, side)
+        shift[:, : side // 2, : side // 2] = 2 * direction[:, None, None]
+        return shift
+
+    def images(
+        self, index: Sequence[int], *, training: bool = False, labels: bool = False
+    ) -> ImageSet:
+        """Select images; views with synthetic defects only for sets without anomalies."""
+
+        def rows(name: str) -> Rows:
+            chosen = torch.tensor(list(index), dtype=torch.int64)
+            return Rows(self.tensors[name], chosen, torch.device("cpu"))
+
+        normal = all(number < self.n_normals for number in index)
+        names = ["pixels", *(["rotated"] if training else [])]
+        names += [kind for kind in PACKS if kind in SYNTHETIC and training and normal]
+        label = torch.tensor([int(number >= self.n_normals) for number in index])
+        return ImageSet(
+            tuple(f"data/raw/made/{number:03d}.png" for number in index),
+            {stride: rows(f"s{stride}") for stride in CHANNELS},
+            {name: rows(name) for name in names},
+            label if labels else None,
+        )
+
+    def training(self, normals: Sequence[int], anomalies: Sequence[int], key: str) -> TrainingData:
+        """Return training data of these images."""
+        return TrainingData(
+            self.images(normals, training=True), self.images(anomalies, training=True), key
+        )
+
+
+@dataclass
+class Trial:
+    """One method or variant with a small budget, and the features that it may see.
+
+    Attributes:
+        spec: the method.
+        packs: features of 84 normals and 16 anomalies.
+    """
+
+    spec: MethodSpec
+    packs: SyntheticPacks = field(default_factory=lambda: SyntheticPacks("methods", 84, 16))
+    _fits: dict[Any, State] = field(default_factory=dict)
+
+    @cached_property
+    def base(self) -> Trial | None:
+        """The trial of the method's base, for methods that have one."""
+        return Trial(registry.get(self.spec.base), self.packs) if self.spec.base else None
+
+    def build(self, **values: Any) -> Method:
+        """Return the method with a small budget, and with other values where given."""
+        small = {
+            item.name: BUDGET[item.name]
+            for item in dataclasses.fields(self.spec.hyper)
+            if item.name in BUDGET.keys() - self.spec.overrides.keys()
+            and type(item.default) is type(BUDGET[item.name])
+            and item.metadata.get("holds", bool)(BUDGET[item.name])
+        }
+        return self.spec.build(self.spec.resolve(small | values))
+
+    def data(
+        self,
+        normals: Sequence[int] = NORMALS,
+        anomalies: Sequence[int] = ANOMALIES,
+        key: str = "cell",
+    ) -> TrainingData:
+        """Return what the method may see: the packs that it declares, and its fitted base."""
+        data = self.packs.training(normals, anomalies, key)
+        return dataclasses.replace(
+            data,
+            normal=self.declared(data.normal),
+            anomaly=self.declared(data.anomaly),
+            base=self.base.fit(normals, anomalies, key) if self.base else None,
+        )
+
+    def declared(self, images: ImageSet) -> ImageSet:
+        """Leave out the packs that the method does not declare, and labels unless it is shown."""
+        packs = self.spec.packs
+        return dataclasses.replace(
+            images,
+            maps=images.maps if "plain" in packs else {},
+            views={name: rows for name, rows in images.views.items() if name in packs},
+            labels=images.labels if self.spec.sees_test_labels else None,
+        )
+
+    def images(self, index: Sequence[int] = TEST_NORMALS + TEST_ANOMALIES) -> ImageSet:
+        """Return test images as the method is shown them."""
+        return self.declared(self.packs.images(index, labels=True))
+
+    def fit(
+        self,
+        normals: Sequence[int] = NORMALS,
+        anomalies: Sequence[int] = ANOMALIES,
+        key: str = "cell",
+    ) -> State:
+        """Fit the method, once for the same arguments."""
+        arguments = (tuple(normals), tuple(anomalies), key)
+        if arguments not in self._fits:
+            self._fits[arguments] = self.build().fit(self.data(*arguments))
+        return self._fits[arguments]
+
+    def score(self, images: ImageSet | None = None) -> Scores:
+        """Score images, all test images if none are given, with the usual fit."""
+        return self.build().score(self.fit(), self.images() if images is None else images)

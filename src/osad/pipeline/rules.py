@@ -1,0 +1,361 @@
+"""The one table of rules: what makes each file of a grid, from what, with which parameters.
+
+The rule files of Snakemake, the jobs of a grid (`osad.pipeline.jobs`) and, through them, the
+ledger, its checks, the progress and the tables of a run that failed are all derived from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from osad import backbones
+from osad.core.cells import Cell
+from osad.data import registry as data_registry
+from osad.methods import registry as method_registry
+from osad.pipeline import page
+from osad.pipeline.describe import describe, describe_figures, feature_options, weights_options
+from osad.pipeline.grid import Grid, run_of
+from osad.pipeline.rule import Paths, Rule, Wildcards, constant
+from osad.runtime.device import visible_gpus
+
+RUN_FACETS = ("dataset", "category", "protocol", "method", "seed")
+RUN = "{dataset}/{category}/{protocol}/{method}/s{seed}"
+MEAN = "{dataset}/{category}/{protocol}/{method}"
+PACK_FACETS = ("dataset", "category", "pack")
+PUBLISHED = "data/published"
+TABLES = ("summary.csv", "metrics.json", *(
+    f"{setting}.{kind}" for setting in ("general", "hard", "normal") for kind in ("md", "tex")
+))  # fmt: skip
+SHOWN = ("fetch", "weights", "manifest", "pixels", "pack", "masks")
+"""Rules whose outputs the page lists with their digests."""
+
+
+class Rules:
+    """The rules of a grid, as attributes and in the order of the pipeline."""
+
+    def __init__(self, grid: Grid) -> None:
+        """Make the table.
+
+        Raises:
+            ConfigError: other packages are installed than those of the lock file.
+        """
+        self.grid = grid
+        self._environment = grid.environment()
+        self._gpus = min(visible_gpus(), 1)  # Without a GPU jobs would wait for it in vain.
+        self._rules: dict[str, Rule] = {}
+        for add in (
+            self._data, self._splits, self._features, self._runs, self._tables, self._report,
+        ):  # fmt: skip
+            add()
+
+    def __getattr__(self, name: str) -> Rule:
+        """Return a rule by its name."""
+        try:
+            return cast(Rule, self.__dict__["_rules"][name])
+        except KeyError:
+            raise AttributeError(f"there is no rule {name!r}") from None
+
+    def __iter__(self) -> Iterator[Rule]:
+        """Yield the rules, each after those that it reads the outputs of."""
+        return iter(self._rules.values())
+
+    def _add(
+        self,
+        name: str,
+        outputs: Mapping[str, Paths] | str,
+        each: Iterable[Mapping[str, str]] = ({},),
+        *,
+        step: str = "",
+        roots: Callable[[Wildcards], tuple[str, ...]] | None = None,
+        inputs: Mapping[str, Callable[[Wildcards], Paths]] | None = None,
+        params: Mapping[str, Callable[[Wildcards], Any]] | None = None,
+        environment: bool = True,
+        silent: Iterable[str] = (),
+        **resources: Any,
+    ) -> None:
+        """Add a rule, unless it has no outputs; with one output it is named ``output``."""
+        if not outputs:
+            return
+        module = f"osad.pipeline.steps.{step or name}"
+        further = roots or constant(())
+        self._rules[name] = Rule(
+            name=name,
+            step=step or name,
+            outputs={"output": outputs} if isinstance(outputs, str) else outputs,
+            each=tuple(each),
+            inputs=inputs or {},
+            params=params or {},
+            roots=lambda wildcards: (module, *further(wildcards)),
+            environment=self._environment if environment else None,
+            source=self.grid.root / "src",
+            results=self.grid.results,
+            silent=frozenset(silent),
+            **resources,
+        )
+
+    # --- data, splits, features -----------------------------------------------------------
+
+    def _data(self) -> None:
+        grid, settings = self.grid, self.grid.params.dataset_settings
+
+        def roots(dataset: str) -> tuple[str, ...]:
+            return (data_registry.module(dataset, settings[dataset].get("layout")),)
+
+        self._add(
+            "fetch",
+            grid.source("{dataset}"),
+            ({"dataset": name} for name in grid.params.datasets),
+            params={
+                "dataset": lambda w: w.dataset,
+                "settings": lambda w: settings[w.dataset],
+            },
+            roots=lambda w: roots(w.dataset),
+            environment=False,
+            runtime=600,
+        )
+        self._add(
+            "weights",
+            grid.weights,
+            [{}] if any(pack != "pixels" for _, _, pack in grid.packs) else (),
+            params={"options": constant(weights_options(grid.params.features))},
+            roots=constant((backbones.module(grid.params.features.backbone),)),
+            environment=False,
+        )
+        self._add(
+            "manifest",
+            "data/manifests/{manifest}.csv",
+            ({"manifest": name} for name in grid.manifests),
+            inputs={"source": lambda w: grid.source(_dataset(w))},
+            params={
+                "dataset": _dataset,
+                "category": lambda w: w.manifest.partition("/")[2] or "all",
+                "settings": lambda w: settings[_dataset(w)],
+            },
+            roots=lambda w: roots(_dataset(w)),
+        )
+
+    def _splits(self) -> None:
+        grid, names = self.grid, ("dataset", "category", "protocol")
+        self._add(
+            "split",
+            f"{grid.results}/splits/{{dataset}}/{{category}}/{{protocol}}/s{{seed}}.csv",
+            (
+                dict(zip(names, split.split("/"), strict=False)) | {"seed": split.split("/s")[-1]}
+                for split in grid.split_ids
+            ),
+            inputs={"manifest": lambda w: grid.manifest(w.dataset, w.category)},
+            params={
+                **{name: _wildcard(name) for name in (*names, "seed")},
+                "removed": constant(grid.params.removed),
+            },
+        )
+
+    def _features(self) -> None:
+        grid = self.grid
+        # Packs are made of the images behind the manifest. The manifest is in git; the images of
+        # a fresh clone are not, and naming SOURCE.json makes Snakemake fetch them first.
+        images: dict[str, Callable[[Wildcards], Paths]] = {
+            "manifest": lambda w: grid.manifest(w.dataset, w.category),
+            "source": lambda w: grid.source(w.dataset),
+        }
+        network = backbones.module(grid.params.features.backbone)
+        for name, further, code in (
+            ("pixels", {}, ()), ("pack", {"weights": grid.weights}, (network,)),
+        ):  # fmt: skip
+            chosen = [p for p in grid.packs if (p[2] == "pixels") == (name == "pixels")]
+            pack = "pixels" if name == "pixels" else "{pack}"
+            wildcards = PACK_FACETS[:2] if name == "pixels" else PACK_FACETS
+            self._add(
+                name,
+                grid.pack("{dataset}", "{category}", pack),
+                (dict(zip(wildcards, values, strict=False)) for values in chosen),
+                step="features",
+                inputs=images | {key: constant(path) for key, path in further.items()},
+                params={
+                    "options": lambda w: feature_options(
+                        getattr(w, "pack", "pixels"), grid.params.features, grid.weights
+                    )
+                },
+                roots=constant(code),
+                silent=("source", "weights"),
+                threads=8,
+                gpus=self._gpus if name == "pack" else None,
+                mem_mb=4000,
+                runtime=240,
+            )
+        self._add(
+            "masks",
+            grid.masks("{dataset}", "{category}"),
+            ({"dataset": dataset, "category": category} for dataset, category in grid.masked),
+            inputs=images,
+            params={"size": constant(grid.params.features.image_size)},
+        )
+
+    # --- runs and what is said of them ----------------------------------------------------
+
+    def _runs(self) -> None:
+        grid = self.grid
+        self._add(
+            "run",
+            {
+                "checkpoint": f"{grid.results}/checkpoints/{RUN}.safetensors",
+                "scores": f"{grid.results}/scores/{RUN}.csv",
+                "maps": f"{grid.results}/maps/{RUN}.safetensors",
+            },
+            map(_facets, grid.runs),
+            inputs={
+                "split": lambda w: grid.split(_cell(w)),
+                "packs": lambda w: grid.packs_of(_cell(w)),
+                "base": lambda w: grid.base_of(_cell(w)),
+            },
+            params={
+                "cell": lambda w: str(_cell(w)),
+                "hyper": lambda w: dict(grid.params.hyper[w.method]),
+            },
+            roots=lambda w: (method_registry.module(w.method),),
+            gpus=self._gpus,
+            mem_mb=2000,
+            runtime=240,
+        )
+
+        def fitted(wildcards: Wildcards) -> list[str]:
+            cell = _cell(wildcards)
+            return [grid.split(run_of(cell))] if run_of(cell) != cell else []
+
+        self._add(
+            "metrics",
+            f"{grid.results}/metrics/{RUN}.json",
+            map(_facets, grid.cells),
+            inputs={
+                "split": lambda w: grid.split(_cell(w)),
+                "scores": lambda w: grid.artefact("scores", _cell(w)),
+                "maps": lambda w: grid.artefact("maps", _cell(w)),
+                "fitted": fitted,
+                "masks": lambda w: grid.masks_of(_cell(w)),
+            },
+            params={"cell": lambda w: str(_cell(w))},
+        )
+
+    def _tables(self) -> None:
+        grid, folder = self.grid, f"{self.grid.results}/tables"
+        self._add(
+            "cells",
+            {"output": f"{folder}/cells.csv", "rates": f"{folder}/rates.csv"},
+            inputs={
+                "metrics": constant([grid.artefact("metrics", cell) for cell in grid.cells]),
+                "scores": constant([grid.artefact("scores", run) for run in grid.runs]),
+            },
+            params={"grid": lambda _w: describe(grid)},
+            silent=("metrics", "scores"),
+        )
+        self._add(
+            "table",
+            {"tables": [f"{folder}/{name}" for name in TABLES]},
+            step="tables",
+            inputs=self._printed(),
+            params={
+                "grid": lambda _w: describe(grid),
+                "published": constant(PUBLISHED),
+                "output": constant(folder),
+            },
+            silent=("printed", "tables"),
+        )
+        self._add(
+            "figure",
+            {"figures": page.figure_files(grid)} if grid.params.figures else "",
+            step="figures",
+            inputs=self._printed(),
+            params={
+                "grid": lambda _w: describe_figures(grid),
+                "published": constant(PUBLISHED),
+                "output": constant(f"{grid.results}/figures"),
+            },
+            silent=("printed", "figures"),
+        )
+
+    def _printed(self) -> dict[str, Callable[[Wildcards], Paths]]:
+        """Return our numbers and the published ones, as inputs."""
+        cells = f"{self.grid.results}/tables/cells.csv"
+        return {"cells": constant(cells), "printed": constant([*self.grid.published])}
+
+    # --- the page -------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        grid, folder = self.grid, page.folder(self.grid)
+        splits = page.splits_by_category(grid)
+        self._add(
+            "report_images",
+            f"{folder}/manifests/{{dataset}}/{{category}}.js",
+            ({"dataset": dataset, "category": category} for dataset, category in grid.categories),
+            inputs={
+                "manifest": lambda w: grid.manifest(w.dataset, w.category),
+                "splits": lambda w: splits[w.dataset, w.category],
+            },
+            params={"category": lambda w: f"{w.dataset}/{w.category}"},
+        )
+        self._add(
+            "report_cell",
+            {
+                "output": f"{folder}/cells/{MEAN}.js",
+                "images": f"{folder}/images/{MEAN}.js",
+            },
+            (dict(zip(RUN_FACETS[:4], mean.split("/"), strict=True)) for mean in grid.means),
+            inputs={"files": lambda w: page.cell_inputs(grid, _mean(w))},
+            params={
+                "cell": _mean,
+                "options": lambda w: page.cell_options(grid, _mean(w)),
+            },
+            silent=("files",),
+        )
+        figures = page.shown_figures(grid)
+        self._add(
+            "report_assets",
+            {"files": page.asset_outputs(grid)},
+            inputs={
+                "assets": constant([*grid.files(page.ASSETS)]),
+                "figures": constant(figures),
+            },
+            params={"output": constant(folder)},
+            silent=("files",),
+        )
+        self._add(
+            "report_page",
+            {"page": f"{folder}/index.html", "data": f"{folder}/data.js"},
+            inputs={
+                **self._printed(),
+                "shared": constant(
+                    [p for name in SHOWN if name in self._rules for p in self._rules[name].files]
+                ),
+                "bench": constant([p for p in grid.files(page.BENCH) if p.endswith(".json")]),
+                "templates": constant([*grid.files(page.TEMPLATES)]),
+            },
+            params={
+                "grid": lambda _w: describe(grid) | {"report": page.describe_page(grid, self)},
+                "published": constant(PUBLISHED),
+                "lock": constant(self._environment),
+                "output": constant(folder),
+            },
+            silent=("printed", "templates", "page", "data"),
+        )
+
+
+def _facets(cell: Cell) -> dict[str, str]:
+    return {name: str(getattr(cell, name)) for name in RUN_FACETS}
+
+
+def _cell(wildcards: Wildcards) -> Cell:
+    names = (wildcards.dataset, wildcards.category, wildcards.protocol, wildcards.method)
+    return Cell(*names, int(wildcards.seed))
+
+
+def _mean(wildcards: Wildcards) -> str:
+    return "/".join(getattr(wildcards, name) for name in RUN_FACETS[:4])
+
+
+def _dataset(wildcards: Wildcards) -> str:
+    return str(wildcards.manifest.partition("/")[0])
+
+
+def _wildcard(name: str) -> Callable[[Wildcards], str]:
+    return lambda wildcards: str(getattr(wildcards, name))

@@ -1,0 +1,203 @@
+"""One run: fit a method on a split, check what it learned, and score the test images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osad.core.cells import Cell
+from osad.core.errors import CheckError, ConfigError, TrainingError
+from osad.core.files import read_metadata, read_tensors, write_tensors
+from osad.data.splits import SplitRow, read_split
+from osad.evaluation import maps as anomaly_maps
+from osad.evaluation.scores import write_scores
+from osad.features.packs import Pack
+from osad.learn.images import Scores, State, TrainingData
+from osad.methods import registry
+from osad.methods.inputs import image_set, of_role, open_packs
+from osad.runtime.device import make_deterministic, select_device
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
+"""Version of the checkpoints' metadata."""
+
+
+def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:
+    """Return all hyper-parameters from a JSON object.
+
+    Raises:
+        ConfigError: it is not a JSON object, or a key or type is wrong.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--hyper: is not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"--hyper: expected a JSON object, got {text}")
+    return spec.resolve(values)
+
+
+def read_base(paths: Sequence[Path], run: Cell, base: str) -> State | None:
+    """Read the checkpoint that a fit starts from.
+
+    Args:
+        paths: of the checkpoint; none for a method without a base.
+        run: the run that is fitted.
+        base: name of the base method; empty without one.
+
+    Raises:
+        ConfigError: there is a checkpoint where none is needed, or none where one is.
+        CheckError: it is of another run.
+    """
+    if len(paths) != bool(base):
+        raise ConfigError(
+            f"method {run.method} starts from {base or 'no other method'}, got {len(paths)} "
+            "checkpoints with --base"
+        )
+    if not base:
+        return None
+    expected, stated = str(replace(run, method=base)), read_metadata(paths[0]).get("cell")
+    if stated != expected:
+        raise CheckError(
+            f"{paths[0]}: is of cell {stated!r}, expected {expected!r}; delete it and run again"
+        )
+    return read_tensors(paths[0])
+
+
+def check_finite(state: State, run: str) -> None:
+    """Check that a fit gave only finite tensors.
+
+    Raises:
+        TrainingError: one is not; the message names it.
+    """
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise TrainingError(f"{run}: fitted tensor {name!r} is not finite")
+
+
+def check_checkpoint(metadata: Mapping[str, Any], run: Cell, hyper: object, path: Path) -> None:
+    """Check that a checkpoint belongs to a run and to these hyper-parameters.
+
+    Raises:
+        CheckError: it does not.
+    """
+    expected = {"format": FORMAT, "cell": str(run), "hyper": json.loads(json.dumps(hyper))}
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            raise CheckError(
+                f"{path}: its {key} is {metadata.get(key)!r}, expected {value!r}; "
+                "delete it and run again"
+            )
+
+
+def fit(
+    method: registry.Method,
+    rows: Sequence[SplitRow],
+    packs: dict[str, Pack],
+    device: torch.device,
+    *,
+    run: str,
+    base: State | None,
+) -> State:
+    """Return what a method learns from the training images of a split, on the CPU.
+
+    Raises:
+        TrainingError: a tensor is not finite.
+    """
+    normal, anomaly = (
+        image_set(of_role(rows, role), packs, device, training=True)
+        for role in ("train_normal", "train_anomaly")
+    )
+    if base is not None:
+        base = {name: value.to(device) for name, value in base.items()}
+    state = method.fit(TrainingData(normal, anomaly, key=run, base=base))
+    check_finite(state, run)
+    return {name: value.cpu().contiguous() for name, value in state.items()}
+
+
+def maps_of(
+    scores: Scores, rows: Sequence[SplitRow], packs: Mapping[str, Pack], *, run: Cell
+) -> anomaly_maps.AnomalyMaps | None:
+    """Return the anomaly maps of a run; None for a method that gives none.
+
+    Args:
+        scores: what the method returned.
+        rows: the images scored, in the order of the scores.
+        packs: what they were scored from.
+        run: the run.
+
+    Raises:
+        TrainingError: the method returned no maps though it declares them.
+        ConfigError: its features have no image size.
+    """
+    spec = registry.get(run.method)
+    if not spec.maps:
+        return None
+    sizes = {pack.info.image_size for pack in packs.values() if pack.info.backbone}
+    if len(sizes) != 1:
+        raise ConfigError(f"method {spec.name} gives maps, but reads no maps of features")
+    if scores.maps is None:
+        raise TrainingError(f"{run}: method {spec.name} declares maps but returned none")
+    return anomaly_maps.AnomalyMaps(
+        cell=str(run),
+        paths=tuple(row.path for row in rows),
+        sha256=tuple(row.sha256 for row in rows),
+        image_size=sizes.pop(),
+        maps=scores.maps.detach().cpu().numpy(),
+    )
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the options."""
+    parser = argparse.ArgumentParser(prog="osad run", description=__doc__)
+    parser.add_argument("--split", required=True, type=Path)
+    parser.add_argument("--packs", nargs="*", default=[], type=Path, help="feature packs")
+    parser.add_argument("--base", nargs="*", default=[], type=Path, help="where the fit starts")
+    parser.add_argument("--cell", required=True, help="id of the run")
+    parser.add_argument("--hyper", required=True, help="hyper-parameters as JSON")
+    for name in ("checkpoint", "scores", "maps"):
+        parser.add_argument(f"--{name}", required=True, type=Path, help="file to write")
+    parser.add_argument("--gpu", type=int, default=0, help="number of GPUs granted")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> list[Path]:
+    """Fit, check and score; a method without anomaly maps gives a file without any.
+
+    Args:
+        argv: see `parse`.
+
+    Raises:
+        ConfigError: the cell, the method or a hyper-parameter is wrong.
+        CheckError: the checkpoint to start from is of another run.
+        DataError: a file is missing or damaged.
+        TrainingError: a number is not finite, or the method does not return what it declares.
+    """
+    options = parse(argv)
+    run = Cell.parse(options.cell)
+    spec = registry.get(run.method)
+    hyper = parse_hyper(options.hyper, spec)
+    device = select_device(options.gpu)
+    make_deterministic()
+    rows = read_split(options.split)
+    packs = open_packs(options.packs, spec)
+    method = spec.build(hyper)
+    base = read_base(options.base, run, spec.base)
+    state = fit(method, rows, packs, device, run=str(run), base=base)
+    metadata = {"format": FORMAT, "cell": str(run), "hyper": hyper, "device": device.type}
+    write_tensors(options.checkpoint, state, metadata)
+
+    test = of_role(rows, "test")
+    packs = {kind: pack for kind, pack in packs.items() if kind in spec.test_packs}
+    images = image_set(test, packs, device, training=False, labels=spec.sees_test_labels)
+    scores = method.score({name: value.to(device) for name, value in state.items()}, images)
+    maps = maps_of(scores, test, packs, run=run)
+    write_scores(options.scores, test, scores, spec.heads)
+    anomaly_maps.write(options.maps, maps, cell=str(run))
+    return [options.checkpoint, options.scores, options.maps]

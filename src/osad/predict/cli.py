@@ -1,0 +1,65 @@
+"""The command ``osad predict``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from osad.audit.cli import add_configfile, load_rules
+from osad.core.errors import ConfigError
+from osad.predict.check import find_tools, parse_cell
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``osad predict`` to its parser."""
+    command.add_argument("cell", metavar="CELL", help="id of a run, for example .../dpdl/s0")
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="files and folders")
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder"
+    )
+    add_configfile(command)
+    command.add_argument("--gpu", type=int, default=0, metavar="N", help="1 to compute on a GPU")
+    command.add_argument(
+        "--cores", type=int, default=cores(), metavar="N", help="processes; scores do not change"
+    )
+
+
+def run(options: argparse.Namespace) -> NoReturn:
+    """Check what the prediction is made with, then become the job that computes it.
+
+    The job has the environment of every computing process (see `osad.runtime.job`), which must be
+    set before Python starts; without it the last bits could differ from the pipeline's.
+
+    Raises:
+        OsadError: something is missing, wrong, or not what the ledger says.
+    """
+    if options.cores < 1 or options.gpu < 0:
+        raise ConfigError("--cores must be 1 or more and --gpu 0 or more")
+    rules = load_rules(options)
+    tools = find_tools(rules, parse_cell(options.cell, rules.grid))
+    for note in tools.notes:
+        print(f"note: {note}", file=sys.stderr)
+    arguments = [
+        *tools.arguments(),
+        *("--gpu", str(options.gpu), "--cores", str(options.cores)),
+        *("--output", str(options.output), "--images", *map(_plain, options.images)),
+    ]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "osad.runtime.job", "predict", *arguments])
+
+
+def _plain(path: Path) -> str:
+    """Return a path that no parser takes for an option."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") else text

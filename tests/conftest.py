@@ -1,0 +1,15 @@
+"""The order of all tests: files that run the workflow take longest, so they come first."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests that run the workflow first, in whatever order they are; no core idles at the end.
+
+    Processes that share the work must agree, and they do: the order before is a function of a
+    common seed.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)

@@ -1,0 +1,192 @@
+"""What a verification, an explanation and a rebuild say of files that are not as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import project_cases
+import pytest
+from project_cases import (
+    CELLS, LOCK, MANIFEST, METHOD, METRICS, NAME, PACK, RUN, SCORES, SHARING, SPLIT, SUMMARY,
+    WEIGHTS, MadeUp,
+)  # fmt: skip
+
+from osad import cli
+from osad.audit import local, render
+from osad.audit.explain import explain
+from osad.audit.graph import find
+from osad.audit.verify import Findings, verify
+from osad.core.cells import Cell
+from osad.core.files import sha256_file
+from osad.pipeline import rule
+
+made = project_cases.made
+IMAGE = "data/raw/tiny/test/dent/1.png"
+
+
+def verified(made: MadeUp, *names: str) -> Findings:
+    targets = [find(made.ledger, name) for name in names]
+    return verify(made.rules, made.ledger, targets or None)
+
+
+def test_what_is_as_it_was_made_is_accepted(made: MadeUp, capsys):
+    lines, modules = len(made.ledger.entries), len(made.ledger.modules)
+    everything = verified(made)
+    assert (everything.differs, everything.missing, everything.notes) == ([], [], [])
+    # The files of the project are the published numbers and the style.
+    assert (everything.files, everything.images) == (lines + modules + 2 + 6, 6)
+    assert cli.main(["audit", "verify", RUN, SHARING]) == 0
+    assert capsys.readouterr().out.startswith(f"verified {RUN}, {SHARING}: ")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        IMAGE, MANIFEST, WEIGHTS, SPLIT, PACK, SCORES, METRICS, CELLS, SUMMARY,
+        f"results/checkpoints/{RUN}.safetensors", "data/published/paper.csv",
+        "results/report/index.html", "provenance/tiny.jsonl", "provenance/code.json",
+    ],
+)  # fmt: skip
+def test_an_edited_file_is_named_first_and_a_missing_one_with_its_remedy(made: MadeUp, path, capsys):
+    with Path(path).open("ab") as stream:
+        stream.write(b"\n")
+    assert cli.main(["audit", "verify", "--all"]) == 1
+    assert capsys.readouterr().err.startswith(f"osad audit: {path}: differs from ")
+    Path(path).unlink()
+    if not path.startswith("provenance"):
+        assert cli.main(["audit", "verify", "--all"]) == 2
+        assert capsys.readouterr().err.startswith(f"osad audit: {path}: is missing; get it with")
+
+
+def test_a_cell_is_verified_without_regard_to_others(made: MadeUp):
+    made.put(SCORES, "edited")
+    assert verified(made, SHARING, f"{NAME}/s1").differs == []
+    assert [line.split(": ")[0] for line in verified(made, RUN).differs] == [SCORES]
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "message"),
+    [
+        (METHOD, "= 1", "= 2", f"{METHOD}: differs from the code that made the numbers"),
+        (METHOD, "= 1", "= = 1", "src/osad/methods/devnet.py, line 1: invalid syntax"),
+        (LOCK, "numpy==", "numpy>=", f"{LOCK}: differs from that which made the numbers"),
+        ("params.yaml", "epochs: 3", "epochs: 4",
+         f"params.yaml: results/scores/{RUN}.csv was made with other parameters: hyper.epochs is 4, "
+         "the ledger says 3"),
+        ("params.yaml", "  - patchcore\n", "",
+         f"params.yaml: results/metrics/{SHARING}.json is not in its grid any more; run snakemake"),
+    ],
+)  # fmt: skip
+def test_what_decides_a_number_is_compared(made: MadeUp, path, old, new, message):
+    made.edit(path, old, new)
+    assert message in "\n".join(verified(made).differs)
+
+
+def test_other_code_commands_and_comments_are_told_apart(made: MadeUp, monkeypatch, capsys):
+    made.edit(METHOD, "# of learning", "# of forgetting")
+    made.put(LOCK, Path(LOCK).read_text() + "# a comment\n")
+    made.put("src/osad/core/errors.py", "NEW = 1\n")
+    assert cli.main(["audit", "verify", RUN]) == 0
+    note = f"note: {METHOD}: only its comments, texts or layout have changed"
+    assert note in capsys.readouterr().err.splitlines()
+    Path(METHOD).unlink()
+    gone = verify(made.rules, made.ledger, [find(made.ledger, SHARING)])
+    assert (gone.differs, gone.notes) == ([], [])  # Another method's code.
+    monkeypatch.setattr(rule, "FAILURES", "elsewhere")
+    told = verified(made, SHARING).differs
+    assert "src/osad/pipeline/rules.py: the shell command of rule run differs from that" in told[-2]
+
+
+def vouch(made: MadeUp, path: str) -> None:
+    """Let the ledger say that a file is as it was made."""
+    entry = dataclasses.replace(made.ledger.entries[path], sha256=sha256_file(path))
+    made.ledger.entries[path] = entry
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "message"),
+    [
+        (METRICS, "0.75", "0.7", f"{METRICS}: auroc is not that of the scores (0.75)"),
+        (CELLS, ",0.75,", ",0.7,", f"{CELLS}: auroc of {RUN} is not that of the scores (0.75)"),
+        (CELLS, ",0.8333", ",0.8", f"{CELLS}: average_precision of {RUN} is not that of the scores"),
+        (SUMMARY, "0.625", "0.62", f"{SUMMARY}: auroc_mean of {NAME} is not the mean of its runs"),
+        (SCORES, ",0.5\n", ",0.7\n", f"{METRICS}: was made from another {SCORES} (sha256 "),
+    ],
+)  # fmt: skip
+def test_a_number_that_the_ledger_vouches_for_must_follow(made: MadeUp, path, old, new, message):
+    made.edit(path, old, new)
+    vouch(made, path)
+    assert any(line.startswith(message) for line in verified(made).differs)
+
+
+# --- explanations -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [METRICS, CELLS, MANIFEST, SPLIT])
+def test_explain_says_which_file_it_reads_is_edited(made: MadeUp, path):
+    def told() -> list[str]:
+        missing = explain(made.rules, made.ledger, find(made.ledger, RUN))["missing"]
+        return [message for message in missing if "differs" in message]
+
+    assert told() == []
+    with Path(path).open("a", encoding="utf-8") as stream:
+        stream.write("\n")
+    assert told() == [f"{path}: differs from the ledger; run `osad audit verify`"]
+
+
+def test_explain_names_the_run_that_a_cell_is_made_of(made: MadeUp):
+    value = explain(made.rules, made.ledger, find(made.ledger, SHARING))
+    (run,) = value["runs"]
+    assert run["run"] == "tiny/all/normal-m0/patchcore/s0"
+    assert run["checkpoint"] == f"results/checkpoints/{run['run']}.safetensors"
+    assert run["params"]["cell"] == run["run"]
+    assert run["split"] == SPLIT
+    assert {len(images) for images in value["images"]["s0"].values()} == {2, 0, 4}
+    assert value["code"]["osad.methods.patchcore"] == sha256_file("src/osad/methods/patchcore.py")
+    text = render.text(value)
+    assert f"  AUROC   0.75\n" in text
+    assert f"{sha256_file(IMAGE)}  {IMAGE}" in text
+    assert value["git"]["introduced_by"][SHARING].endswith(" 2024-02-03 made up")
+
+
+# --- rebuilds ---------------------------------------------------------------------------------
+
+
+def test_a_file_here_that_nothing_vouches_for_is_named(made: MadeUp, tmp_path):
+    entries = [made.ledger.entries[METRICS]]
+    other = tmp_path / "rebuilt"
+
+    def found() -> list[str]:
+        messages = local.edited(made.root, other, made.ledger, entries)
+        return [message.split(": ")[0] for message in messages]
+
+    assert found() == []
+    made.put(METRICS, "{}\n")
+    made.put(SUMMARY, "cell,auroc_mean\n")
+    assert found() == [METRICS, SUMMARY]
+    (other / METRICS).parent.mkdir(parents=True)  # As rebuilt: told as a rebuild that differs.
+    (other / METRICS).write_text("{}\n", encoding="utf-8")
+    Path(SUMMARY).unlink()
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("auroc", "mean", "named"),
+    [("0.75", "0.625", []), ("0.76", "0.625", [CELLS]), ("0.75", "0.63", [SUMMARY])],
+)
+def test_rows_are_compared_with_the_rebuilt_numbers(made: MadeUp, tmp_path, auroc, mean, named):
+    other = tmp_path / "rebuilt" / METRICS
+    other.parent.mkdir(parents=True)
+    other.write_bytes(Path(METRICS).read_bytes())
+    made.edit(CELLS, ",0.75,", f",{auroc},")
+    made.edit(SUMMARY, "0.625", mean)
+    compare: Callable[[float], list[str]] = lambda gap: local.misprinted(  # noqa: E731
+        made.root, tmp_path / "rebuilt", made.ledger, [Cell.parse(RUN)], gap
+    )
+    assert [message.split(": ")[0] for message in compare(0.0)] == named
+    # On another kind of device, the bytes of the metrics differ and rates agree nearly.
+    other.write_text(json.dumps(json.loads(other.read_text()), indent=3), encoding="utf-8")
+    assert compare(0.02) == []

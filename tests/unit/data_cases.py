@@ -1,0 +1,449 @@
+"""What tests of data share: small images, archives, original layouts, and building a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import itertools
+import json
+import os
+import tarfile
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from osad.data import registry
+from osad.data.manifest import Record, read_manifest
+from osad.data.registry import Counts
+from osad.pipeline.steps.fetch import main as fetch_main
+from osad.pipeline.steps.manifest import main as manifest_main
+
+REAL = Path(os.environ.get("OSAD_REAL_DATA", Path(__file__).parents[3] / "shared/datasets"))
+DIGEST = "0" * 64
+
+
+def real(name: str) -> Path:
+    """Return the folder of a sample of real images beside the repository, or skip the test."""
+    if not (REAL / name).is_dir():
+        pytest.skip(f"the sample {name} is not beside the repository")
+    return REAL / name
+
+
+def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def png(value: int, size: tuple[int, int] = (6, 4), mode: str = "L") -> bytes:
+    return encoded(Image.new(mode, size, value))
+
+
+def numbered(number: int, size: tuple[int, int] = (8, 8), kind: str = "PNG") -> bytes:
+    """Return a grey image whose bytes no other number below 65536 has."""
+    values = np.full((size[1], size[0]), number % 256, np.uint8)
+    values[0, 0] = number // 256
+    # JPEG loses small differences.
+    return encoded(values, kind, **({"comment": str(number)} if kind == "JPEG" else {}))
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    with Image.open(path) as opened:
+        return np.asarray(opened)
+
+
+def put(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def write_archive(path: Path, files: dict[str, bytes]) -> Path:
+    """Write an archive of the kind that the name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
+    else:
+        with tarfile.open(path, "w:xz" if path.suffix == ".xz" else "w") as tar:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def fetch(dataset: str, settings: dict | None = None) -> Path:
+    """Run the step in the current directory; return ``SOURCE.json``."""
+    source = Path(f"data/raw/{dataset}/SOURCE.json")
+    options = ["--dataset", dataset, "--settings", json.dumps(settings or {})]
+    fetch_main([*options, "--output", str(source)])
+    return source
+
+
+def manifest(dataset: str, settings: dict | None = None, category: str = "all") -> list[Record]:
+    """Run the step for a data set that is fetched; return the records."""
+    options = ["--dataset", dataset, "--settings", json.dumps(settings or {})]
+    options += ["--category", category, "--source", f"data/raw/{dataset}/SOURCE.json"]
+    manifest_main([*options, "--output", f"data/manifests/{dataset}-{category}.csv"])
+    return read_manifest(f"data/manifests/{dataset}-{category}.csv")
+
+
+def build(dataset: str, settings: dict | None = None) -> list[Record]:
+    fetch(dataset, settings)
+    return manifest(dataset, settings)
+
+
+def counted(records: Iterable[Record]) -> Counter[tuple[str, str]]:
+    """Return the number of images by split and class."""
+    return Counter((record.split, record.class_name) for record in records)
+
+
+def changed(monkeypatch: pytest.MonkeyPatch, dataset: str, **fields: object) -> None:
+    """Change fields of a data set that comes with the package for one test."""
+    spec = replace(registry.get(dataset), **fields)
+    monkeypatch.setattr(f"osad.data.sets.{dataset}.SPEC", spec)
+
+
+# --- a server that breaks off, stalls, fails, and changes its file -------------------------------
+
+
+@dataclass
+class Script:
+    """What the server does; it notes what was asked.
+
+    Attributes:
+        content: the file.
+        etag: its version, empty for none.
+        faults: one for each request, then none: ``cut N``, ``stall N``, ``status N``, ``change``.
+        ranges: whether parts of the file are given.
+        length: whether the length is told.
+        location: where the first request is sent on.
+        asked: the Range header of each request.
+        paths: of the requests.
+    """
+
+    content: bytes
+    etag: str = '"v1"'
+    kind: str = "application/zip"
+    faults: list[str] = field(default_factory=list)
+    ranges: bool = True
+    length: bool = True
+    location: str = ""
+    asked: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        script: Script = self.server.script
+        wanted = self.headers.get("Range", "")
+        script.asked.append(wanted)
+        script.paths.append(self.path)
+        fault, _, number = (script.faults.pop(0) if script.faults else "").partition(" ")
+        if fault == "change":
+            script.content, script.etag = script.content[::-1], '"v2"'
+        location, script.location = script.location, ""
+        if fault == "status" or location:
+            self.send_response(int(number or 302))
+            self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        start, total = 0, len(script.content)
+        condition = self.headers.get("If-Range", script.etag)
+        if wanted and script.ranges and condition == script.etag:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if start >= total:
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Type", script.kind)
+        if script.etag:
+            self.send_header("ETag", script.etag)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        if script.length:
+            self.send_header("Content-Length", str(total - start))
+        self.end_headers()
+        body = script.content[start:]
+        self.wfile.write(body[: int(number)] if fault in ("cut", "stall") else body)
+        if fault == "stall":
+            self.wfile.flush()
+            self.server.over.wait(5)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """The client has gone; that is part of some tests."""
+
+
+@contextmanager
+def scripted(script: Script) -> Iterator[Server]:
+    """Run a server on a free port of this machine; ``server.script`` says what it does."""
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.script, server.over = script, threading.Event()
+        server.url = f"http://127.0.0.1:{server.server_port}/x.zip"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.over.set()
+            server.shutdown()
+            thread.join()
+
+
+# --- MVTec AD's family --------------------------------------------------------------------------
+
+SIZE = (6, 4)
+CLASSES = {
+    "mvtec": ("cut", "hole"),
+    "mpdd": ("parts_mismatch", "scratches"),
+    "mvtec_loco": ("logical_anomalies", "structural_anomalies"),
+    "mvtec_3d": ("combined", "crack"),
+    "visa": ("anomaly",),
+}
+
+
+def mask(*marks: tuple[int, int, int]) -> bytes:
+    """Return a grey mask with the given (row, column, value)."""
+    values = np.zeros((SIZE[1], SIZE[0]), dtype=np.uint8)
+    for row, column, value in marks:
+        values[row, column] = value
+    return encoded(values)
+
+
+def mvtec(category: str, classes: tuple[str, ...], numbers: itertools.count) -> dict[str, bytes]:
+    """Return 3 training images, 2 good test images and 2 of each class, the masks 0 and 255."""
+    files = {f"train/good/{k:03d}.png": numbered(next(numbers), SIZE) for k in range(3)}
+    files |= {f"test/good/{k:03d}.png": numbered(next(numbers), SIZE) for k in range(2)}
+    for name in classes:
+        for k in range(2):
+            files[f"test/{name}/{k:03d}.png"] = numbered(next(numbers), SIZE)
+            files[f"ground_truth/{name}/{k:03d}_mask.png"] = mask((k, 1, 255))
+    return {f"{category}/{path}": content for path, content in files.items()}
+
+
+def loco(category: str, classes: tuple[str, ...], numbers: itertools.count) -> dict[str, bytes]:
+    """Return the same with ``validation`` and folders of masks with other grey levels."""
+    files = {}
+    for path, content in mvtec(category, classes, numbers).items():
+        if "/ground_truth/" in path:
+            folder = path.removesuffix("_mask.png")
+            files[f"{folder}/000.png"] = mask((0, 0, 231), (1, 1, 231))
+            files[f"{folder}/001.png"] = mask((1, 1, 5), (3, 5, 5))
+        else:
+            files[path] = content
+    files[f"{category}/validation/good/000.png"] = numbered(next(numbers), SIZE)
+    files[f"{category}/defects_config.json"] = b"[]\n"
+    return files
+
+
+def three_d(category: str, classes: tuple[str, ...], numbers: itertools.count) -> dict[str, bytes]:
+    """Return the same as ``rgb``, ``gt`` and ``xyz``; normal images have empty masks."""
+    files = {}
+    for path, content in mvtec(category, classes, numbers).items():
+        if "/ground_truth/" in path:
+            _, _, name, file = path.split("/")
+            files[f"{category}/test/{name}/gt/{file.replace('_mask', '')}"] = content
+            continue
+        _, part, name, file = path.split("/")
+        files[f"{category}/{part}/{name}/rgb/{file}"] = content
+        files[f"{category}/{part}/{name}/xyz/{file.replace('.png', '.tiff')}"] = b"scan"
+        if (part, name) == ("test", "good"):
+            files[f"{category}/test/good/gt/{file}"] = mask()
+    files[f"{category}/validation/good/rgb/000.png"] = numbered(next(numbers), SIZE)
+    files[f"{category}/calibration/camera_parameters.json"] = b"{}\n"
+    return files
+
+
+def visa(category: str, classes: tuple[str, ...], numbers: itertools.count) -> dict[str, bytes]:
+    """Return 5 normal and 2 anomalous photographs; the masks number the defects 1 and 2."""
+    photographs = [f"Normal/{k:04d}.JPG" for k in range(5)]
+    photographs += [f"Anomaly/{k:03d}.JPG" for k in range(2)]
+    files = {f"Data/Images/{p}": numbered(next(numbers), SIZE, "JPEG") for p in photographs}
+    for k in range(2):
+        files[f"Data/Masks/Anomaly/{k:03d}.png"] = mask((k, 2, k + 1))
+    files["image_anno.csv"] = b"image,label,mask\n"
+    return {f"{category}/{path}": content for path, content in files.items()}
+
+
+def visa_split(category: str) -> list[str]:
+    """Return the lines of ``1cls.csv``: normals 1, 3 and 4 are for training, 0 and 2 for tests."""
+    parts = {1: "train", 4: "train", 3: "train", 0: "test", 2: "test"}
+    start = f"{category}/Data"
+    lines = [
+        f"{category},{part},normal,{start}/Images/Normal/{k:04d}.JPG," for k, part in parts.items()
+    ]
+    return lines + [
+        f"{category},test,anomaly,{start}/Images/Anomaly/{k:03d}.JPG,{start}/Masks/Anomaly/{k:03d}.png"
+        for k in range(2)
+    ]
+
+
+LAYOUTS: dict[str, Callable[[str, tuple[str, ...], itertools.count], dict[str, bytes]]] = {
+    "mvtec": mvtec,
+    "mpdd": mvtec,
+    "mvtec_loco": loco,
+    "mvtec_3d": three_d,
+    "visa": visa,
+}
+
+
+def family(dataset: str) -> dict[str, bytes]:
+    numbers = itertools.count()
+    files: dict[str, bytes] = {"license.txt": b"read me\n"}
+    categories = registry.get(dataset).categories
+    for category in categories:
+        files |= LAYOUTS[dataset](category, CLASSES[dataset], numbers)
+    if dataset == "visa":
+        lines = ["object,split,label,image,mask"]
+        lines += [line for category in categories for line in visa_split(category)]
+        files["split_csv/1cls.csv"] = "".join(f"{line}\r\n" for line in lines).encode()
+    top = "MPDD/" if dataset == "mpdd" else ""
+    return {f"{top}{path}": content for path, content in files.items()}
+
+
+# --- data sets without categories ---------------------------------------------------------------
+
+
+def sdd() -> dict[str, bytes]:
+    """Four images of 9 x 4 pixels; Part3 has a mark in its last third."""
+    files = {}
+    for part in range(4):
+        values = np.arange(36, dtype=np.uint8).reshape(9, 4) + 40 * part
+        marks = np.zeros((9, 4), np.uint8)
+        marks[8, 0] = part == 3
+        files[f"kos01/Part{part}.jpg"] = encoded(values)
+        files[f"kos01/Part{part}_label.bmp"] = encoded(marks, "BMP")
+    return files
+
+
+def aitex(mark: int = 9) -> dict[str, bytes]:
+    """Two normal strips of 8 x 4, and one of 10 x 4 pixels with a mark in column ``mark``."""
+    marks = np.zeros((4, 10), np.uint8)
+    marks[0, mark] = 1
+    strip = np.arange(40, dtype=np.uint8).reshape(4, 10)
+    return {
+        "AITEX/Defect_images/Defect_images/0001_036_00.png": encoded(strip),  # wrapped twice
+        "AITEX/Mask_images/Mask_images/0001_036_00_mask.png": encoded(marks),
+        "AITEX/NODefect_images/f0/0001_000_00.png": numbered(0, (8, 4)),
+        "AITEX/NODefect_images/f1/0001_000_01.png": numbered(1, (8, 4)),
+    }
+
+
+def brainmri() -> dict[str, bytes]:
+    names = ("no/1 no.JPG", "no/2.jpeg", "no/N3.PNG", "no/4.jpg", "yes/Y1.jpg", "yes/Y2.JPG")
+    files = {name: numbered(number) for number, name in enumerate(names)}
+    files["yes/Thumbs.db"] = b"x"
+    return files | {f"brain_tumor_dataset/{name}": data for name, data in files.items()}
+
+
+def headct() -> dict[str, bytes]:
+    files = {f"head_ct/head_ct/{number:03d}.png": numbered(number) for number in range(6)}
+    return files | {"labels.csv": b"id, hemorrhage\n0,1\n1,1\n2,0\n3,0\n4,0\n5,0\n"}
+
+
+def hyperkvasir() -> dict[str, bytes]:
+    top = "labeled-images/upper-gi-tract"
+    normal = [(name, k) for name in ("pylorus", "retroflex-stomach", "z-line") for k in range(2)]
+    paths = [f"{top}/anatomical-landmarks/{name}/{k}.jpg" for name, k in normal]
+    classes = registry.get("hyperkvasir").known_classes("all")
+    paths += [f"{top}/pathological-findings/{name}/0.jpg" for name in classes]
+    paths.append("labeled-images/lower-gi-tract/anatomical-landmarks/cecum/0.jpg")
+    return {path: numbered(number) for number, path in enumerate(paths)}
+
+
+def optical(number: int) -> dict[str, bytes]:
+    """Per part two normal images and one with a defect; every second class is wrapped."""
+    files = {}
+    for part in ("Train", "Test"):
+        top = f"Class{number}/{part}" if number % 2 else part
+        for index in range(3):
+            content = numbered(number * 20 + 5 * (part == "Test") + index)
+            files[f"{top}/{index + 1:04d}.PNG"] = content
+        files[f"{top}/Label/0002_label.PNG"] = numbered(255 if number > 1 else 0)
+        files[f"{top}/Label/Labels.txt"] = (
+            b"1\r\n1\t0\t0001.PNG\t0\t0\r\n2\t1\t0002.PNG\t0\t0002_label.PNG\r\n"
+            b"3\t0\t0003.PNG\t0\t0\r\n"
+        )
+    return files
+
+
+def array(value: int) -> bytes:
+    values = np.zeros((64, 64, 6), np.uint8)
+    values[:, :, 0], values[:, :, 2], values[:, :, 5] = value, 2, 99
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
+
+
+def mastcam(part: str) -> dict[str, bytes]:
+    if part == "train_typical":
+        return {f"train_typical/{number}.npy": array(number) for number in range(3)}
+    if part == "test_typical":
+        return {"9.npy": array(9)}
+    novel = {"drt/a": 20, "drt/b": 21, "veins/a": 20, "broken-rock/c": 22}
+    files = {f"test_novel/{name}.npy": array(value) for name, value in novel.items()}
+    return files | {f"test_novel/all/{name[-1]}.npy": array(v) for name, v in novel.items()}
+
+
+SINGLE = {"sdd": sdd, "aitex": aitex, "brainmri": brainmri, "headct": headct,
+          "hyperkvasir": hyperkvasir}  # fmt: skip
+COUNTS = {
+    **{name: Counts(3, 2, dict.fromkeys(classes, 2)) for name, classes in CLASSES.items()},
+    "sdd": Counts(8, 3, {"defect": 1}),
+    "aitex": Counts(3, 1, {"weft_crack": 1}),
+    "brainmri": Counts(3, 1, {"tumor": 2}),
+    "headct": Counts(3, 1, {"hemorrhage": 2}),
+    "hyperkvasir": Counts(4, 2, dict.fromkeys(registry.get("hyperkvasir").known_classes("all"), 1)),
+    "optical": Counts(30, 10, {f"class{index}": 2 for index in range(10)}),
+    "mastcam": Counts(3, 1, {"broken-rock": 1, "drt": 2, "veins": 1}),
+}
+"""Counts of each category of the small copies."""
+
+
+def originals_of(dataset: str) -> dict[str, dict[str, bytes]]:
+    """Return the files of a data set's small copy, by archive and by their paths in it."""
+    files = [archive.file for archive in registry.get(dataset).archives]
+    if dataset == "optical":
+        return {file: optical(number) for number, file in enumerate(files, start=1)}
+    if dataset == "mastcam":
+        return {file: mastcam(file.removesuffix(".zip")) for file in files}
+    return {files[0]: SINGLE[dataset]() if dataset in SINGLE else family(dataset)}
+
+
+def small(monkeypatch: pytest.MonkeyPatch, dataset: str) -> None:
+    """Give a data set the archives and the counts of its small copy."""
+    spec = registry.get(dataset)
+    archives = tuple(replace(a, digest="", size=None, url="") for a in spec.archives)
+    expected = dict.fromkeys(spec.categories, COUNTS[dataset])
+    changed(monkeypatch, dataset, archives=archives, expected=expected)

@@ -1,0 +1,1 @@
+from learn_cases import one_thread as one_thread

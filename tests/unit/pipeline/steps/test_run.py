@@ -1,0 +1,133 @@
+"""The step that fits a method and scores its test images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import learn_cases
+import numpy as np
+import pytest
+import torch
+from learn_cases import Packs
+
+from osad.core.errors import CheckError, ConfigError, TrainingError
+from osad.core.files import read_metadata, read_tensors, write_tensors
+from osad.data.splits import SplitRow, write_split
+from osad.evaluation import maps as anomaly_maps
+from osad.evaluation.scores import check_scores, read_scores
+from osad.features.packs import PackInfo, write_pack
+from osad.learn.images import Scores
+from osad.methods import registry
+from osad.pipeline.steps import run
+
+one_thread = learn_cases.one_thread
+
+CELL = "made/all/normal-m0/patchcore/s0"
+SPEC = registry.get("patchcore")
+HYPER = SPEC.resolve({"strides": [16], "candidates": 300, "coreset": 30, "projection": 8})
+OUTPUTS = ("checkpoint", "scores", "maps")
+ROWS = [
+    SplitRow(
+        f"data/raw/made/{number:03d}.png", f"{number:064x}",
+        "test" if number >= 20 else "train_normal", int(number >= 30),
+        "bent" if number >= 30 else "good",
+    )
+    for number in range(36)
+]  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Write the split and the features of made images."""
+    write_split(tmp_path / "split.csv", ROWS)
+    paths, digests = (tuple(getattr(row, name) for row in ROWS) for name in ("path", "sha256"))
+    info = PackInfo("plain", paths, digests, device="cpu", backbone="made", weights_sha256="0" * 64,
+                    image_size=128, strides=(16,), channels=(12,))  # fmt: skip
+    write_pack(tmp_path / "plain", {"s16": Packs("step", 30, 6).tensors["s16"]}, info)
+    return tmp_path
+
+
+def options(files: Path, method: str = "patchcore", *, hyper: object = HYPER) -> list[str]:
+    written = [text for name in OUTPUTS for text in (f"--{name}", str(files / "out" / name))]
+    packs = [str(files / "plain")] if "plain" in registry.get(method).packs else []
+    cell = CELL.replace("patchcore", method)
+    inputs = ["--split", str(files / "split.csv"), "--packs", *packs, "--cell", cell]
+    return [*inputs, "--hyper", json.dumps(hyper), *written]
+
+
+def test_checkpoint_scores_and_maps_of_a_run(files: Path) -> None:
+    written = [files / "out" / name for name in OUTPUTS]
+    assert run.main(options(files)) == written
+    metadata = read_metadata(written[0])
+    run.check_checkpoint(metadata, run.Cell.parse(CELL), HYPER, written[0])
+    assert (metadata["cell"], metadata["device"]) == (CELL, "cpu")
+    state = SPEC.build(HYPER).fit(Packs("step", 30, 6).training(range(20), (), CELL))
+    assert torch.equal(read_tensors(written[0])["bank"], state["bank"])
+    scored, maps = read_scores(written[1]), anomaly_maps.read(written[2])
+    check_scores(scored, ROWS[20:], where=written[1])
+    images = [(row.path, row.sha256) for row in ROWS[20:]]
+    anomaly_maps.check(maps, images, cell=CELL, where=written[2])
+    assert (maps.maps.shape, maps.image_size) == ((16, 8, 8), 128)
+    # Maps and scores are in the same order: a score is close to, and below, its map's maximum.
+    ratio = np.array([image.score for image in scored]) / maps.maps.max(axis=(1, 2))
+    assert (ratio < 1).all()
+    assert (ratio > 0.5).all()
+    before = [path.read_bytes() for path in written]
+    run.main(options(files))
+    assert [path.read_bytes() for path in written] == before
+
+
+def test_a_method_without_maps_leaves_a_file_without_any(files: Path) -> None:
+    run.main(options(files, "true_labels", hyper={}))
+    assert len(anomaly_maps.read(files / "out/maps")) == 0
+    assert [image.score for image in read_scores(files / "out/scores")] == [0.0] * 10 + [1.0] * 6
+
+
+ZEROS, MAPS = torch.zeros(16), torch.zeros(16, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (Scores(ZEROS), "declares maps but returned none"),
+        (Scores(ZEROS, maps=MAPS[1:]), r"maps are \(15, 8, 8\)"),
+        (Scores(ZEROS, maps=MAPS.double()), "float64, expected"),
+        (Scores(ZEROS, maps=MAPS + torch.inf), r"020\.png: its anomaly map is not finite"),
+        (Scores(ZEROS[1:], maps=MAPS), r"score has shape \(15,\), expected \(16,\)"),
+        (Scores(ZEROS + torch.nan, maps=MAPS), r"020\.png: score is nan, not finite"),
+    ],
+)
+def test_scores_and_maps_that_are_not_as_declared_are_refused(
+    files, monkeypatch, scores, message
+) -> None:
+    monkeypatch.setattr(SPEC.hyper, "score", lambda *_: scores)
+    with pytest.raises(TrainingError, match=message):
+        run.main(options(files))
+    assert not (files / "out/maps").exists()
+
+
+def test_a_fit_that_is_not_finite_leaves_nothing(files: Path, monkeypatch) -> None:
+    monkeypatch.setattr(SPEC.hyper, "fit", lambda *_: {"bank": torch.tensor([torch.nan])})
+    with pytest.raises(TrainingError, match=f"{CELL}: fitted tensor 'bank' is not finite"):
+        run.main(options(files))
+    assert not (files / "out").exists()
+
+
+def test_hyper_parameters_and_base_must_be_the_run_s(files: Path) -> None:
+    with pytest.raises(ConfigError, match="is not valid JSON"):
+        run.main([*options(files), "--hyper", "{"])
+    with pytest.raises(ConfigError, match="expected a JSON object"):
+        run.main(options(files, hyper=[1]))
+    with pytest.raises(ConfigError, match="starts from no other method, got 1 checkpoints"):
+        run.main([*options(files), "--base", "x"])
+    cell = run.Cell.parse(CELL.replace("patchcore", "ahl"))
+    with pytest.raises(ConfigError, match="starts from dra, got 0 checkpoints"):
+        run.read_base([], cell, "dra")
+    write_tensors(files / "base", {"x": torch.ones(1)}, {"cell": CELL})
+    with pytest.raises(CheckError, match=f"base: is of cell '{CELL}', expected '.*/dra/s0'"):
+        run.read_base([files / "base"], cell, "dra")
+    with pytest.raises(CheckError, match=r"its hyper is .*, expected \{'coreset': 31"):
+        run.check_checkpoint(
+            {"format": 1, "cell": CELL, "hyper": {}}, run.Cell.parse(CELL), {"coreset": 31}, files
+        )

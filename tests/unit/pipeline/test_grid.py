@@ -1,0 +1,174 @@
+"""What a grid consists of, where its files stand, and what steps are told of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+from collections import Counter
+
+import pytest
+from project_cases import OWN, rules_of
+
+from osad.core.cells import Cell
+from osad.core.errors import ConfigError
+from osad.core.files import sha256_bytes
+from osad.evaluation.tables.request import parse_grid
+from osad.methods import registry
+from osad.pipeline import grid as grids
+from osad.pipeline.describe import describe, feature_options, weights_options
+from osad.pipeline.grid import Grid, run_of
+
+GRID = rules_of().grid
+CELL = Cell("elpv", "all", "hard-mono-m10", "dpdl", 3)
+DEEP = "results/features/elpv/all/tf_efficientnet_lite0-224"
+
+
+def of_method(method: str, **changes: str) -> Cell:
+    return dataclasses.replace(CELL, method=method, **changes)
+
+
+def test_the_default_grid_has_580_cells_of_430_runs_on_35_splits():
+    assert len(set(GRID.cells)) == len(GRID.cells) == 580
+    # 18 methods in general and hard: 6 protocols; 8 of them in normal: 1; 5 seeds.
+    assert sum(cell.protocol == "normal-m0" for cell in GRID.cells) == 8 * 5
+    assert sum(cell.method == "dpdl" for cell in GRID.cells) == 6 * 5
+    # Five methods learn from normals alone: 5 runs each instead of 35.
+    assert len(set(GRID.runs)) == len(GRID.runs) == 580 - 5 * 30
+    assert len(set(GRID.split_ids)) == len(GRID.split_ids) == 35
+    assert {cell.split_id for cell in GRID.cells} == set(GRID.split_ids)
+    assert len(GRID.means) == 580 / 5
+    assert GRID.categories == (("elpv", "all"),)
+
+
+def test_paths_of_artefacts():
+    assert CELL in GRID.cells
+    assert GRID.split(CELL) == "results/splits/elpv/all/hard-mono-m10/s3.csv"
+    assert GRID.artefact("metrics", CELL) == f"results/metrics/{CELL}.json"
+    assert GRID.artefact("scores", CELL) == f"results/scores/{CELL}.csv"
+    assert GRID.manifest("mvtec", "carpet") == "data/manifests/mvtec/carpet.csv"
+    assert rules_of(results="results/smoke").grid.split(CELL).startswith("results/smoke/splits/")
+
+
+def test_methods_of_normals_alone_have_one_run_per_seed():
+    shared = of_method("patchcore")
+    run = of_method("patchcore", protocol="normal-m0")
+    assert (run_of(CELL), run_of(shared), run_of(run)) == (CELL, run, run)
+    for kind in ("checkpoints", "scores", "maps"):
+        assert GRID.artefact(kind, shared) == GRID.artefact(kind, run)
+    assert GRID.artefact("metrics", shared) == f"results/metrics/{shared}.json"
+    # Without the setting in the grid, the run is made all the same, but it is no cell.
+    few = rules_of(settings=("general",), shots=(1,), seeds=(0,), methods=("patchcore", "dra")).grid
+    assert list(map(str, few.cells)) == [f"elpv/all/general-m1/{m}/s0" for m in few.params.methods]
+    assert {str(run) for run in few.runs} == {
+        "elpv/all/general-m1/dra/s0", "elpv/all/normal-m0/patchcore/s0",
+    }  # fmt: skip
+    assert few.split_ids == ("elpv/all/general-m1/s0", "elpv/all/normal-m0/s0")
+    assert few.constraints()["protocol"] == r"general\-m1|normal\-m0"
+
+
+def test_a_base_is_the_run_of_the_same_split_and_comes_first():
+    run = of_method("ahl.devnet")
+    assert GRID.base_of(run) == ["results/checkpoints/elpv/all/hard-mono-m10/devnet/s3.safetensors"]
+    assert GRID.base_of(CELL) == []
+    assert GRID.runs.index(of_method("devnet")) < GRID.runs.index(run)
+
+
+def test_feature_packs_and_masks_are_those_that_runs_read():
+    packs = ["cutmix", "draem", "pixels", "plain", "pseudo", "rotated"]
+    assert sorted(pack for _, _, pack in GRID.packs) == packs
+    trained = [f"{DEEP}/{pack}.safetensors" for pack in ("plain", "rotated", "pseudo")]
+    assert GRID.packs_of(CELL) == trained
+    pixels = "results/features/elpv/all/pixels.safetensors"
+    assert GRID.packs_of(of_method("mean_intensity")) == [pixels]
+    assert GRID.packs_of(of_method("random")) == []
+    assert GRID.masks_of(CELL) == ["results/features/elpv/all/masks.safetensors"]
+    assert GRID.masks_of(of_method("random")) == []
+    few = rules_of(methods=("mean_intensity", "random")).grid
+    assert (few.packs, few.masked) == ((("elpv", "all", "pixels"),), ())
+
+
+def test_constraints_keep_unknown_names_out():
+    known = {
+        "dataset": "elpv", "category": "all", "protocol": "hard-poly-m1", "seed": "12",
+        "method": "mahalanobis_lda", "manifest": "elpv", "pack": "plain",
+    }  # fmt: skip
+    assert GRID.constraints().keys() == known.keys()
+    for name, value in known.items():
+        assert re.fullmatch(GRID.constraints()[name], value)
+        assert not re.fullmatch(GRID.constraints()[name], f"{value}/x")
+    variant = rules_of(methods=("dpdl.no_dfl",), hyper={"dpdl.no_dfl": {}}).grid.constraints()
+    assert re.fullmatch(variant["method"], "dpdl.no_dfl")
+    assert not re.fullmatch(variant["method"], "dpdlxno_dfl")
+    none = rules_of(methods=("random",), settings=("normal",), datasets=()).grid.constraints()
+    assert not re.fullmatch(none["dataset"], "")
+
+
+def test_categories_have_splits_and_packs_of_their_own():
+    settings = {"mvtec": {"raw_path": "my/mvtec"}, "visa": {}}
+    grid = rules_of(
+        datasets=("mvtec", "visa"), dataset_settings=settings, methods=("patchcore", "dra"),
+        seeds=(0, 1),
+    ).grid  # fmt: skip
+    assert len(grid.categories) == len(grid.manifests) == 15 + 12
+    assert {"mvtec/carpet", "visa/pcb1"} < set(grid.manifests)
+    runs = [cell for cell in grid.cells if cell.dataset == "mvtec" and cell.method == "dra"]
+    hard = Counter(cell.category for cell in runs if cell.protocol.startswith("hard-"))
+    assert hard == {"carpet": 5 * 2 * 2, "metal_nut": 4 * 2 * 2}  # Classes, shots, seeds.
+    general = Counter(cell.category for cell in runs if cell.protocol.startswith("general-"))
+    assert len(general) == 15
+    assert set(general.values()) == {2 * 2}
+    shared = Cell("mvtec", "carpet", "hard-cut-m1", "patchcore", 0)
+    assert run_of(shared) == Cell("mvtec", "carpet", "normal-m0", "patchcore", 0)
+    request = parse_grid(describe(grid), where="grid")
+    assert request.cells == grid.cells
+    assert "sources disagree" in request.datasets["visa"].licence
+
+
+def test_a_user_s_own_data_set():
+    own = rules_of(datasets=("mine",), dataset_settings={"mine": OWN}).grid
+    assert {cell.protocol for cell in own.cells} == {
+        "general-m10", "general-m1", "hard-scratch-m10", "hard-scratch-m1", "hard-dent-m10",
+        "hard-dent-m1", "normal-m0",
+    }  # fmt: skip
+
+
+def test_tables_are_told_exactly_the_cells_and_the_faults_of_the_data():
+    value = describe(GRID)
+    request = parse_grid(json.loads(json.dumps(value)), where="grid")
+    assert request.cells == GRID.cells
+    assert [request.run_of(cell) for cell in GRID.cells] == [run_of(cell) for cell in GRID.cells]
+    assert tuple(request.methods) == GRID.params.methods
+    assert set(request.controls) == {"true_labels", "random", "constant"}
+    for name, method in request.methods.items():
+        network = registry.get(name).uses_backbone
+        assert method.backbone == ("tf_efficientnet_lite0" if network else "")
+    settings = {"sdd": {"sample": True}}
+    sdd = rules_of(datasets=("sdd",), dataset_settings=settings, settings=("general",)).grid
+    notes = parse_grid(describe(sdd), where="grid").datasets["sdd"].notes
+    assert any("857 training normals where the papers print 594" in note for note in notes)
+    assert any("only a part of the data" in note for note in notes)
+
+
+def test_options_of_the_features_and_weights_steps():
+    features = GRID.params.features
+    assert feature_options("pixels", features, GRID.weights) == "--pack pixels"
+    options = shlex.split(feature_options("rotated", features, GRID.weights))
+    assert dict(zip(options[::2], options[1::2], strict=True)) == {
+        "--pack": "rotated", "--backbone": "tf_efficientnet_lite0", "--weights": GRID.weights,
+        "--image-size": "224", "--strides": "16,32", "--views": "4", "--rotation": "0.0",
+    }  # fmt: skip
+    assert weights_options(features) == "--backbone tf_efficientnet_lite0"
+    local = dataclasses.replace(features, weights_file="my.pth")
+    assert weights_options(local).endswith(" --local my.pth")
+
+
+def test_versions_count_and_what_else_a_lock_file_says_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(grids, "NUMERIC_LOCK", "numeric.lock")
+    lock = tmp_path / "numeric.lock"
+    for text in ("a==1\nb==2\n", f"b==2 \\\n    --hash=sha256:{'0' * 64}\n# via\na==1  # a note\n"):
+        lock.write_text(text)
+        assert Grid(GRID.params, tmp_path).versions() == sha256_bytes(b"a==1\nb==2\n")
+    with pytest.raises(ConfigError, match="b must be ==2, here it is not installed"):
+        Grid(GRID.params, tmp_path).environment()

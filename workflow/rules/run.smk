@@ -1,0 +1,55 @@
+# One run: fit, check, score. A method that learns from normals alone has one per seed.
+
+
+rule runs:
+    input:
+        targets(RULES, "runs"),
+    message:
+        "runs: everything is there"
+
+
+rule run:
+    input:
+        **RULES.run.inputs,
+    output:
+        **RULES.run.outputs,
+    log:
+        RULES.run.log,
+    conda:
+        "../envs/bench.yaml"
+    threads: RULES.run.threads
+    resources:
+        **RULES.run.resources,
+    params:
+        **RULES.run.snakemake_params,
+    message:
+        RULES.run.message
+    shell:
+        RULES.run.command
+
+
+rule metrics_all:
+    input:
+        targets(RULES, "metrics_all"),
+    message:
+        "metrics_all: everything is there"
+
+
+rule metrics:
+    input:
+        **RULES.metrics.inputs,
+    output:
+        **RULES.metrics.outputs,
+    log:
+        RULES.metrics.log,
+    conda:
+        "../envs/bench.yaml"
+    threads: RULES.metrics.threads
+    resources:
+        **RULES.metrics.resources,
+    params:
+        **RULES.metrics.snakemake_params,
+    message:
+        RULES.metrics.message
+    shell:
+        RULES.metrics.command
