@@ -28,7 +28,9 @@ from osad.core.cells import Cell
 from osad.core.files import write_json
 from osad.methods import registry
 from osad.pipeline import config
-from osad.pipeline.workflow import Workflow
+from osad.pipeline.grid import Grid
+from osad.pipeline.jobs import jobs_of
+from osad.pipeline.rules import Rules
 from osad.report.bench import NUMBERS
 from osad.runtime.environment import computing_environment
 from osad.runtime.facts import machine_facts
@@ -81,10 +83,10 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[float, str]:
     return seconds, done.stdout
 
 
-def extraction(workflow: Workflow, images: int) -> None:
+def extraction(grid: Grid, images: int) -> None:
     """Print images per second of the cached extraction beside a plain NCHW loop, one thread."""
-    features = workflow.params.features
-    command = [sys.executable, "-c", EXTRACTION, features.backbone, workflow.weights]
+    features = grid.params.features
+    command = [sys.executable, "-c", EXTRACTION, features.backbone, grid.weights]
     command += [str(features.image_size), str(images)]
     _, output = run(command, computing_environment(os.environ))
     pairs = [tuple(map(float, pair.split(","))) for pair in output.split()]
@@ -100,20 +102,20 @@ def extraction(workflow: Workflow, images: int) -> None:
     )
 
 
-def cells(workflow: Workflow, methods: list[str]) -> dict[str, dict[str, float | str]]:
-    """Print and return seconds and peak memory of training and scoring one cell of each method.
+def cells(rules: Rules, methods: list[str]) -> dict[str, dict[str, float | str]]:
+    """Print and return seconds and peak memory of one run of each method.
 
     The seconds of a method that learns from normals alone count once a seed, not in every
     protocol; those of a method that starts from another's checkpoint leave that one's out.
     """
-    print("\nCells (one process each, imports included, on an otherwise idle machine)")
-    columns = ("train s", "score s", "cell s", "cpu s", "peak MB")
+    print("\nRuns (one process each, imports included, on an otherwise idle machine)")
+    columns = ("run s", "cpu s", "peak MB")
     width = max(map(len, methods))
     found: dict[str, dict[str, float | str]] = {}
     print(f"  {'method':<{width}}" + "".join(f"{column:>9}" for column in columns) + "  per")
     for method in methods:
         with tempfile.TemporaryDirectory() as folder:
-            numbers = cell_numbers(workflow, method, Path(folder))
+            numbers = cell_numbers(rules, method, Path(folder))
         per = "seed" if registry.get(method).normal_only else "protocol and seed"
         print(f"  {method:<{width}}" + "".join(f"{number:9.1f}" for number in numbers) + f"  {per}")
         values = {name: round(number, 2) for name, number in zip(NUMBERS, numbers, strict=True)}
@@ -130,43 +132,33 @@ def machine() -> str:
     )
 
 
-def cell_numbers(workflow: Workflow, method: str, folder: Path) -> tuple[float, ...]:
-    """Train and score one cell; return seconds of both, their sum, CPU seconds, and peak MB."""
-    cell = a_cell(workflow, method)
-    common = ["--cell", str(cell), "--split", workflow.split(cell)]
-    common += ["--hyper", workflow.hyper(method)]
-    checkpoint, base = folder / "checkpoint.safetensors", registry.get(method).base
-    train = ["train", *common, "--packs", *workflow.packs(cell), "--output", str(checkpoint)]
+def cell_numbers(rules: Rules, method: str, folder: Path) -> tuple[float, ...]:
+    """Make one run of a method; return its seconds, CPU seconds, and peak MB."""
+    cell, base = a_run(rules.grid, method), registry.get(method).base
+    job = next(job for job in jobs_of(rules.run) if job.params["cell"] == str(cell))
+    arguments = job.arguments()
     if base:
-        if base not in workflow.params.hyper:
-            sys.exit(f"{method} starts from {base}: add it to grid.methods")
-        cell_numbers(workflow, base, folder)
-        start = checkpoint.rename(folder / "base.safetensors")
-        train += ["--base", str(start)]
-    score = ["score", *common, "--packs", *workflow.test_packs(cell)]
-    score += ["--checkpoint", str(checkpoint), "--output", str(folder / "scores.csv")]
-    if workflow.maps(cell):
-        score += ["--maps", str(folder / "maps.safetensors")]
-    seconds, cpu, peaks = [], 0.0, []
-    for job in (train, score):
-        wall, output = run([sys.executable, __file__, "--peak-of", *job], dict(os.environ))
-        used, peak = map(float, output.split()[-2:])
-        seconds.append(wall)
-        cpu += used
-        peaks.append(peak)
-    return (*seconds, sum(seconds), cpu, max(peaks))
+        cell_numbers(rules, base, folder)
+        start = (folder / "checkpoint").rename(folder / "base")
+        place = arguments.index("--base")
+        arguments[place + 1] = str(start)
+    for name in ("checkpoint", "scores", "maps"):
+        arguments[arguments.index(f"--{name}") + 1] = str(folder / name)
+    wall, output = run([sys.executable, __file__, "--peak-of", *arguments], dict(os.environ))
+    cpu, peak = map(float, output.split()[-2:])
+    return wall, cpu, peak
 
 
-def a_cell(workflow: Workflow, method: str) -> Cell:
-    """Return the cell of a method that is measured: most shots, first seed."""
-    spec, params = registry.get(method), workflow.params
+def a_run(grid: Grid, method: str) -> Cell:
+    """Return the run of a method that is measured: most shots, first seed."""
+    spec, params = registry.get(method), grid.params
     setting = next((name for name in params.settings if name in spec.settings), spec.settings[0])
     name = f"{setting}-m{max(params.shots)}"
     if spec.normal_only or setting == "normal":
         name = "normal-m0"
     elif setting == "hard":
-        name = next(one.protocol for one in workflow.cells() if one.protocol.startswith("hard-"))
-    dataset, category = workflow.categories()[0]
+        name = next(one.protocol for one in grid.cells if one.protocol.startswith("hard-"))
+    dataset, category = grid.categories[0]
     return Cell(dataset, category, name, method, params.seeds[0])
 
 
@@ -253,18 +245,18 @@ def main() -> None:
     options = parser.parse_args()
     overrides = [path.resolve() for path in options.configfile]
     os.chdir(ROOT)
-    workflow = Workflow(config.load(ROOT, *overrides), ROOT)
-    methods = options.methods or list(workflow.params.methods)
-    if unknown := set(methods) - set(workflow.params.methods):
+    rules = Rules(Grid(config.load(ROOT, *overrides), ROOT))
+    methods = options.methods or list(rules.grid.params.methods)
+    if unknown := set(methods) - set(rules.grid.params.methods):
         sys.exit(f"not in grid.methods: {', '.join(sorted(unknown))}")
     print(f"{os.cpu_count()} processors, Python {sys.version.split()[0]}")
     chosen = [options.only] if options.only else ["features", "cells", "overhead"]
     if options.grid:
         chosen.append("grid")
     if "features" in chosen:
-        extraction(workflow, options.images)
+        extraction(rules.grid, options.images)
     if "cells" in chosen:
-        numbers = cells(workflow, methods)
+        numbers = cells(rules, methods)
         if options.json:
             write_json(options.json, {"machine": machine(), "cells": numbers})
     if "overhead" in chosen:

@@ -1,7 +1,5 @@
 """The command ``osad``."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os
@@ -32,7 +30,10 @@ def methods(options: argparse.Namespace) -> None:
     if options.parameters is None:
         columns = ["id", "title", "settings", "packs", "source"]
         rows = [
-            [spec.name, spec.title, ", ".join(spec.settings), ", ".join(spec.packs) or "-", spec.paper]
+            [
+                *(spec.name, spec.title, ", ".join(spec.settings), ", ".join(spec.packs) or "-"),
+                spec.paper,
+            ]
             for spec in registry.all_specs()
         ]
     else:

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from osad.audit import actions, graph
+from osad.audit import actions
 from osad.audit.ledger import Ledger
 from osad.audit.record import snakemake_params
 from osad.core.cells import Cell
 from osad.core.files import sha256_file, write_csv, write_json
-from osad.crate.crate import write_crate
 from osad.data import registry as data_registry
 from osad.data.manifest import Record, write_manifest
 from osad.data.splits import SplitRow, write_split
@@ -170,6 +169,7 @@ class MadeUp:
                 os.truncate(path, LARGE)
         if job.rule.name in ("manifest", "split"):
             images = [dataclasses.replace(r, sha256=sha256_file(r.path)) for r in self._images()]
+            images.sort(key=lambda record: record.path)
         if job.rule.name == "manifest":
             write_manifest(Path(MANIFEST), images)
         if job.rule.name == "split":
@@ -240,8 +240,3 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     project = MadeUp(tmp_path / "made-up")
     monkeypatch.chdir(project.root)
     return project
-
-
-def export(made: MadeUp, name: str, output: Path) -> None:
-    """Write the crate of a cell."""
-    write_crate(made.rules, made.ledger, graph.find(made.ledger, name), output)

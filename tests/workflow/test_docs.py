@@ -188,7 +188,7 @@ def beside_saved(saved: Place, root: Path) -> Place:
 
 def screws(folder: Path, counts: dict[str, int]) -> None:
     """Put images into a folder: real screws where they are at hand, or drawn ones."""
-    for name, count in counts.items():
+    for kind, (name, count) in enumerate(counts.items()):
         (folder / name).mkdir(parents=True)
         real = sorted((REAL / name).glob("*.png"))
         for number in range(count):
@@ -197,7 +197,7 @@ def screws(folder: Path, counts: dict[str, int]) -> None:
                 shutil.copy(real[number], target)
                 continue
             image = Image.new("L", (64, 64), 100 + number)
-            ImageDraw.Draw(image).line((8, 8, 50, 2 * len(name)), fill=250, width=4)
+            ImageDraw.Draw(image).line((8, 8, 50, 6 * kind), fill=250, width=4)
             image.save(target)
 
 

@@ -1,7 +1,5 @@
 """What ``osad audit record`` and ``adopt`` do, also at the start and the end of every run."""
 
-from __future__ import annotations
-
 from osad.audit import adopt as adopting
 from osad.audit import ledger
 from osad.audit import record as recording

@@ -6,8 +6,6 @@ of its inputs have the digests of the ledger; an output that has not is moved to
 so that Snakemake makes it again.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from pathlib import Path

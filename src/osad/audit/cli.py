@@ -1,7 +1,5 @@
 """The command ``osad audit``."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

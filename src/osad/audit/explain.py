@@ -1,7 +1,5 @@
 """Everything that a number was made of, from the table down to the images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path

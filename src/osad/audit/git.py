@@ -1,7 +1,5 @@
 """What git knows: the commit, changes since, and which commit brought a digest."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a cell depends on, from the ledger."""
 
-from __future__ import annotations
-
 import graphlib
 import re
 from collections.abc import Iterable

@@ -8,8 +8,6 @@ digests of all these files, so that a damaged line is noticed. Nothing in them d
 place or number of cores: a complete rebuild writes the same bytes.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

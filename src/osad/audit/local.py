@@ -1,7 +1,5 @@
 """What is here, against what a rebuild of cells gave elsewhere."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,7 +78,7 @@ def misprinted(
                 remade[str(cell)] = Remade(metrics, 0.0, (*COUNTS, "scores_sha256"))
             else:
                 remade[str(cell)] = Remade(metrics, tolerance, COUNTS)
-    return wrong_numbers(root, known, remade, "the rebuild")
+    return wrong_numbers(root, known, remade, "the rebuild gives")
 
 
 def wrong_numbers(
@@ -89,12 +87,6 @@ def wrong_numbers(
     """Return a message for each number of ``cells.csv`` and ``summary.csv`` that is wrong.
 
     Tables, or rows of them, that are not here are no difference.
-
-    Args:
-        root: the project's folder.
-        known: the ledger.
-        remade: by run, what its row must print.
-        source: what gives these numbers.
     """
     folder = f"{graph.results_folder(known)}/tables"
     rows = _rows(root / folder / "cells.csv")
@@ -107,8 +99,7 @@ def wrong_numbers(
                 printed, value = rows[name].get(key, ""), run.metrics.get(key)
                 if not _agree(printed, value, run.gap if key in RATES else 0.0):
                     messages.append(
-                        f"{folder}/cells.csv: {key} of {name} is {printed!r}, {source} gives "
-                        f"{value!r}"
+                        f"{folder}/cells.csv: {key} of {name} is {printed!r}, {source} {value!r}"
                     )
     for group in sorted({name.rpartition("/")[0] for name in remade} & means.keys()):
         runs = [name for name in rows if name.rpartition("/")[0] == group]

@@ -1,7 +1,5 @@
 """Making a cell again from the raw data, elsewhere, and comparing every artefact on the way."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -53,13 +51,6 @@ def rebuild(
     The checkout has the files of a commit; of ``HEAD`` also the uncommitted changes of sources and
     parameters, which are reported. Raw data and weights that are here are linked, else they are
     fetched; everything else is made again.
-
-    Args:
-        root: the project's folder.
-        known: the ledger.
-        cells: the runs.
-        commit: what to check out.
-        configfiles: further configuration files, as given to Snakemake.
 
     Raises:
         CheckError: the rebuild fails.

@@ -6,8 +6,6 @@ they were. So the ledger never vouches for an output that was edited, or that a 
 parameters, code or inputs has left behind.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

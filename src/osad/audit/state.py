@@ -1,7 +1,5 @@
 """Digests of files on disk, each read once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from osad.core.files import sha256_file

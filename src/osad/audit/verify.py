@@ -1,7 +1,5 @@
 """Whether everything that a number depends on still is what the ledger says."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -247,4 +245,4 @@ def _numbers(known: Ledger, cells: Sequence[Cell], findings: Findings) -> None:
             for name, value in again.items()
             if metrics.get(name) != value
         ]
-    findings.differs += local.wrong_numbers(Path(), known, remade, "the scores")
+    findings.differs += local.wrong_numbers(Path(), known, remade, "the scores give")

@@ -4,8 +4,6 @@ Every error of this package derives from `OsadError` and carries one message tha
 file or value concerned and the remedy. Commands print that message without a traceback.
 """
 
-from __future__ import annotations
-
 
 class OsadError(Exception):
     """Base of all expected errors; ``exit_code`` is what a command returns for it.

@@ -4,8 +4,6 @@ Everything has a name that follows from the content, and entities and their link
 in which they were added: equal content gives equal bytes.
 """
 
-from __future__ import annotations
-
 from io import BytesIO
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ holds the files of the number that are on disk and small; large ones and the ima
 by path, digest and size. Two exports of one commit, with the same files on disk, have equal bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 

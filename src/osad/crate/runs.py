@@ -5,8 +5,6 @@ parameters to its output; each rule is a ``HowToStep`` of the workflow. Who ran 
 is not said: the ledger does not hold it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,13 +51,7 @@ class Runs:
     images: Mapping[str, str]
 
     def add(self, ends: Sequence[str], inputs: Sequence[str], title: str) -> None:
-        """Add all jobs and the run of the workflow.
-
-        Args:
-            ends: paths of the final outputs.
-            inputs: ids of the files that configure the workflow.
-            title: name of what was made.
-        """
+        """Add all jobs and the run of the workflow."""
         commands = graph.commands(self.rules, self.known, self.entries.values())
         for entry in self.entries.values():
             self._tool(entry)

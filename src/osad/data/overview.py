@@ -1,7 +1,5 @@
 """What ``osad datasets`` shows: every data set, its counts and classes, and how to get it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -235,11 +235,6 @@ def check_training(
 ) -> None:
     """Check that a run fitted on one split may be scored on another: equal training normals.
 
-    Args:
-        split: of the cell.
-        fitted: of the run that was fitted.
-        where: file of the first, for the message.
-
     Raises:
         CheckError: they differ; the first image that one of them lacks is named.
     """

@@ -139,9 +139,6 @@ def parse_row(row: Mapping[str, str], *, where: str) -> dict[str, Any]:
 def load(folder: Path | str) -> pd.DataFrame:
     """Read all files of published numbers in a folder, in the order of their names.
 
-    Args:
-        folder: holds ``*.csv`` with the columns `COLUMNS`.
-
     Returns:
         The columns `COLUMNS`, empty texts where nothing is printed; areas under curves in [0, 1].
 
@@ -166,10 +163,6 @@ def place(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     then those of `FALLBACK`; inside a source the first, which is in the main table. Data sets
     without categories have the category ``all``; in the hard setting MVTec AD's subsets are
     printed as ``carpet:color``.
-
-    Args:
-        rows: from `load`.
-        titles: printed name of each method by its id.
 
     Returns:
         The facets of a table cell, its known class as `normalise_class` has it, and `VALUES`.

@@ -47,16 +47,9 @@ def balanced_batches(
 ) -> Iterator[Batch]:
     """Yield ``steps`` batches of ``normals`` normal and ``anomalies`` seen-anomalous views.
 
-    Each normal is replaced with probability ``pseudo`` by the CutMix view of a uniformly chosen
-    normal. All draws are keyed on the data's key and ``purpose``.
-
-    Args:
-        data: training images with ``rotated`` (and, if ``pseudo`` > 0, ``pseudo``) views.
-        steps: number of batches.
-        normals: draws from the normals in each batch.
-        anomalies: draws from the seen anomalies in each batch; 0 when there are none.
-        pseudo: probability in [0, 1].
-        purpose: name of the stream of draws.
+    They are drawn from ``rotated`` views. Each normal is replaced with probability ``pseudo``, in
+    [0, 1], by the CutMix (``pseudo``) view of a uniformly chosen normal. ``anomalies`` is 0 when
+    there are none. All draws are keyed on the data's key and ``purpose``.
 
     Source:
         DRA (arXiv 2203.14506), released training recipe: 48 = 32 + 16 with probability 1/2.

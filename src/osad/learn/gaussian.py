@@ -12,9 +12,7 @@ from osad.learn.products import eigh, matmul
 def shrunk(covariance: torch.Tensor, shrinkage: float) -> torch.Tensor:
     """Shrink a covariance (d, d) towards the multiple of the identity with the same trace.
 
-    Args:
-        covariance: (d, d), symmetric.
-        shrinkage: weight of the identity in [0, 1].
+    ``shrinkage``, in [0, 1], is the weight of the identity.
 
     Source:
         Ledoit and Wolf 2004, with a fixed weight.
@@ -34,14 +32,8 @@ def whitening(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (mean, W) such that (x - mean) @ W has the identity as (shrunk) covariance.
 
-    Args:
-        mean: (d,) float64.
-        covariance: (d, d) float64.
-        shrinkage: see `shrunk`.
-
-    Returns:
-        mean (d,) and the symmetric W (d, d), float32. Symmetric (ZCA) whitening keeps the
-        channels' meaning and has no free rotation or sign, hence no arbitrary bits.
+    Mean (d,) and covariance (d, d) are float64, the results float32. W is symmetric (ZCA), which
+    keeps the channels' meaning and has no free rotation or sign, hence no arbitrary bits.
 
     Raises:
         TrainingError: mean or covariance is not finite.

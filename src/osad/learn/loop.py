@@ -20,13 +20,7 @@ def constant(step: int) -> float:
 
 
 def divided(every: int, iterations: int, *, early: int = 0) -> Schedule:
-    """Divide the learning rate by 10 every ``every`` epochs.
-
-    Args:
-        every: epochs between divisions.
-        iterations: steps of an epoch.
-        early: epochs by which all divisions come sooner.
-    """
+    """Divide the rate by 10 every so many epochs of ``iterations`` steps, some epochs early."""
     return lambda step: 0.1 ** ((step // iterations + early) // every)
 
 

@@ -70,12 +70,7 @@ def aimed(weight: torch.Tensor, towards: torch.Tensor) -> torch.Tensor:
     random weights happen to point away from the defect, these are never the defect's, no gradient
     turns the head round, and it learns the noise of the few seen anomalies by heart.
 
-    Args:
-        weight: (k, c), random rows.
-        towards: (k, c), a direction for each row.
-
-    Returns:
-        (k, c); a row whose direction is 0 stays as it was.
+    Weights (k, c) and directions (k, c); a row whose direction is 0 stays as it was.
 
     Example:
         >>> import torch

@@ -14,15 +14,9 @@ from osad.learn.products import eigh, gram, matmul
 
 
 def pooled(images: ImageSet, strides: tuple[int, ...], *, spread: bool) -> torch.Tensor:
-    """Pool the maps of several strides over positions and concatenate them.
+    """Pool the maps of several strides over positions and concatenate them, (n, d) float32.
 
-    Args:
-        images: n images with plain maps.
-        strides: which maps, in this order.
-        spread: add the standard deviation over positions to the mean.
-
-    Returns:
-        (n, d) float32, d = (1 or 2) * sum of channels.
+    ``spread`` adds the standard deviation over positions to the mean of each channel.
 
     Raises:
         ConfigError: a stride is not in the cache.
@@ -71,16 +65,9 @@ def sample_positions(
 
 
 def codebook(vectors: torch.Tensor, n_codes: int, key: str, *, restarts: int = 10) -> torch.Tensor:
-    """Compute k-means centres of vectors.
+    """Compute k-means centres (n_codes, d) of vectors (n, d), n >= n_codes, float32 on the CPU.
 
-    Args:
-        vectors: (n, d) float32 on the CPU, n >= n_codes.
-        n_codes: number of centres.
-        key: text that keys the draws.
-        restarts: k-means++ starts, of which the best is kept.
-
-    Returns:
-        (n_codes, d) float32.
+    The best of ``restarts`` k-means++ starts, whose draws are keyed on ``key``, is kept.
 
     Source:
         DPDL (arXiv 2502.20981), eq. 15, is the objective of k-means; scikit-learn minimises it.

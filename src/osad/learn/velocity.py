@@ -56,12 +56,7 @@ def init_velocity(
 ) -> State:
     """Initialise a velocity network ``velocity.*``; its last layer is zero, so it starts as v = 0.
 
-    Args:
-        channels: c, of the vectors and of the velocity.
-        width: of the residual stack.
-        blocks: number of residual blocks.
-        generator: source of the draws.
-        embedding: size of the time embedding, even.
+    It has ``width`` channels in ``blocks`` residual blocks; the time embedding's size is even.
     """
     state = init_linear("velocity.in", channels, width, generator)
     state |= init_linear("velocity.time", embedding, width, generator)

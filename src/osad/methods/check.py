@@ -1,7 +1,5 @@
 """``osad check-method FILE_OR_NAME``: the contract of methods, tried on a method or its file."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 import traceback

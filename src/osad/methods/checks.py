@@ -299,21 +299,8 @@ def changed(data: TrainingData, function: Callable[[Rows], Rows]) -> TrainingDat
 
 
 CHECKS: tuple[Check, ...] = (
-    describes_itself,
-    has_fields,
-    fits,
-    repeats,
-    reads_rows,
-    scores,
-    scores_each_alone,
-    keeps_inputs,
-    ignores_labels,
-    takes_any_number_of_anomalies,
-    learns_from_normals_alone,
-    survives_equal_images,
-    can_be_cut,
-    finds_anomalies,
-    stops_at_bad_normals,
-    stops_at_bad_views,
+    describes_itself, has_fields, fits, repeats, reads_rows, scores, scores_each_alone,
+    keeps_inputs, ignores_labels, takes_any_number_of_anomalies, learns_from_normals_alone,
+    survives_equal_images, can_be_cut, finds_anomalies, stops_at_bad_normals, stops_at_bad_views,
     marks_bad_images,
-)
+)  # fmt: skip

@@ -22,22 +22,10 @@ VIEWS = 3
 NORMALS, ANOMALIES = tuple(range(64)), (84, 85, 86, 87)
 TEST_NORMALS, TEST_ANOMALIES = tuple(range(64, 84)), tuple(range(88, 100))
 BUDGET = {
-    "epochs": 2,
-    "iterations": 6,
-    "batch": 12,
-    "lr": 1e-2,
-    "adapter": 8,
-    "head_width": 16,
-    "holistic_width": 16,
-    "residual_width": 8,
-    "prototypes": 4,
-    "codebook_samples": 200,
-    "candidates": 200,
-    "coreset": 20,
-    "projection": 8,
-    "width": 16,
-    "blocks": 1,
-}
+    "epochs": 2, "iterations": 6, "batch": 12, "lr": 1e-2, "adapter": 8, "head_width": 16,
+    "holistic_width": 16, "residual_width": 8, "prototypes": 4, "codebook_samples": 200,
+    "candidates": 200, "coreset": 20, "projection": 8, "width": 16, "blocks": 1,
+}  # fmt: skip
 """Values of a trial for hyper-parameters of these names: seconds instead of minutes."""
 
 

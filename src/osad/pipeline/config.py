@@ -1,7 +1,5 @@
 """Reading and checking the parameters (`params.yaml` and the files of `configs/`)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,10 +100,6 @@ def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
 
 def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
     """Check a configuration and return it with every default filled in.
-
-    Args:
-        config: the merged content of the configuration files.
-        schema: the JSON schema (see `SCHEMA`).
 
     Raises:
         ConfigError: an unknown key or name, or a value out of range.

@@ -4,8 +4,6 @@ A file may come from anywhere, so size, nesting and the kinds of values are limi
 anything walks through them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What steps are told of a grid: plain values that become JSON on their command lines."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from osad.methods import registry

@@ -1,7 +1,5 @@
 """What became of jobs that failed, and of the cells that depend on them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple

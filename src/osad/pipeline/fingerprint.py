@@ -85,10 +85,6 @@ def _parsed(path: Path, source: Path) -> ast.Module:
 def imported_modules(name: str, source: Path) -> frozenset[str]:
     """Return the modules of this package that a module imports, at its top or inside functions.
 
-    Args:
-        name: dotted name of a module of this package.
-        source: folder that holds the package.
-
     Raises:
         ConfigError: the module does not exist or cannot be parsed.
     """
@@ -117,12 +113,7 @@ def imported_modules(name: str, source: Path) -> frozenset[str]:
 
 
 def closure(roots: Iterable[str], source: Path) -> tuple[str, ...]:
-    """Return the modules that ``roots`` depend on inside the package, themselves included, sorted.
-
-    Args:
-        roots: dotted module names.
-        source: folder that holds the package.
-    """
+    """Return the modules that ``roots`` depend on in the package, themselves included, sorted."""
     return _closure(tuple(roots), source)
 
 

@@ -1,7 +1,5 @@
 """A grid: its splits, runs and cells, and where each of their files stands."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable

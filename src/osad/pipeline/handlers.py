@@ -1,7 +1,5 @@
 """What happens at the start and the end of a Snakemake run."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -4,8 +4,6 @@ Snakemake decides what to run; whoever must explain or check an output asks here
 Snakemake.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import shlex

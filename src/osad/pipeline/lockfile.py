@@ -30,9 +30,6 @@ def check_installed(lock: Path) -> None:
 
     A local part of the installed version (``+cpu``, ``+cu130``) does not count.
 
-    Args:
-        lock: the lock file (see `pins`).
-
     Raises:
         ConfigError: a package is missing or has another version, so that numbers would be
             attributed to a lock file that they were not made with.

@@ -1,7 +1,5 @@
 """How far a grid is: from the files on disk and the records that jobs leave; nothing is run."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections import defaultdict

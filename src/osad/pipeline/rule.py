@@ -4,8 +4,6 @@ A rule's command follows from its names: ``--NAME value`` for each input, parame
 this order, except for those that are ``silent`` because the step finds them by itself.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -4,8 +4,6 @@ The rule files of Snakemake, the jobs of a grid (`osad.pipeline.jobs`) and, thro
 ledger, its checks, the progress and the tables of a run that failed are all derived from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 

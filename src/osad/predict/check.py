@@ -1,7 +1,5 @@
 """What a prediction is made with, and whether it is what the ledger says."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

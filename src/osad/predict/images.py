@@ -1,7 +1,5 @@
 """The images that a user names: found, hashed and decoded once before anything is computed."""
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings
@@ -39,10 +37,6 @@ def find(arguments: Sequence[Path], *, output: Path) -> list[str]:
 
     Folders are searched to any depth for files with the ending of an image; hidden files are
     left out, others counted in a note on standard error. A file is taken whatever its ending.
-
-    Args:
-        arguments: files and folders.
-        output: the folder that is going to be written.
 
     Returns:
         Paths relative to the current directory, without repeats, in byte order.
@@ -106,10 +100,6 @@ def _relative(path: Path) -> str:
 
 def read(paths: Sequence[str], *, workers: int) -> list[Found]:
     """Hash and decode images, so that bad ones are known before anything is computed.
-
-    Args:
-        paths: as `find` returns them.
-        workers: number of threads.
 
     Raises:
         DataError: some cannot be read or decoded; the message has a line for each, up to 10.

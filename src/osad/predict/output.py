@@ -1,7 +1,5 @@
 """Writing a prediction: a folder that appears only when it is complete, and the heat maps."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator, Sequence

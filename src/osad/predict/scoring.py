@@ -60,14 +60,7 @@ def places(images: Sequence[Found], test: Sequence[SplitRow]) -> dict[int, int]:
 
 
 def scorer(method: Method, state: State, packs: dict[str, Pack], device: torch.device) -> Score:
-    """Return a function that scores images whose features are in packs.
-
-    Args:
-        method: the method with its hyper-parameters.
-        state: the checkpoint, on the device.
-        packs: open packs by kind; none for methods that look at no image.
-        device: where to compute.
-    """
+    """Return a function that scores images whose features are in packs."""
 
     def score(images: Sequence[Found], paths: Sequence[str]) -> Scores:
         rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]

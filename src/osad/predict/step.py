@@ -62,13 +62,6 @@ def make_packs(
 ) -> list[Path]:
     """Compute the packs that a method scores from, as the features step does.
 
-    Args:
-        images: the images.
-        spec: the method.
-        options: of this step.
-        folder: where the packs are put.
-        device: where to compute.
-
     Returns:
         paths of the packs.
     """
@@ -108,9 +101,6 @@ def description(
 
 def main(argv: Sequence[str]) -> list[Path]:
     """Write ``scores.csv``, ``prediction.json`` and, for methods with maps, ``maps/*.png``.
-
-    Args:
-        argv: see `parse`.
 
     Raises:
         ConfigError: an option is wrong.

@@ -1,7 +1,5 @@
 """Measured times and memory, as ``bench/bench.py --json`` writes them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +7,8 @@ from typing import Any
 from osad.core.errors import DataError
 from osad.evaluation.tables.request import Request
 
-NUMBERS = ("train_s", "score_s", "cell_s", "cpu_s", "peak_mb")
-"""Seconds of training and scoring one cell, their sum, seconds of processors, megabytes."""
+NUMBERS = ("run_s", "cpu_s", "peak_mb")
+"""Seconds of one run in a process of its own, seconds of processors, megabytes."""
 
 
 def check_bench(value: object, request: Request, *, where: str) -> dict[str, Any]:

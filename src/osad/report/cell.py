@@ -1,7 +1,5 @@
 """What the page shows of one table cell: its runs, curves, histograms and worst images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +21,7 @@ class Run:
         tested: its test images with their scores.
         digests: SHA-256 of its files by kind (``metrics``, ``scores``, ``checkpoints``,
             ``maps``, ``splits``), and ``upstream``, that of the checkpoint it starts from.
-        environment: where it was fitted and scored: Python, torch, device; empty if not known.
+        environment: where it was fitted and scored: the kind of device.
     """
 
     seed: int

@@ -1,7 +1,5 @@
 """What is drawn of a run's scores: curves through some of its thresholds, and histograms."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

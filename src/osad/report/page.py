@@ -36,10 +36,6 @@ def ranks(summary: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
     Means that are equal as printed (three decimals) have the same rank, and the next rank is the
     next number.
 
-    Args:
-        summary: rows of ``summary.csv``.
-        controls: ids of the controls.
-
     Returns:
         ``rank`` (1 is the best) and ``of`` (number of methods with a mean) of each row; both are 0
         where a method has no mean or does not compete.
@@ -139,15 +135,7 @@ def page_value(
     lock: str,
     absent: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the data of the page, to be written by `osad.report.scripts.script`.
-
-    Args:
-        content: what the page shows.
-        files: digest of each file that cells share, by path.
-        code: digest of each module that a method names.
-        lock: digest of the lock file.
-        absent: ids of table cells that have no file of their own.
-    """
+    """Return the data of the page, to be written by `osad.report.scripts.script`."""
     request, summary, problems = content.request, content.summary, content.problems
     competing = set(summary.method)
     return {
@@ -181,13 +169,7 @@ def dataset_order(summary: pd.DataFrame) -> list[str]:
 def page_html(
     content: Content, *, figures: Sequence[Mapping[str, str]], bench: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Return the page's HTML, from the template of this package.
-
-    Args:
-        content: what the page shows.
-        figures: ``name`` and ``title`` of each figure.
-        bench: measured times by machine, from `check_bench`.
-    """
+    """Return the page's HTML, from the template of this package."""
     import jinja2
 
     request, cells, summary = content.request, content.cells, content.summary

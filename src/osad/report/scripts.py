@@ -3,8 +3,6 @@
 A file holds one call, ``osad.NAME(VALUE);``, which hands the value to the page's own script.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

@@ -66,10 +66,6 @@ def most_wrong(
 ) -> tuple[list[Ranked], list[Ranked]]:
     """Return the normal images that stand highest and the anomalous ones that stand lowest.
 
-    Args:
-        runs: the test images of each run by seed.
-        count: how many of each kind at most.
-
     Returns:
         False alarms and missed anomalies, the worst first; equal ones by path.
     """
@@ -113,10 +109,6 @@ def heat_limits(maps: NDArray[np.float32]) -> tuple[float, float]:
 
 def heat(positions: NDArray[np.float32], limits: tuple[float, float]) -> dict[str, int | str]:
     """Return one map (h, w) with 8 bits a position, to be drawn over a picture.
-
-    Args:
-        positions: scores of the positions.
-        limits: from `heat_limits`.
 
     Returns:
         ``height``, ``width``, and ``bytes``: the rows, 0 to 255, as base64.

@@ -48,9 +48,6 @@ def visible_gpus(devices: Path = Path("/dev")) -> int:
     Counts the device files of the NVIDIA driver, or asks ``nvidia-smi`` where there are none,
     and obeys CUDA_VISIBLE_DEVICES: empty or -1 hides all, a list shows as many as it names up to
     its first unknown entry.
-
-    Args:
-        devices: the folder of device files.
     """
     present = sum(1 for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")

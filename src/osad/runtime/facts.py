@@ -1,7 +1,5 @@
 """What a job's numbers may depend on besides its inputs, and facts of the machine it ran on."""
 
-from __future__ import annotations
-
 import platform
 import sys
 from importlib import metadata

@@ -8,8 +8,6 @@ digests of what was written, by which a later edit of an output is noticed, and 
 that it was made in.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os
@@ -85,14 +83,7 @@ def one_line(text: str) -> str:
 
 
 def write_failure(path: Path, *, step: str, reason: str, error: str) -> None:
-    """Write why a job failed, as JSON.
-
-    Args:
-        path: the file.
-        step: name of the step.
-        reason: the message; made one line without absolute paths.
-        error: name of the error's class or of the signal.
-    """
+    """Write why a job failed, as JSON."""
     try:
         write_json(path, {"step": step, "reason": one_line(reason), "error": error})
     except OSError as problem:
@@ -147,9 +138,6 @@ def main(argv: list[str]) -> int:
     With ``--failure PATH`` an old file there is deleted first; if the job fails, the file holds
     ``step``, ``reason`` and ``error`` (the name of the error's class). ``--record PATH`` is the
     same for a job that is done (see `write_record`).
-
-    Args:
-        argv: the step's name and its options.
 
     Returns:
         0 done; the error's ``exit_code`` for an expected error, told in one message; 1 for any

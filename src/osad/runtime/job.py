@@ -59,11 +59,7 @@ class Cancellation:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a step and return its exit code.
-
-    Args:
-        arguments: the step's name and options, and ``--log PATH``.
-    """
+    """Run a step and return its exit code."""
     log, arguments = split_log(arguments)
     if log:
         try:
@@ -93,9 +89,6 @@ def split_log(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def copy_output(log: str) -> Callable[[], None]:
     """Copy all that this process and its children say to a file too.
-
-    Args:
-        log: the file; it is overwritten.
 
     Returns:
         a function that ends the copying when the last of them has said the last; it may be called
@@ -170,11 +163,6 @@ def run_on_server(
     address: str, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> int | None:
     """Hand the job to the fork server and wait for its exit status.
-
-    Args:
-        address: path of the server's socket.
-        arguments: the step's name and options.
-        environment: the job's whole environment.
 
     Returns:
         The exit status, negative for a signal; None when the server did not take the job.

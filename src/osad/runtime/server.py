@@ -9,8 +9,6 @@ The server ends when its owner ends or on SIGTERM; it then ends its jobs and rem
 See `osad.runtime.protocol` for what it says to clients and `osad.runtime.control` to start it.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import gc
@@ -310,9 +308,6 @@ def same_user(connection: socket.socket) -> bool:
 
 def run_job(request: bytes) -> int:
     """Make this process like a plain ``python -m osad.runtime.harness`` and run the step.
-
-    Args:
-        request: the job, see `osad.runtime.protocol`.
 
     Returns:
         The exit code.

@@ -4,8 +4,6 @@ A patch is applied only to the version that it was written for, and only if the 
 with the same parameters. Else Snakemake stays as it is, which costs time and changes no result.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 import inspect

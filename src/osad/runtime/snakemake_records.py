@@ -12,8 +12,6 @@ where they are hard links. It takes 0.11 s a job on any number of cores, an hour
 grid; to write a record takes 0.3 ms, or 14 ms in the database, and is done before a dry run too.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib
@@ -132,14 +130,6 @@ def write(
     params: Mapping[str, Any],
 ) -> None:
     """Write the record of an output as if its job had just ended.
-
-    Args:
-        output: its path.
-        rule: name of the rule.
-        template: the rule's shell command.
-        command: what was run.
-        inputs: digests by path.
-        params: all parameters of the rule.
 
     Raises:
         CheckError: the file or database cannot be written.

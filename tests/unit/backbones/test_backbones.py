@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from data_cases import Script, scripted
+from download_cases import Script, scripted
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
@@ -170,11 +170,6 @@ def test_same_padding_by_hand(side, kernel):
     windows = [range(2 * i - before, 2 * i - before + kernel) for i in range(-(-side // 2))]
     expected = [sum(row[i] for i in window if 0 <= i < side) for window in windows]
     assert model(images)[0, 0, 0].tolist() == expected
-
-
-def test_package_file_is_copied_and_checked(lite_weights):
-    assert sha256_file(lite_weights) == LITE.sha256
-    assert LITE.sha256.startswith("579344248a93")
 
 
 def test_local_file_with_a_wrong_digest(tmp_path):

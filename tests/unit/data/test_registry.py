@@ -17,7 +17,7 @@ import osad
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.data import registry
 from osad.data.manifest import Record, three_to_one
-from osad.data.source import content_digest, fill, read_source
+from osad.data.source import fill, read_source
 
 
 def test_importing_the_registry_is_cheap():
@@ -180,12 +180,6 @@ def test_files_of_something_else_are_kept_and_refused(project):
     with pytest.raises(DataError, match=r"holiday\.png: is not a file of this data set"):
         fill(raw, "x", source="test", files={"a.png": lambda: b"one"})
     assert (raw / "holiday.png").read_bytes() == b"mine"
-
-
-def test_content_digest_by_hand():
-    files = {"b": "1" * 64, "a": "2" * 64}
-    text = "2" * 64 + "  a\n" + "1" * 64 + "  b\n"
-    assert content_digest(files) == sha256(text.encode())
 
 
 @pytest.mark.parametrize(

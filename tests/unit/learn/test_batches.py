@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-import learn_cases
 import numpy as np
 import pytest
 import torch
@@ -21,7 +20,6 @@ from osad.learn.images import ImageSet, TrainingData
 from osad.methods import registry
 from osad.methods.inputs import image_set, of_role, open_packs
 
-one_thread = learn_cases.one_thread
 VIEWS = 4
 
 
@@ -35,10 +33,13 @@ def training(n_normals: int, n_anomalies: int, key: str = "key") -> TrainingData
     """Return normals 0.., anomalies 1000.. and pseudo views 500.. of the normals."""
     normal = ImageSet(
         tuple(map(str, range(n_normals))),
-        rotated=rows(coded(n_normals + 3, 0), range(n_normals)),
-        pseudo=rows(coded(n_normals, 500)),
+        views={
+            "rotated": rows(coded(n_normals + 3, 0), range(n_normals)),
+            "pseudo": rows(coded(n_normals, 500)),
+        },
     )
-    anomaly = ImageSet(tuple(map(str, range(n_anomalies))), rotated=rows(coded(n_anomalies, 1000)))
+    seen = {"rotated": rows(coded(n_anomalies, 1000))}
+    anomaly = ImageSet(tuple(map(str, range(n_anomalies))), views=seen)
     return TrainingData(normal, anomaly, key)
 
 
@@ -113,8 +114,8 @@ def test_draws_are_keyed_on_the_cell_and_the_purpose():
 
 def test_views_that_a_method_did_not_ask_for_are_an_error():
     data = training(5, 2)
-    data = dataclasses.replace(data, normal=dataclasses.replace(data.normal, pseudo=None))
-    with pytest.raises(ValueError, match="no pseudo"):
+    data = dataclasses.replace(data, normal=dataclasses.replace(data.normal, views={}))
+    with pytest.raises(ValueError, match="no rotated"):
         contents(data)
 
 
@@ -183,8 +184,8 @@ def test_image_sets_hold_the_rows_of_their_images(cache):
     assert torch.equal(normal.need("rotated").take(), cache["rotated"][1]["s32"][[0, 1, 2]].float())
     assert torch.equal(anomaly.need("rotated").take(), cache["rotated"][1]["s32"][[3]].float())
     assert torch.equal(normal.need("pseudo").take(), cache["pseudo"][1]["s32"].float())
-    assert anomaly.pseudo is None
-    assert test.rotated is None
+    assert "pseudo" not in anomaly.views
+    assert "rotated" not in test.views
     assert test.labels is None
     assert torch.equal(test.need("pixels").take(), cache["pixels"][1]["intensity"][[2, 5]])
 

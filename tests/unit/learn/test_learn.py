@@ -1,22 +1,18 @@
-"""Heads, losses, whitening, pooling, the training loop and the codebook, by hand-worked values."""
+"""Heads, whitening, pooling, the training loop and the codebook, by hand-worked values."""
 
 from __future__ import annotations
 
 import math
 
-import learn_cases
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from learn_cases import rows
+from learn_cases import Packs, draws, rows
 
 from osad.core.errors import ConfigError, TrainingError
 from osad.core.seeds import torch_generator
 from osad.learn.batches import Batch
-from osad.learn.codebook import codebook
 from osad.learn.gaussian import (
     moments,
     position_whitening,
@@ -27,28 +23,18 @@ from osad.learn.gaussian import (
 )
 from osad.learn.heads import (
     adapter,
+    deviation_loss,
     init_adapter,
     init_linear,
     init_mlp,
     linear,
     mlp,
-    plain_head,
     positions,
     top_k_mean,
 )
-from osad.learn.images import ImageSet, TrainingData
-from osad.learn.loop import batched, minimise
-from osad.learn.losses import deviation_loss, dispersion_loss
-from osad.learn.pooling import pooled
-from osad.methods.dpdl.bridge import Bridge
-from osad.methods.dpdl.method import prototype_losses
-
-one_thread = learn_cases.one_thread
-
-
-def draws(*shape: int, key: str = "draws") -> torch.Tensor:
-    return torch.randn(*shape, generator=torch_generator(key))
-
+from osad.learn.images import ImageSet, TrainingData, batched
+from osad.learn.loop import minimise
+from osad.learn.vectors import codebook, pooled
 
 # --- heads --------------------------------------------------------------------------------
 
@@ -59,15 +45,6 @@ def test_top_ten_percent_of_positions(n, k):
     scores = torch.stack([order, -order]).float()
     best = (n - 1 + n - k) / 2  # Mean of n-1, n-2, ..., n-k.
     assert top_k_mean(scores).tolist() == [best, -(k - 1) / 2]
-
-
-def test_plain_head_averages_absolute_scores_where_asked():
-    # Scores 2x - 1 of 20 positions: the two largest are 9 and 7, the two most extreme 9 and -11.
-    x = torch.zeros(1, 20, 1)
-    x[0, 3], x[0, 4], x[0, 11] = 5.0, 4.0, -5.0
-    state = {"h.weight": torch.tensor([[2.0]]), "h.bias": torch.tensor([-1.0])}
-    assert plain_head(state, "h", x, absolute=False).tolist() == [8.0]
-    assert plain_head(state, "h", x, absolute=True).tolist() == [10.0]
 
 
 def test_positions_keep_rows_before_columns():
@@ -142,77 +119,6 @@ def test_deviation_loss(scores, targets, margin, value):
     assert bool(s.grad.isfinite().all())
 
 
-def direct_dispersion(features: np.ndarray, kappa: float) -> float:
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    total = 0.0
-    for i, x in enumerate(unit):
-        others = [math.exp(kappa * float(x @ y)) for j, y in enumerate(unit) if j != i]
-        total += math.log(sum(others)) - math.log(len(unit) - 1)
-    return total / len(unit)
-
-
-@settings(max_examples=20, deadline=None)
-@given(n=st.integers(2, 8), kappa=st.floats(0.1, 10), key=st.integers(0, 9))
-def test_dispersion_equals_a_double_loop(n, kappa, key):
-    features = 3 * draws(n, 6, key=str(key))
-    value = dispersion_loss(features, kappa=kappa).item()
-    assert value == pytest.approx(direct_dispersion(features.double().numpy(), kappa), abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("features", "value"),
-    [
-        ([[1.0, 0.0], [5.0, 0.0], [0.1, 0.0]], 10.0),  # One direction: kappa.
-        ([[1.0, 0.0], [-2.0, 0.0]], -10.0),  # Opposite directions: -kappa.
-        ([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], 0.0),
-    ],
-)
-def test_dispersion_of_simple_arrangements(features, value):
-    assert dispersion_loss(torch.tensor(features)).item() == pytest.approx(value, abs=1e-5)
-
-
-def prototype_value(levels: list[float], labels: list[int]) -> torch.Tensor:
-    """Return the loss of images whose ten positions all have one level; one component, eps 1."""
-    bridge = Bridge(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1), 1.0)
-    log_alpha = torch.tensor(levels).view(-1, 1, 1).expand(-1, 10, 1)
-    anchors = torch.zeros(1, 1)
-    return prototype_losses(
-        bridge, log_alpha, torch.tensor(labels), anchors, margin=0.1, temperature=0.05
-    )
-
-
-NORMAL_PART = 0.2 + 0.5 * math.log(2 * math.pi)  # Level minus log N(0; 0, 1).
-
-
-def test_prototype_losses_by_hand():
-    # Gaps 0.1 + 0.2 - 0.5 = -0.2 and 0.2; 0.05 softplus(-4) and 0.05 softplus(4), weights 1, 1/2.
-    hinges = (0.05 * math.log1p(math.exp(-4)) + 0.5 * 0.05 * math.log1p(math.exp(4))) / 1.5
-    value = prototype_value([0.2, 0.5, 0.1], [0, 1, 2]).item()
-    assert value == pytest.approx(NORMAL_PART + hinges, rel=1e-5)
-
-
-def test_prototype_losses_fall_with_an_anomaly_s_level_down_to_a_bound():
-    values = [prototype_value([0.2, level], [0, 1]).item() for level in (-1, 0, 0.3, 0.5, 9, 1e4)]
-    assert values[:5] == sorted(values[:5], reverse=True)
-    assert len(set(values[:4])) == 4
-    assert min(values) == pytest.approx(NORMAL_PART, abs=1e-6)
-    assert prototype_value([0.3, 9.0], [0, 1]).item() > min(values)  # A normal's level costs.
-
-
-@pytest.mark.parametrize(("labels", "value"), [([1, 2], 0.0), ([0, 0], NORMAL_PART)])
-def test_prototype_losses_without_normals_or_anomalies(labels, value):
-    assert prototype_value([0.2, 0.2], labels).item() == pytest.approx(value, rel=1e-5)
-
-
-def test_normals_are_not_pulled_by_the_hinge():
-    bridge = Bridge(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1), 1.0)
-    levels = torch.tensor([0.2, 0.1]).view(2, 1, 1).repeat(1, 10, 1).requires_grad_()
-    labels, anchors = torch.tensor([0, 1]), torch.zeros(1, 1)
-    prototype_losses(bridge, levels, labels, anchors, margin=0.1, temperature=0.05).backward()
-    assert torch.allclose(levels.grad[0], torch.tensor(0.1))  # 1 / (n P), nothing else.
-    assert levels.grad[1].sum().item() == pytest.approx(-1 / (1 + math.exp(-4)), rel=1e-5)
-
-
 # --- mean, covariance, whitening ----------------------------------------------------------
 
 
@@ -267,20 +173,21 @@ def test_position_whitening_sees_every_position_of_the_chosen_images():
 
 
 def test_training_views_are_whitened_with_the_plain_normals():
-    packs = learn_cases.Packs("whitening", 40, 3)
+    packs = Packs("whitening", 40, 3)
     data = packs.training(range(1, 40, 2), [41, 40], "key")
     state, white = whitened_training(data, 0.1)
     assert torch.equal(
         state["whiten.matrix"], position_whitening(data.normal.deepest, 0.1)["whiten.matrix"]
     )
     for before, after in (
-        (data.normal.rotated, white.normal.rotated),
-        (data.normal.pseudo, white.normal.pseudo),
-        (data.anomaly.rotated, white.anomaly.rotated),
+        (data.normal.need("rotated"), white.normal.need("rotated")),
+        (data.normal.need("pseudo"), white.normal.need("pseudo")),
+        (data.anomaly.need("rotated"), white.anomaly.need("rotated")),
     ):
         expected = whiten(state, before.take().flatten(0, 1)).unflatten(0, (-1, 3))
         np.testing.assert_allclose(after.take(), expected, atol=2e-2)  # float16 in memory
-    assert white.anomaly.pseudo is None
+    assert "pseudo" not in white.anomaly.views
+    assert white.normal.need("pixels") is data.normal.need("pixels")
     assert white.normal.deepest is data.normal.deepest
     none = TrainingData(data.normal, packs.images([], training=True), "key")
     assert len(whitened_training(none, 0.1)[1].anomaly) == 0
@@ -290,7 +197,7 @@ def test_training_views_are_whitened_with_the_plain_normals():
 
 
 def test_pooling_over_positions():
-    packs = learn_cases.Packs("pooling", 70, 0)
+    packs = Packs("pooling", 70, 0)
     images = packs.images(range(69, -1, -1))
     vectors = pooled(images, (32, 16), spread=True)
     parts = []

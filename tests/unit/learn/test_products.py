@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from osad.learn.products import distances, eigh, gram, linear, matmul
+from osad.learn.products import bmm, distances, eigh, gram, linear, matmul
 from osad.runtime.environment import computing_environment
 
 
@@ -48,6 +48,32 @@ def test_gram_and_linear_have_the_right_gradients():
     assert torch.autograd.gradcheck(gram, (x,))
     assert torch.autograd.gradcheck(lambda y: gram(y).triu(), (x,))
     assert torch.autograd.gradcheck(linear, (x, weight, bias))
+
+
+def test_a_batched_product_by_hand():
+    a = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
+    b = torch.tensor([[[5.0], [6.0]], [[7.0], [8.0]]])
+    assert bmm(a, b).tolist() == [[[17.0]], [[53.0]]]
+    with pytest.raises(ValueError, match=r"leading axes differ: \(2, 1, 2\) and \(1, 2, 1\)"):
+        bmm(a, b[:1])
+
+
+def test_batched_products_have_the_values_and_gradients_of_torch():
+    a, b = made(3, 4, 5), made(3, 5, 2, seed=1)
+    assert torch.allclose(bmm(a, b), torch.bmm(a, b))
+    assert torch.autograd.gradcheck(bmm, (a, b))
+    assert torch.autograd.gradcheck(lambda x: bmm(x, b.detach()).sum((0, 1)), (a,))  # Expanded.
+    # Strided views with several leading axes, as the attention has them.
+    joined = made(2, 4, 3, 2, 5, seed=2)
+
+    def attention(x: torch.Tensor) -> torch.Tensor:
+        query, key, value = x.permute(2, 0, 3, 1, 4).unbind(0)
+        return bmm(bmm(query, key.transpose(-1, -2)).softmax(-1), value)
+
+    query, key, value = joined.detach().permute(2, 0, 3, 1, 4).unbind(0)
+    expected = (query @ key.transpose(-1, -2)).softmax(-1) @ value
+    assert torch.allclose(attention(joined), expected)
+    assert torch.autograd.gradcheck(attention, (joined,))
 
 
 def test_eigenvectors_diagonalise():

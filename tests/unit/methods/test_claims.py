@@ -18,13 +18,11 @@ from osad.evaluation.metrics import auroc
 from osad.learn.images import ImageSet, State
 from osad.methods import registry
 from osad.methods.registry import Method
+from osad.methods.trial import BUDGET
 
 KEYS = ("claim 0", "claim 1", "claim 2")
 N_TRAINING, N_TEST, N_SEEN = 64, 40, 4
-BUDGET = {
-    "epochs": 5, "iterations": 10, "batch": 12, "lr": 5e-3, "adapter": 8, "head_width": 16,
-    "holistic_width": 16, "residual_width": 8, "prototypes": 4, "codebook_samples": 200,
-}  # fmt: skip
+SMALL = BUDGET | {"epochs": 5, "iterations": 10, "lr": 5e-3}
 
 
 def direction(channels: slice | list[int]) -> torch.Tensor:
@@ -48,7 +46,7 @@ def packs(key: str) -> Packs:
 
 def small(name: str) -> Method:
     fields = registry.get(name).resolve()
-    return build(name, **{field: BUDGET[field] for field in BUDGET.keys() & fields.keys()})
+    return build(name, **{field: SMALL[field] for field in SMALL.keys() & fields.keys()})
 
 
 @functools.cache

@@ -74,7 +74,7 @@ def test_shipped_configurations_are_valid(path):
         ({"methods": {"dplx": {}}}, r"method 'dplx' is unknown; did you mean 'dpdl'\?"),
         ({"methods": {"dra": {"epoch": 1}}}, r"methods\.dra\.epoch: unknown hyper-parameter"),
         ({"methods": {"dra": {"epochs": "3"}}}, r"methods\.dra\.epochs: '3' is not of type int"),
-        ({"methods": {"dpdl": {"s0": 2.0}}}, r"methods\.dpdl: s0 is 2\.0, must lie in \(0, 1\)"),
+        ({"methods": {"dpdl": {"s0": 2.0}}}, r"methods\.dpdl: s0 is 2\.0, must be in \(0, 1\)"),
         ({"methods": {"dra": 3}}, r"methods\.dra: 3 is not of type 'object'"),
         ({"grid__datasets": ["elpw"]}, "data set 'elpw' is unknown"),
         ({"datasets": {"elpv": {"raw": "x"}}}, "data set 'elpv': unknown setting 'raw'"),

@@ -2,174 +2,114 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
-import numpy as np
+import project_cases
 import pytest
-import torch
+from project_cases import LOCK, PACK, SHARED, SHARING, WEIGHTS, MadeUp
 
 from osad import cli
 from osad.audit import ledger
-from osad.audit.ledger import Entry, Ledger
-from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import sha256_file, write_tensors
-from osad.data.splits import SplitRow, write_split
-from osad.evaluation import maps as anomaly_maps
-from osad.evaluation.maps import AnomalyMaps
-from osad.pipeline import config
-from osad.pipeline.fingerprint import code_digests
-from osad.pipeline.workflow import Workflow
+from osad.pipeline.describe import feature_options
 from osad.predict import step
-from osad.predict.check import find_tools, parse_cell
+from osad.predict.check import Tools, find_tools, parse_cell
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
+CHECKPOINT = f"results/checkpoints/{SHARED}.safetensors"
+SPLIT = "results/splits/tiny/all/normal-m0/s0.csv"
+MAPS = f"results/maps/{SHARED}.safetensors"
+FILES = [CHECKPOINT, WEIGHTS, SPLIT, MAPS]
+CODE = "src/osad/methods/patchcore.py"
 
 
 @pytest.fixture
-def project(here) -> Workflow:
-    """A project with a checkpoint, a split and maps of one run, and their ledger."""
-    for name in ("params.yaml", "workflow/schemas/params.schema.yaml", "requirements/numeric.lock"):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_bytes((ROOT / name).read_bytes())
-    Path("src").symlink_to(ROOT / "src")
-    workflow = Workflow(config.load(Path()), Path().resolve())
-    cell = Cell.parse(RUN)
-    hyper = workflow.params.hyper["patchcore"]
-    write_tensors(
-        workflow.artefact("checkpoints", cell),
-        {"bank": torch.zeros(2, 2)},
-        {"format": 1, "cell": RUN, "hyper": hyper, "device": "cpu"},
-    )
-    Path(workflow.weights).parent.mkdir(parents=True)
-    Path(workflow.weights).write_bytes(b"weights")
-    write_split(
-        Path(workflow.split(cell)),
-        [SplitRow("x.png", "1" * 64, "test", 0, "good")],
-    )
-    maps = AnomalyMaps(RUN, ("x.png",), ("1" * 64,), 32, np.ones((1, 2, 2), np.float32))
-    anomaly_maps.write(Path(workflow.maps(cell)[0]), maps)
-    write_ledger(workflow)
-    return workflow
+def made(tmp_path, monkeypatch) -> MadeUp:
+    """A project of which a prediction needs no feature pack."""
+    project = MadeUp(tmp_path / "made-up")
+    monkeypatch.chdir(project.root)
+    Path(PACK).unlink()
+    return project
 
 
-RUN = "elpv/all/normal-m0/patchcore/s0"
+def tools_of(made: MadeUp, cell: str = SHARED) -> Tools:
+    return find_tools(made.rules, parse_cell(cell, made.rules.grid))
 
 
-def paths(workflow: Workflow) -> list[str]:
-    cell = Cell.parse(RUN)
-    checkpoint, maps = workflow.artefact("checkpoints", cell), workflow.maps(cell)[0]
-    return [checkpoint, workflow.weights, workflow.split(cell), maps]
-
-
-def write_ledger(workflow: Workflow, *, without: str = "") -> None:
-    entries = {
-        path: Entry(path, sha256_file(path), 1, "r", "c", code={"rule": "0"})
-        for path in paths(workflow)
-        if path != without
-    }
-    ledger.write(Path("provenance"), Ledger(entries, {"0": "command"}))
-
-
-def test_a_run_that_agrees_with_the_ledger(project):
-    tools = find_tools(project, parse_cell(RUN, project))
-    assert tools.verified
-    assert tools.notes == ()
-    assert [str(path) for path in tools.files()] == paths(project)
+@pytest.mark.parametrize("cell", [SHARED, SHARING])
+def test_a_run_that_agrees_with_the_ledger_serves_all_its_cells(made, cell):
+    tools = tools_of(made, cell)
+    assert (tools.verified, tools.notes) == (True, ())
+    assert [str(path) for path in tools.files()] == FILES
     arguments = tools.arguments()
-    assert arguments[:4] == ["--cell", RUN, "--trained", RUN]
-    assert json.loads(arguments[5]) == project.params.hyper["patchcore"] | {"strides": [32]}
+    assert arguments[:4] == ["--cell", cell, "--trained", SHARED]
+    hyper = dict(made.rules.grid.params.hyper["patchcore"])
+    assert json.loads(arguments[5]) == json.loads(json.dumps(hyper))
     assert arguments[arguments.index("--verified") + 1] == "yes"
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_a_file_that_differs_from_the_ledger_is_refused(project, number):
-    path = Path(paths(project)[number])
-    path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(CheckError, match=f"^{path}: differs from the ledger"):
-        find_tools(project, Cell.parse(RUN))
-
-
-@pytest.mark.parametrize("number", range(4))
-def test_what_the_ledger_does_not_know_is_said(project, number):
-    path = paths(project)[number]
-    write_ledger(project, without=path)
-    tools = find_tools(project, Cell.parse(RUN))
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_must_be_that_of_the_ledger_or_unknown_to_it(made, path):
+    known = dict(made.ledger.entries)
+    del known[path]
+    ledger.write(Path("provenance"), dataclasses.replace(made.ledger, entries=known))
+    tools = tools_of(made)
     assert tools.notes == (f"provenance has no line for {path}, so it cannot be checked",)
     assert not tools.verified
+    ledger.write(Path("provenance"), made.ledger)
+    Path(path).write_bytes(Path(path).read_bytes() + b" ")
+    with pytest.raises(CheckError, match=f"^{path}: differs from the ledger"):
+        tools_of(made)
 
 
-def test_a_damaged_ledger_is_refused(project):
-    path = Path("provenance/elpv.jsonl")
-    path.write_text(path.read_text().replace('"size":1', '"size":2', 1))
-    with pytest.raises(CheckError, match=r"elpv\.jsonl"):
-        find_tools(project, Cell.parse(RUN))
+def test_a_damaged_ledger_is_refused(made):
+    made.edit("provenance/tiny.jsonl", '"size":', '"size":1')
+    with pytest.raises(CheckError, match=r"tiny\.jsonl"):
+        tools_of(made)
 
 
-def test_without_split_and_maps_it_is_said(project):
-    for path in paths(project)[2:]:
-        Path(path).unlink()
-    tools = find_tools(project, Cell.parse(RUN))
+def test_missing_files_are_named(made):
+    Path(SPLIT).unlink()
+    Path(MAPS).unlink()
+    tools = tools_of(made)
     assert (tools.split, tools.maps) == (None, None)
-    assert len(tools.notes) == 1
-    assert "split is not there" in tools.notes[0]
-
-
-@pytest.mark.parametrize(
-    ("number", "message"),
-    [(0, "is not trained here; run snakemake results/checkpoints/"), (1, "weights/.* is missing")],
-)
-def test_missing_files_are_named(project, number, message):
-    Path(paths(project)[number]).unlink()
-    with pytest.raises(DataError, match=message.replace("weights/.* is", "weights/.*: is")):
-        find_tools(project, Cell.parse(RUN))
-
-
-def test_a_cell_that_shares_a_run_uses_its_checkpoint_and_split(project):
-    shared = "elpv/all/general-m10/patchcore/s0"
-    target = Path(project.artefact("checkpoints", Cell.parse(shared)))
-    target.parent.mkdir(parents=True)
-    target.write_bytes(Path(paths(project)[0]).read_bytes())
-    tools = find_tools(project, Cell.parse(shared))
-    assert tools.arguments()[:4] == ["--cell", shared, "--trained", RUN]
-    assert tools.split == Path(paths(project)[2])
-    assert not tools.verified
+    assert [note[:29] for note in tools.notes] == ["the run's split is not there,"]
+    Path(WEIGHTS).unlink()
+    with pytest.raises(DataError, match=f"^{WEIGHTS}: is missing; make it with"):
+        tools_of(made)
+    Path(CHECKPOINT).unlink()
+    with pytest.raises(DataError, match=f"is not trained here; run snakemake {CHECKPOINT}"):
+        tools_of(made)
 
 
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("elpv/all/normal-m0/patchcore", "is a mean over runs.*choose one run.*patchcore/s0"),
-        ("elpv/all/normal-m0/true_labels/s0", "true_labels scores an image by its label"),
-        ("elpv/all/normal-m0/patchcor/s0", "'patchcor' is unknown; did you mean 'patchcore'"),
-        ("elpv/patchcore", "expected DATASET/CATEGORY"),
+        ("tiny/all/normal-m0/patchcore", "is a mean over runs.*choose one run.*patchcore/s0"),
+        ("tiny/all/normal-m0/true_labels/s0", "true_labels scores an image by its label"),
+        ("tiny/all/normal-m0/patchcor/s0", "'patchcor' is unknown; did you mean 'patchcore'"),
+        ("tiny/patchcore", "expected DATASET/CATEGORY"),
         ("../../etc/passwd/s0", "expected DATASET/CATEGORY"),
     ],
 )
-def test_cells_that_cannot_predict_are_refused(project, cell, message):
+def test_cells_that_cannot_predict_are_refused(cell, message):
     with pytest.raises(ConfigError, match=message):
-        parse_cell(cell, project)
+        parse_cell(cell, project_cases.rules_of().grid)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["elpv/all/normal-m0/patchcore"], "is a mean over runs"),
-        (["elpv/all/normal-m0/devnet/s0"], "is not trained here"),
-        ([RUN, "--cores", "0"], "--cores must be 1 or more"),
-        ([RUN, "--configfile", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["tiny/all/normal-m0/patchcore"], "is a mean over runs"),
+        (["tiny/all/normal-m0/patchcore/s7"], "is not trained here"),
+        ([SHARED, "--cores", "0"], "--cores must be 1 or more"),
+        ([SHARED, "--configfile", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
-def test_the_command_refuses_with_one_line(project, arguments, message, monkeypatch, capsys):
+def test_the_command_refuses_with_one_line(made, arguments, message, monkeypatch, capsys):
     monkeypatch.setattr("os.execv", lambda *_: pytest.fail("the job must not start"))
     cell, *options = arguments
     assert cli.main(["predict", cell, "in", "--output", "out", *options]) == 2
@@ -179,52 +119,46 @@ def test_the_command_refuses_with_one_line(project, arguments, message, monkeypa
     assert error.startswith("osad predict: ")
 
 
-def test_the_command_becomes_the_job(project, monkeypatch):
+def test_the_command_becomes_the_job(made, monkeypatch):
     started = []
     monkeypatch.setattr("os.execv", lambda path, words: started.append((path, words)))
-    cli.main(["predict", RUN, "in", "b.png", "--output", "out", "--gpu", "1", "--cores", "3"])
+    cli.main(["predict", "--output=out", "--gpu=1", "--cores=3", "--", SHARING, "in", "-b.png"])
     ((program, words),) = started
     assert program == words[0] == sys.executable
     assert words[1:4] == ["-m", "osad.runtime.job", "predict"]
     options = step.parse(words[4:])
-    assert (options.cell, options.gpu, options.cores) == (RUN, 1, 3)
-    assert options.images == [Path("in"), Path("b.png")]
-    assert options.features == project.feature_options("plain")
-    assert (options.verified, str(options.split)) == ("yes", paths(project)[2])
+    assert (options.cell, options.gpu, options.cores) == (SHARING, 1, 3)
+    assert options.images == [Path("in"), Path("./-b.png")]
+    grid = made.rules.grid
+    assert options.features == feature_options("plain", grid.params.features, grid.weights)
+    assert (options.verified, str(options.split)) == ("yes", SPLIT)
 
 
-def test_features_of_other_strides_or_weights_are_refused(project):
-    path = Path(project.pack("elpv", "all", "plain"))
-    path.parent.mkdir(parents=True)
-    digest = sha256_file(project.weights)
-    write_tensors(path, {}, {"strides": [16, 32], "weights_sha256": digest})
-    assert find_tools(project, Cell.parse(RUN)).verified
-    write_tensors(path, {}, {"strides": [32], "weights_sha256": digest})
+def test_features_of_other_strides_or_weights_are_refused(made):
+    digest = sha256_file(WEIGHTS)
+    write_tensors(PACK, {}, {"strides": [16, 32], "weights_sha256": digest})
+    assert tools_of(made).verified
+    write_tensors(PACK, {}, {"strides": [32], "weights_sha256": digest})
     with pytest.raises(CheckError, match=r"have strides \[32\], now it is \[16, 32\]"):
-        find_tools(project, Cell.parse(RUN))
-    write_tensors(path, {}, {"strides": [16, 32], "weights_sha256": "0"})
+        tools_of(made)
+    write_tensors(PACK, {}, {"strides": [16, 32], "weights_sha256": "0"})
     with pytest.raises(CheckError, match="have weights_sha256 0, now it is"):
-        find_tools(project, Cell.parse(RUN))
+        tools_of(made)
 
 
-def test_code_and_versions_that_changed_since_the_run_are_said(project):
-    scores = Path(project.artefact("scores", Cell.parse(RUN)))
-    scores.parent.mkdir(parents=True)
-    scores.write_text("x")
-    code = code_digests(project.method_roots("score", "patchcore"), project.root / "src")
-    for changed, lock, wanted in (
-        ({}, project.environment(), []),
-        ({"osad.methods.patchcore": "0" * 64}, project.environment(), ["osad.methods.patchcore;"]),
-        ({"osad.gone": "0" * 64}, "0" * 64, ["osad.gone; 1 modules", "lock file has changed"]),
-    ):
-        entries = dict(ledger.read(Path("provenance")).entries)
-        entries[str(scores)] = Entry(
-            str(scores), sha256_file(scores), 1, "r", "c",
-            code={"rule": "0"} | code | changed, env={"lock": lock},
-        )  # fmt: skip
-        ledger.write(Path("provenance"), Ledger(entries, {"0": "command"}))
-        tools = find_tools(project, Cell.parse(RUN))
-        assert tools.verified
-        assert len(tools.notes) == len(wanted)
-        for note, fragment in zip(tools.notes, wanted, strict=True):
-            assert fragment in note
+def test_code_and_versions_that_changed_since_the_run_are_said(made):
+    made.put(CODE, "# A comment.\n")
+    assert tools_of(made).notes == ()
+    made.put(CODE, "EDITED = 1\n")
+    assert [note[:67] for note in tools_of(made).notes] == [
+        "the code has changed since the run (osad.methods.patchcore; 1 modul"
+    ]
+    Path(CODE).write_text("def :\n")
+    Path("src/osad/pipeline/steps/run.py").unlink()
+    made.edit(LOCK, "numpy==", "numpy>=")
+    tools = tools_of(made)
+    assert tools.verified
+    assert [note.partition(" changed")[0] for note in tools.notes] == [
+        "the code has", "the lock file has",
+    ]  # fmt: skip
+    assert "; 2 modules)" in tools.notes[0]

@@ -5,8 +5,6 @@ an archive that is refused leaves no file behind. Sizes are counted while writin
 that an archive declares may be wrong.
 """
 
-from __future__ import annotations
-
 import errno
 import lzma
 import shutil

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from osad.core.errors import CheckError, DataError
 from osad.core.files import read_json, write_json
+from osad.data.source import tell
 
 if TYPE_CHECKING:
     import requests
@@ -103,13 +103,12 @@ def download(
                     "if that repeats, its authors have changed the file"
                 )
     except OSError as error:
-        problem = (
-            "the disk is full; free space and run the same command again, the download goes on "
-            "where it stopped"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else f"cannot be written ({error.strerror or error}); check the rights of "
-            f"{target.parent}"
-        )
+        problem = f"cannot be written ({error.strerror or error}); check the rights of its folder"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem = (
+                "the disk is full; free space and run the same command again, the download goes on "
+                "where it stopped"
+            )
         raise DataError(f"{target}: {problem}") from error
 
 
@@ -133,8 +132,6 @@ class _Transfer:
 
     Attributes:
         resumed: whether the bytes came in more than one answer.
-        part: what has arrived.
-        note: which version of the file that is.
     """
 
     url: str
@@ -147,7 +144,7 @@ class _Transfer:
 
     def __post_init__(self) -> None:
         self.part = self.target.with_name(f".{self.target.name}.part")
-        self.note = self.target.with_name(f".{self.target.name}.part.json")
+        self.note = self.part.with_name(f"{self.part.name}.json")  # Which version that is.
         self.reported = time.monotonic()
 
     def complete(self) -> None:
@@ -163,7 +160,7 @@ class _Transfer:
                 if failures >= self.patience.attempts:
                     raise Unreachable(f"{self.url}: cannot be downloaded ({problem})") from problem
                 pause = max(self.patience.pause * 2 ** (failures - 1), problem.wait)
-                print(f"{self.target.name}: {problem}; trying again", file=sys.stderr, flush=True)
+                tell(self.target.name, f"{problem}; trying again")
                 if self.stop.wait(min(pause, self.patience.longest)):
                     raise Stopped(f"{self.url}: the download was stopped") from problem
 
@@ -273,8 +270,7 @@ class _Transfer:
         if time.monotonic() - self.reported >= REPORT_SECONDS:
             self.reported = time.monotonic()
             total = f" of {decimal(length)}" if length else ""
-            text = f"{self.target.name}: {decimal(have)}{total}"
-            print(text, file=sys.stderr, flush=True)
+            tell(self.target.name, f"{decimal(have)}{total}")
 
 
 class _Again(Exception):

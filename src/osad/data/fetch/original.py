@@ -1,7 +1,5 @@
 """The original files of a data set: archives that a user has or that are downloaded."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 import threading

@@ -11,8 +11,6 @@ wanted, ``split`` (``train`` or ``test``) and ``mask`` (path relative to ``raw_p
 ``split`` the normal images are divided 3:1; anomalous images are always test images.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence

@@ -164,11 +164,6 @@ def one_mask(masks: Sequence[tuple[str, bytes]], *, image: bytes, name: str) -> 
     Masks lie over the pixels as the image's file stores them. Images are used upright, so where
     EXIF data turn the image, the mask is turned as well.
 
-    Args:
-        masks: names and contents of its masks, PNG files.
-        image: content of the image.
-        name: of the image, for messages.
-
     Returns:
         The content of the only mask if its pixels are all 0 or 255, otherwise a PNG file of 0
         and 255: 255 where any mask is not 0. Empty if no pixel is marked.

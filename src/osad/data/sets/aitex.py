@@ -1,7 +1,5 @@
 """AITEX (AFID): strips of woven fabric, cut into squares."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

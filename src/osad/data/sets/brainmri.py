@@ -1,7 +1,5 @@
 """BrainMRI: slices of magnetic resonance images with and without a tumour."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

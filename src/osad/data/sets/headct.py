@@ -1,7 +1,5 @@
 """HeadCT: slices of computed tomography of the head with and without a haemorrhage."""
 
-from __future__ import annotations
-
 import csv
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Hyper-Kvasir: endoscopic images of the upper gastro-intestinal tract."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Mastcam: multispectral images of Mars, their first three channels taken as colours."""
 
-from __future__ import annotations
-
 import io
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """MPDD: metal parts on a production line, 6 categories in MVTec AD's layout."""
 
-from __future__ import annotations
-
 from osad.data.layouts import mvtec as mvtec_layout
 from osad.data.registry import Archive, Counts, DatasetSpec
 

@@ -1,7 +1,5 @@
 """MVTec AD: 15 categories of objects and textures with a mask for every defect."""
 
-from __future__ import annotations
-
 from osad.data.layouts import mvtec as mvtec_layout
 from osad.data.registry import Archive, Counts, DatasetSpec
 

@@ -4,8 +4,6 @@ The originals are ``{category}/{train,validation,test}/{class}/{rgb,gt,xyz}/000.
 ``000.tiff``). ``validation`` and the scans are not copied.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 from pathlib import PurePosixPath

@@ -4,8 +4,6 @@ An image can have several masks, ``ground_truth/{class}/{stem}/000.png`` and so 
 levels name the kind of defect. They become one mask. ``validation/good`` is not used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 from pathlib import PurePosixPath

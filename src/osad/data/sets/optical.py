@@ -1,7 +1,5 @@
 """Optical (DAGM 2007): artificial textures of ten classes, some with a defect."""
 
-from __future__ import annotations
-
 import re
 from functools import partial
 from pathlib import Path

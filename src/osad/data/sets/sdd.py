@@ -1,7 +1,5 @@
 """SDD (KolektorSDD): surfaces of electrical commutators, each image cut in thirds."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 from functools import partial

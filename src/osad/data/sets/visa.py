@@ -4,8 +4,6 @@ The originals are ``{category}/Data/Images/{Normal,Anomaly}/000.JPG`` and
 ``{category}/Data/Masks/Anomaly/000.png``; ``split_csv/1cls.csv`` says what is used for what.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath

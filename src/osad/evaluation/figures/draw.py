@@ -30,13 +30,7 @@ THICKNESS = 0.8
 
 
 def draw(spec: FigureSpec, panels: Sequence[Panel], request: Request) -> Figure:
-    """Draw mean AUROC with one standard deviation, and published values as hollow diamonds.
-
-    Args:
-        spec: what the figure shows.
-        panels: its numbers.
-        request: the grid, with the titles of methods.
-    """
+    """Draw mean AUROC with one standard deviation, and published values as hollow diamonds."""
     count = len(spec.points) * len(spec.protocols)
     is_line = spec.kind == "line"
     height = 4.2 if is_line else 1.6 + 0.17 * count + 0.12 * len(spec.points)

@@ -1,7 +1,5 @@
 """What a figure shows: pairs of a parameter's value and a method, or methods side by side."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -88,12 +86,6 @@ def parse_figures(
     protocols: Collection[str],
 ) -> tuple[FigureSpec, ...]:
     """Check what the schema of the parameters cannot say of a list of figures.
-
-    Args:
-        values: objects that the schema admits, after `expand_figures`.
-        where: place of the list, for messages.
-        methods: methods of the grid.
-        protocols: protocols of the grid.
 
     Raises:
         ConfigError: a key belongs to the other kind of figure or is missing, a name is there

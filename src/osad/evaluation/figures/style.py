@@ -98,13 +98,7 @@ def new_figure(
 
 
 def add_notes(figure: mpl_figure.Figure, panels: Sequence[Panel], *, titles: Sequence[str]) -> None:
-    """Write below the axes what the marks are.
-
-    Args:
-        figure: the figure.
-        panels: its parts.
-        titles: methods that lack a result, as printed.
-    """
+    """Write below the axes what the marks are."""
     notes = [seeds_note(panels)]
     if any(panel.points.published_mean.notna().any() for panel in panels):
         notes.append("hollow diamonds: published")

@@ -48,10 +48,6 @@ REMEDY = "splits, labels or scoring are wrong, so no number can be trusted"
 def check_metrics(metrics: Any, *, where: str) -> Mapping[str, Any]:
     """Check and return the metrics of a run.
 
-    Args:
-        metrics: content of the run's metrics file.
-        where: name of that file, for messages.
-
     Raises:
         DataError: a metric is missing, of the wrong type, or out of range.
     """
@@ -71,12 +67,7 @@ def check_metrics(metrics: Any, *, where: str) -> Mapping[str, Any]:
 
 
 def cell_frame(request: Request, outcomes: Mapping[Cell, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the rows of cells, in order.
-
-    Args:
-        request: the grid.
-        outcomes: for each cell its metrics, or ``status`` and ``reason``.
-    """
+    """Return the rows of cells, in order."""
     rows = []
     for cell, outcome in outcomes.items():
         protocol = Protocol.parse(cell.protocol)

@@ -1,7 +1,5 @@
 """What is known of a grid when its tables are made: its cells and the texts around them."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping

@@ -40,12 +40,7 @@ def init_transformer(
     The output layer starts from zero weights, all equal mixture weights and the centres, minus
     their mean, as means: components that started equal would stay equal.
 
-    Args:
-        centres: (K, d), starting points of the components.
-        width: channels of the blocks, a multiple of 4.
-        blocks: number of blocks.
-        size: height and width of the map.
-        generator: source of the draws.
+    Centres are (K, d); ``width`` is a multiple of 4, ``size`` the map's (h, w).
     """
     n_components, d = centres.shape
     state = init_linear("flow.input", d, width, generator)

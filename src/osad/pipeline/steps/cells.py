@@ -4,8 +4,6 @@
 that the metrics step computes, one row for each table cell and metric, over seeds.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
@@ -47,16 +45,7 @@ def read_metrics(request: Request, cell: Cell) -> Mapping[str, Any] | None:
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write ``cells.csv`` and ``rates.csv``.
-
-    Args:
-        argv: ``--grid JSON --output FILE --rates FILE [--partial --failures FILE]``.
-
-    Raises:
-        CheckError: a control is wrong, or metrics do not belong to the scores.
-        ConfigError: the grid is wrong.
-        DataError: a file is missing or damaged.
-    """
+    """Write ``cells.csv`` and ``rates.csv``."""
     parser = argparse.ArgumentParser(prog="osad cells", description=__doc__)
     parser.add_argument("--grid", required=True, metavar="JSON", help="the grid, or a file with it")
     parser.add_argument("--output", required=True, type=Path, help="cells.csv to write")

@@ -56,9 +56,6 @@ def digest(tensor: torch.Tensor) -> str:
 def trial(device: torch.device) -> dict[str, str]:
     """Run a small computation of each kind that methods use and return digests of the results.
 
-    Args:
-        device: where to compute.
-
     Returns:
         The digests by name; equal on devices of the same kind.
     """

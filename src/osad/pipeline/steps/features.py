@@ -112,13 +112,7 @@ def plan(options: argparse.Namespace, records: Sequence[Record], *, device: str)
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write one feature pack.
-
-    Raises:
-        ConfigError: an option is wrong.
-        DataError: a file is missing or damaged, or an image is not the one of the manifest.
-        CheckError: the weights file is wrong or a feature is not finite.
-    """
+    """Write one feature pack."""
     options = parse(argv)
     from osad.runtime.device import make_deterministic, select_device
 

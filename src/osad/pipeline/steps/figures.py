@@ -3,8 +3,6 @@
 Written to the output folder: for each figure ``{name}.svg``, ``{name}.png`` and ``{name}.pdf``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,16 +16,7 @@ from osad.pipeline.steps.tables import read_numbers, table_parser
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Draw all figures.
-
-    Args:
-        argv: ``--grid JSON --cells FILE --published DIR --output DIR``; the grid has ``figures``
-            (see `osad.evaluation.figures.request.FigureSpec`).
-
-    Raises:
-        ConfigError: the grid is wrong.
-        DataError: a file is missing or damaged.
-    """
+    """Draw all figures."""
     options = table_parser("figures", __doc__).parse_args(argv)
     request, [values] = read_grid(options.grid, "figures")
     _, summary = read_numbers(options, request)

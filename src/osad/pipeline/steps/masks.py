@@ -103,12 +103,7 @@ def pack(records: Sequence[Record], source: Source, size: int) -> MaskPack:
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write the masks of one category; a category without masks gives a pack without rows.
-
-    Raises:
-        ConfigError: the size is out of range.
-        DataError: see `pack`.
-    """
+    """Write the masks of one category; a category without masks gives a pack without rows."""
     parser = argparse.ArgumentParser(prog="osad masks", description=__doc__)
     parser.add_argument("--manifest", required=True, help="CSV of the category's images")
     parser.add_argument("--source", required=True, type=Path, help="data/raw/DATASET/SOURCE.json")

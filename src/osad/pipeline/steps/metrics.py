@@ -115,18 +115,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write the metrics of one cell.
-
-    Args:
-        argv: ``--cell ID --split CSV --scores CSV --maps FILE [--fitted CSV] [--masks FILE]
-            [--sigma PIXELS] --output JSON``.
-
-    Raises:
-        ConfigError: an option is wrong.
-        CheckError: scores, maps or masks are not those of the split's images, or the run was
-            fitted on other normals.
-        DataError: a file is missing or damaged.
-    """
+    """Write the metrics of one cell."""
     options = parse(argv)
     split = fitted = read_split(options.split)
     if options.fitted:

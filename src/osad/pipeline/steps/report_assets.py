@@ -1,7 +1,5 @@
 """Step ``report_assets``: copy scripts, styles, licences and figures into the page's folder."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,14 +24,7 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Copy the files.
-
-    Args:
-        argv: ``--assets FILE... [--figures FILE...] --output DIR``.
-
-    Raises:
-        DataError: a file is missing.
-    """
+    """Copy the files."""
     parser = argparse.ArgumentParser(prog="osad report_assets", description=__doc__)
     parser.add_argument("--assets", required=True, nargs="+", type=Path)
     parser.add_argument("--figures", nargs="*", default=[], type=Path, help="SVG files to show")

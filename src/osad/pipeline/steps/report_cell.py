@@ -4,16 +4,14 @@ Written are two scripts: one with numbers, digests, curves and histograms, one w
 of the images that the method gets most wrong.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from osad.core.cells import Cell
-from osad.core.errors import DataError, OsadError
-from osad.core.files import read_json, sha256_file, write_text
+from osad.core.errors import DataError
+from osad.core.files import read_json, read_metadata, sha256_file, write_text
 from osad.data.images import open_verified
 from osad.data.splits import read_split
 from osad.evaluation import maps as anomaly_maps
@@ -22,17 +20,6 @@ from osad.evaluation.tables.cells import check_metrics
 from osad.report.cell import Run, numbers, pictures
 from osad.report.scripts import script
 from osad.report.wrong import Ranked, heat, heat_limits, most_wrong, thumbnail
-
-FACTS = ("python", "torch", "device")
-
-
-def read_environment(receipt: Path) -> dict[str, str]:
-    """Return what the receipt of a job says of Python, torch and the device; nothing without it."""
-    try:
-        facts = read_json(receipt)["environment"]
-        return {name: str(facts[name]) for name in FACTS if name in facts}
-    except (OsadError, KeyError, TypeError):
-        return {}
 
 
 def read_run(options: argparse.Namespace, seed: int) -> Run:
@@ -60,16 +47,12 @@ def read_run(options: argparse.Namespace, seed: int) -> Run:
         metrics,
         select(read_scores(paths["scores"]), test),
         {kind: sha256_file(path) for kind, path in paths.items()},
-        read_environment(options.runs / f"{paths['checkpoints']}.json"),
+        {"device": str(read_metadata(paths["checkpoints"]).get("device", ""))},
     )
 
 
 def draw_heats(folder: Path, images: Sequence[Ranked]) -> dict[str, dict[str, int | str]]:
     """Return the heat map of each image by path, of the first run that tested it.
-
-    Args:
-        folder: holds the maps of each seed.
-        images: the images.
 
     Raises:
         DataError: a file of maps is missing or damaged, or has no map of an image.
@@ -96,7 +79,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--maps", action="store_true", help="the method gives anomaly maps")
     parser.add_argument("--fitted", default="", help="table cell of the runs, if not this one's")
     parser.add_argument("--upstream", default="", help="table cell whose runs the fits start from")
-    parser.add_argument("--runs", type=Path, default=Path(".osad/runs"), help="jobs' receipts")
     parser.add_argument("--output", required=True, type=Path, help="script with the numbers")
     parser.add_argument("--images", required=True, type=Path, help="script with the pictures")
     parser.add_argument(
@@ -106,16 +88,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write the two scripts of a table cell.
-
-    Args:
-        argv: see `parse`.
-
-    Raises:
-        ConfigError: the cell's id is wrong.
-        CheckError: a scores file is damaged.
-        DataError: a file is missing or damaged, or an image is not that of the split.
-    """
+    """Write the two scripts of a table cell."""
     options = parse(argv)
     metrics = options.results / "metrics" / options.cell
     runs = [

@@ -1,7 +1,5 @@
 """Step ``report_images``: all images of a category with their digests and roles, for the page."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,14 +28,7 @@ def roles(paths: Sequence[str], split: Path) -> str:
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write the list of images of a category.
-
-    Args:
-        argv: ``--category DATASET/CATEGORY --manifest FILE --splits FILE... --output FILE``.
-
-    Raises:
-        DataError: a file is missing or damaged.
-    """
+    """Write the list of images of a category."""
     parser = argparse.ArgumentParser(prog="osad report_images", description=__doc__)
     parser.add_argument("--category", required=True, help="DATASET/CATEGORY")
     parser.add_argument("--manifest", required=True, type=Path)

@@ -1,7 +1,5 @@
 """Step ``report_page``: the page itself, and its data of all table cells."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,15 +45,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write the page.
-
-    Args:
-        argv: see `parse`; the grid has ``report`` (see `osad.pipeline.page.describe_page`).
-
-    Raises:
-        ConfigError: the grid is wrong.
-        DataError: a file is missing or damaged.
-    """
+    """Write the page."""
     options = parse(argv)
     request, [report] = read_grid(options.grid, "report")
     cells, summary = read_numbers(options, request)

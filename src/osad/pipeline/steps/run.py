@@ -168,17 +168,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Fit, check and score; a method without anomaly maps gives a file without any.
-
-    Args:
-        argv: see `parse`.
-
-    Raises:
-        ConfigError: the cell, the method or a hyper-parameter is wrong.
-        CheckError: the checkpoint to start from is of another run.
-        DataError: a file is missing or damaged.
-        TrainingError: a number is not finite, or the method does not return what it declares.
-    """
+    """Fit, check and score; a method without anomaly maps gives a file without any."""
     options = parse(argv)
     run = Cell.parse(options.cell)
     spec = registry.get(run.method)

@@ -41,10 +41,6 @@ def read_numbers(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of ``cells.csv`` and those of ``summary.csv`` that follow from them.
 
-    Args:
-        options: see `table_parser`.
-        request: the grid.
-
     Raises:
         DataError: a file is missing or damaged, or holds the cells of another grid.
     """
@@ -55,15 +51,7 @@ def read_numbers(
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write all tables and print the summary; a wrong control becomes a footer of each table.
-
-    Args:
-        argv: ``--grid JSON --cells FILE --published DIR --output DIR``.
-
-    Raises:
-        ConfigError: the grid is wrong.
-        DataError: a file is missing or damaged.
-    """
+    """Write all tables and print the summary; a wrong control becomes a footer of each table."""
     options = table_parser("tables", __doc__).parse_args(argv)
     request, _ = read_grid(options.grid)
     cells, summary = read_numbers(options, request)

@@ -10,13 +10,7 @@ from osad.backbones import get_backbone
 
 
 def main(argv: Sequence[str]) -> list[Path]:
-    """Write a weights file.
-
-    Raises:
-        ConfigError: the backbone is unknown.
-        DataError: the source is missing, cannot be reached or is not such a weights file.
-        CheckError: a digest is not the expected one.
-    """
+    """Write a weights file."""
     parser = argparse.ArgumentParser(prog="osad weights", description=__doc__)
     parser.add_argument("--backbone", required=True, help="name of the network")
     parser.add_argument("--output", required=True, type=Path, help="data/weights/FILE")

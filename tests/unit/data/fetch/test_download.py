@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from data_cases import Handler, Script, scripted
+from download_cases import Handler, Script, scripted
 
 from osad.core.errors import CheckError, DataError
 from osad.data.fetch import download as module

@@ -5,21 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 
-import learn_cases
 import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from osad.core.seeds import torch_generator
-from osad.learn.codebook import codebook, coordinates
+from osad.learn.vectors import codebook, coordinates
 from osad.methods.dpdl.bridge import (
     Bridge,
     barycentric_map,
     component_log_density,
     component_weights,
     drift,
-    euler_maruyama,
     initial_bridge,
     nearest_residual,
     scaled_log_alpha,
@@ -27,7 +25,6 @@ from osad.methods.dpdl.bridge import (
     scaled_log_potential,
 )
 
-one_thread = learn_cases.one_thread
 EPS = 0.5
 
 
@@ -64,14 +61,6 @@ def test_normaliser_in_one_dimension_by_hand():
     x = torch.tensor([2.0])
     assert log_normaliser(b, x).item() == pytest.approx(6.0, rel=1e-6)
     assert barycentric_map(b, x, weights(b, x)).tolist() == [2.0]  # 1 + 0.5 * 2
-
-
-def test_normaliser_equals_sampled_integral():
-    b, x = bridge(), vectors(4, 5)
-    torch.manual_seed(7)
-    y = mixture(b).sample((200_000,))
-    sampled = (y @ x.T / b.eps).exp().mean(0).log() + (b.a / b.eps).logsumexp(0)
-    np.testing.assert_allclose(log_normaliser(b, x), sampled, atol=0.02)
 
 
 def test_normaliser_equals_quadrature_on_a_grid_of_five_dimensions():
@@ -139,27 +128,6 @@ def test_drift_at_the_start_leads_to_the_mixture_of_component_means():
         solved, residual, *_ = np.linalg.lstsq(system, target, rcond=None)
         assert residual.item() < 1e-20
         np.testing.assert_allclose(solved, weights(b, point), atol=1e-10)
-
-
-def test_simulation_ends_in_the_conditional_of_the_plan():
-    b, n = bridge(2, 2, eps=0.2), 5000
-    x = torch.tensor([0.3, -0.2], dtype=torch.float64)
-    end = euler_maruyama(b, x.expand(n, 2), 200, torch_generator("paths"))
-    w, means = weights(b, x), b.r + b.log_s.exp() * x
-    assert 0.1 < w[0] < 0.9  # Both components take part.
-    mean = w @ means
-    variance = w @ (b.eps * b.log_s.exp() + means.square()) - mean.square()
-    # Monte Carlo error: 0.014 standard deviations of the mean, 0.02 of the variance.
-    assert ((end.mean(0) - mean) / variance.sqrt()).abs().max() < 0.06
-    assert (end.var(0) / variance - 1).abs().max() < 0.1
-    np.testing.assert_allclose(mean, barycentric_map(b, x, w), atol=1e-12)
-
-
-def test_simulation_draws_from_its_generator_only():
-    b, x = bridge(), vectors(3, 5)
-    ends = [euler_maruyama(b, x, 4, torch_generator(key)) for key in ("a", "a", "b")]
-    assert torch.equal(ends[0], ends[1])
-    assert not torch.equal(ends[0], ends[2])
 
 
 @pytest.mark.parametrize("eps", [0.001, 0.1])

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
-import learn_cases
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from learn_cases import Packs
+from learn_cases import Call, Packs, build
 
-from osad.core.errors import ConfigError
 from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch
 from osad.learn.images import State
-from osad.learn.products import bmm
-from osad.methods import registry
 from osad.methods.mpfm import method as mpfm
 from osad.methods.mpfm import transformer
 from osad.methods.mpfm.mixture import (
@@ -30,8 +25,6 @@ from osad.methods.mpfm.mixture import (
     repulsion_loss,
     surprise,
 )
-
-one_thread = learn_cases.one_thread
 
 PACKS = Packs("mpfm", 24, 8)
 DATA = PACKS.training(range(20), [24, 25, 26], "cell")
@@ -46,10 +39,18 @@ VARIANTS = (
 )  # fmt: skip
 
 
-def build(name: str = "mpfm", **values):
-    spec = registry.get(name)
-    kept = {key: value for key, value in TINY.items() if key not in spec.overrides}
-    return spec.build(spec.resolve(kept | values))
+def small(name: str = "mpfm", **values):
+    return build(name, **TINY | values)
+
+
+def call(name: str, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Return what a fit minimises, with the state that it starts from, moved a little."""
+    started = Call(name, DATA, monkeypatch, **TINY)
+    generator = torch_generator("moved")
+    for key in sorted(started.state.keys() - mpfm.FIXED):
+        value = started.state[key]
+        started.state[key] = value + 0.1 * torch.randn(value.shape, generator=generator)
+    return started
 
 
 def made(*shape: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
@@ -67,35 +68,6 @@ def network(seed: int = 0, *, components: int = 3, random: bool = True) -> State
         for name in sorted(state.keys() - {transformer.PLACES}):
             state[name] = state[name] + 0.3 * torch.randn(state[name].shape, generator=generator)
     return state
-
-
-# --- batched products ---------------------------------------------------------------------
-
-
-def test_a_batched_product_by_hand():
-    a = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
-    b = torch.tensor([[[5.0], [6.0]], [[7.0], [8.0]]])
-    assert bmm(a, b).tolist() == [[[17.0]], [[53.0]]]
-    with pytest.raises(ValueError, match=r"leading axes differ: \(2, 1, 2\) and \(1, 2, 1\)"):
-        bmm(a, b[:1])
-
-
-def test_batched_products_have_the_values_and_gradients_of_torch():
-    a, b = made(3, 4, 5).requires_grad_(), made(3, 5, 2, seed=1).requires_grad_()
-    assert torch.allclose(bmm(a, b), torch.bmm(a, b))
-    assert torch.autograd.gradcheck(bmm, (a, b))
-    assert torch.autograd.gradcheck(lambda x: bmm(x, b.detach()).sum((0, 1)), (a,))  # Expanded.
-    # Strided views with several leading axes, as the attention has them.
-    joined = made(2, 4, 3, 2, 5, seed=2).requires_grad_()
-
-    def attention(x: torch.Tensor) -> torch.Tensor:
-        query, key, value = x.permute(2, 0, 3, 1, 4).unbind(0)
-        return bmm(bmm(query, key.transpose(-1, -2)).softmax(-1), value)
-
-    query, key, value = joined.detach().permute(2, 0, 3, 1, 4).unbind(0)
-    expected = (query @ key.transpose(-1, -2)).softmax(-1) @ value
-    assert torch.allclose(attention(joined), expected)
-    assert torch.autograd.gradcheck(attention, (joined,))
 
 
 # --- mixtures -----------------------------------------------------------------------------
@@ -241,7 +213,7 @@ def test_the_spread_stays_in_its_range_and_leaves_the_time_alone():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_scores_follow_the_equations(name):
-    method = build(name)
+    method = small(name)
     state = method.fit(DATA)
     scores = method.score(state, SHOWN)
     s = {key: value.double() for key, value in state.items()}
@@ -284,7 +256,7 @@ def test_scores_follow_the_equations(name):
 
 
 def test_the_projection_keeps_the_largest_variances():
-    method = build(epochs=1, iterations=1)
+    method = small(epochs=1, iterations=1)
     state = method.fit(DATA)
     x = (DATA.normal.deepest.take().flatten(2).transpose(1, 2) - state["whiten.mean"]) @ (
         state["whiten.matrix"]
@@ -301,9 +273,9 @@ def test_the_projection_keeps_the_largest_variances():
 
 def test_there_are_at_most_as_many_dimensions_as_channels_and_few_prototypes():
     few = PACKS.training(range(10), [24], "cell")
-    state = build(dims=99, components=99).fit(few)
+    state = small(dims=99, components=99).fit(few)
     assert state["prototype.mean"].shape == (3, 24)
-    assert build("mpfm.no_mixture").fit(few)["prototype.mean"].shape == (1, 6)
+    assert small("mpfm.no_mixture").fit(few)["prototype.mean"].shape == (1, 6)
 
 
 def test_flows_end_at_the_prototype_nearest_to_the_image():
@@ -324,32 +296,15 @@ def test_flows_end_at_the_prototype_nearest_to_the_image():
 LABELS = torch.tensor([NORMAL] * 5 + [SEEN] * 3 + [PSEUDO] * 4)
 
 
-class Call:
-    """The loss that a fit minimises, with the state that it starts from, moved a little."""
-
-    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch, **values) -> None:
-        def catch(state, batches, loss, **options):
-            self.state, self.batches, self.loss, self.options = state, list(batches), loss, options
-            return state
-
-        monkeypatch.setattr(mpfm, "minimise", catch)
-        self.method = build(name, **values)
-        self.method.fit(DATA)
-        generator = torch_generator("moved")
-        for key in sorted(self.state.keys() - mpfm.FIXED):
-            value = self.state[key]
-            self.state[key] = value + 0.1 * torch.randn(value.shape, generator=generator)
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_loss_adds_what_the_variant_has(name, monkeypatch):
-    call = Call(name, monkeypatch)
-    method, state = call.method, call.state
+    started = call(name, monkeypatch)
+    method, state = started.method, started.state
     batch = Batch(made(12, 16, 24, dtype=torch.float32), LABELS)
     generator = torch_generator("cell", "flow")
     features, z = mpfm.encode(state, batch.features)
     psi = mpfm.mapped(state, z)
-    logits = mpfm.heads(state, features, z, psi, generator)
+    logits = mpfm.heads(state, features, psi, generator)
     anomalous = (LABELS != NORMAL).float()
     expected = sum(
         F.binary_cross_entropy_with_logits(logits[head], target).item()
@@ -369,20 +324,20 @@ def test_the_loss_adds_what_the_variant_has(name, monkeypatch):
         information = mutual_information_loss(joint)
         assert information < 0
         expected += 0.1 * information.item()
-    assert call.loss(state, batch).item() == pytest.approx(expected, rel=1e-5)
+    assert started.loss(state, batch).item() == pytest.approx(expected, rel=1e-5)
     assert method.components == (1 if name == "mpfm.no_mixture" else 3)
 
 
 def test_a_step_without_normals_still_has_a_loss(monkeypatch):
-    call = Call("mpfm", monkeypatch)
+    started = call("mpfm", monkeypatch)
     labels = torch.full((12,), PSEUDO)
-    value = call.loss(call.state, Batch(made(12, 16, 24, dtype=torch.float32), labels))
+    value = started.loss(started.state, Batch(made(12, 16, 24, dtype=torch.float32), labels))
     assert bool(value.isfinite())
 
 
 def test_the_flow_s_likelihood_moves_the_network_alone(monkeypatch):
-    call = Call("mpfm", monkeypatch)
-    state = {key: value.clone().requires_grad_() for key, value in call.state.items()}
+    started = call("mpfm", monkeypatch)
+    state = {key: value.clone().requires_grad_() for key, value in started.state.items()}
     _, z = mpfm.encode(state, made(6, 16, 24, dtype=torch.float32))
     nll = transformer.flow_nll(
         state, z.detach(), torch_generator("nll"), coupled=True, n_positions=5
@@ -394,8 +349,8 @@ def test_the_flow_s_likelihood_moves_the_network_alone(monkeypatch):
 
 
 def test_the_mapped_feature_moves_adapter_network_and_prototypes(monkeypatch):
-    call = Call("mpfm", monkeypatch)
-    state = {key: value.clone().requires_grad_() for key, value in call.state.items()}
+    started = call("mpfm", monkeypatch)
+    state = {key: value.clone().requires_grad_() for key, value in started.state.items()}
     _, z = mpfm.encode(state, made(6, 16, 24, dtype=torch.float32))
     surprise(state, mpfm.mapped(state, z)).sum().backward()
     for key in ("adapter.up.weight", "flow.means.weight", "flow.weights.weight", *mpfm.PROTOTYPE):
@@ -403,16 +358,16 @@ def test_the_mapped_feature_moves_adapter_network_and_prototypes(monkeypatch):
 
 
 def test_the_gaussian_head_starts_calibrated_on_normals(monkeypatch):
-    call = Call("mpfm", monkeypatch)
-    start = build(lr=1e-12, iterations=1)
+    started = call("mpfm", monkeypatch)
+    start = small(lr=1e-12, iterations=1)
     monkeypatch.undo()
     scores = start.score(start.fit(DATA), DATA.normal).heads["gaussian"]
     assert scores.mean().abs() < 1e-3
     assert scores.std(unbiased=False).item() == pytest.approx(1, abs=1e-2)
-    assert call.options["lr_factor"] == dict.fromkeys(mpfm.PROTOTYPE, 0.1)
-    assert call.options["fixed"] == {"pca.mean", "pca.matrix", "flow.places"}
-    assert call.options["decoupled"]
-    assert set(mpfm.PROTOTYPE) < call.options["no_decay"]
+    assert started.options["lr_factor"] == dict.fromkeys(mpfm.PROTOTYPE, 0.1)
+    assert started.options["fixed"] == {"pca.mean", "pca.matrix", "flow.places"}
+    assert started.options["decoupled"]
+    assert set(mpfm.PROTOTYPE) < started.options["no_decay"]
 
 
 def test_more_likely_features_score_lower_by_the_gaussian_head():
@@ -432,37 +387,13 @@ def test_more_likely_features_score_lower_by_the_gaussian_head():
 
 
 def test_dropout_belongs_to_training(monkeypatch):
-    call = Call("mpfm", monkeypatch)
-    features, z = mpfm.encode(call.state, made(6, 16, 24, dtype=torch.float32))
-    psi = mpfm.mapped(call.state, z)
-    plain, again = (mpfm.heads(call.state, features, z, psi) for _ in range(2))
-    dropped = mpfm.heads(call.state, features, z, psi, torch_generator("dropout"))
+    started = call("mpfm", monkeypatch)
+    features, z = mpfm.encode(started.state, made(6, 16, 24, dtype=torch.float32))
+    psi = mpfm.mapped(started.state, z)
+    plain, again = (mpfm.heads(started.state, features, psi) for _ in range(2))
+    dropped = mpfm.heads(started.state, features, psi, torch_generator("dropout"))
     for head in ("residual", "normal"):
         assert torch.equal(plain[head], again[head])
         assert not torch.equal(plain[head], dropped[head])
     for head in ("gaussian", "anomaly"):
         assert torch.equal(plain[head], dropped[head])
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("components", 0), ("beta", -0.1), ("width", 10), ("shrinkage", 0.0), ("positions", 0)],
-)
-def test_hyper_parameters_have_ranges(field, value):
-    with pytest.raises(ConfigError, match=f"mpfm: {field} is {value}, must"):
-        build(**{field: value})
-
-
-def test_fields_of_the_variants():
-    values = {name: dataclasses.asdict(registry.get(name).build(registry.get(name).resolve({})))
-              for name in VARIANTS}  # fmt: skip
-    changed = {
-        name: {key for key in values[name] if values[name][key] != values["mpfm"][key]}
-        for name in VARIANTS[1:]
-    }
-    assert changed == {
-        "mpfm.independent": {"coupled"},
-        "mpfm.no_mixture": {"components"},
-        "mpfm.no_anomaly_flow": {"beta"},
-        "mpfm.no_mutual_information": {"mutual_information"},
-    }
