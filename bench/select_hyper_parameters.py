@@ -3,7 +3,7 @@
 A fifth of the training normals is held out. A method is fitted on the rest and on the seen
 anomalies of a split, then it must tell the held-out normals from pseudo anomalies made of them:
 thin scars and smooth-noise blobs, two generators that no training uses. No test image is read.
-What is not named has the value of params.yaml.
+What is not named has its default, or the value of params.yaml where that names one.
 
     python bench/select_hyper_parameters.py dpdl lr=2e-4,1e-3 adapter=0,64
 

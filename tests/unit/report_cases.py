@@ -1,7 +1,5 @@
 """The results of a small grid, made by hand and not by training, and the page of them."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 from collections.abc import Sequence

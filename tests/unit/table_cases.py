@@ -1,7 +1,5 @@
 """Grids, runs and metrics from which the tests of tables, figures and page are made."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

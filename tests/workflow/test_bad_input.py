@@ -21,23 +21,8 @@ IMAGE = "data/raw/tiny/test/scratch/005.png"
     ("place", "value", "fragments"),
     [
         ("grid.methods", ["dpdll"], ["method 'dpdll' is unknown", "did you mean 'dpdl'"]),
-        ("grid.methods", ["dpdl.no_dlp"], ["'dpdl.no_dlp' is unknown", "'dpdl.no_dpl'"]),
-        ("grid.datasets", ["tinny"], ["data set 'tinny' is unknown", "known are", "elpv"]),
         ("grid.seed", [0], ["params.yaml, grid: unknown key 'seed'", "did you mean 'seeds'"]),
-        ("grid.seeds", ["0"], ["params.yaml, grid.seeds.0: '0' is not of type 'integer'"]),
-        ("grid.shots", 10, ["params.yaml, grid.shots: 10 is not of type 'array'"]),
-        ("grid.shots", [11], ["grid.shots: 11 is more than protocol.removed (10)"]),
-        (
-            "methods.dpdl.marginn",
-            0.2,
-            ["methods.dpdl.marginn: unknown hyper-parameter", "did you mean 'margin'"],
-        ),
-        ("methods.devnet.epochs", "ten", ["methods.devnet.epochs: 'ten' is not of type int"]),
         ("methods.dpdl.s0", 2.0, ["params.yaml, methods.dpdl: s0", "2.0", "(0, 1)"]),
-        ("features.backbone", "resnet19", ["resnet19", "resnet18"]),
-        ("features.strides", [16, 2], ["features.strides"]),
-        ("features.image_size", 16, ["params.yaml, features.image_size: 16 is less than"]),
-        ("datasets.tiny.layout", "folders", ["data set 'tiny': unknown layout 'folders'"]),
         ("datasets.tiny.raw", "photos", ["data set 'tiny': unknown setting 'raw'", "raw_path"]),
     ],
 )

@@ -95,8 +95,9 @@ def image_problem(path: str, sha256: str, *, label: int, class_name: str) -> str
 
 def record_problem(record: Record) -> str | None:
     """Say what is wrong with one record of a manifest, or return None."""
-    class_name = record.class_name
-    problem = image_problem(record.path, record.sha256, label=record.label, class_name=class_name)
+    problem = image_problem(
+        record.path, record.sha256, label=record.label, class_name=record.class_name
+    )
     if problem:
         return problem
     if record.split not in ("train", "test"):

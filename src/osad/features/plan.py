@@ -76,16 +76,9 @@ def plan_maps(
 ) -> Task:
     """Describe the extraction of feature maps from all images of a manifest.
 
-    Args:
-        records: the manifest.
-        pack: any kind with a backbone.
-        backbone: the network.
-        weights: its weights file, whose digest becomes part of the description.
-        image_size: side of the network's input, pixels.
-        strides: of the maps, ascending; see `Kind.strides`.
-        views: number of views; see `Kind.views`.
-        device: ``cpu`` or ``cuda``.
-        rotation: largest angle of the rotated views, degrees.
+    The digest of the weights becomes part of the description. ``image_size`` is the side of the
+    network's input, pixels; ``rotation`` the largest angle of the rotated views, degrees. Of the
+    strides, ascending, and the number of views see `Kind.strides` and `Kind.views`.
 
     Raises:
         ConfigError: the backbone has no such stride.

@@ -123,23 +123,23 @@ def reads_rows(trial: Trial) -> None:
 
 def scores(trial: Trial) -> None:
     """Scores are (n,) float32 and finite, with the heads and maps that are declared."""
-    found, spec, n = trial.score(), trial.spec, len(trial.images())
-    heads = tuple(found.heads)
+    result, spec, n = trial.score(), trial.spec, len(trial.images())
+    heads = tuple(result.heads)
     require(heads == spec.heads, f"score returned the heads {heads}, declared are {spec.heads}")
-    for name, value in {"total": found.total, **found.heads}.items():
+    for name, value in {"total": result.total, **result.heads}.items():
         require(
             value.shape == (n,) and value.dtype == torch.float32 and not value.requires_grad,
             f"{name} is {value.dtype} {tuple(value.shape)}; return float32 ({n},), detached",
         )
         require(value.isfinite().all(), f"{name} is not finite; find where it overflows")
-    if found.maps is None or not spec.maps:
-        agree = (found.maps is None) != spec.maps
+    if result.maps is None or not spec.maps:
+        agree = (result.maps is None) != spec.maps
         require(agree, f"declared is maps={spec.maps}, score says otherwise; make them agree")
         return
-    shape, dtype = tuple(found.maps.shape), found.maps.dtype
+    shape, dtype = tuple(result.maps.shape), result.maps.dtype
     right = len(shape) == 3 and shape[0] == n and dtype == torch.float32
     require(right, f"maps are {dtype} {shape}; return float32 ({n}, h, w)")
-    require(found.maps.isfinite().all(), "maps are not finite; find where they overflow")
+    require(result.maps.isfinite().all(), "maps are not finite; find where they overflow")
 
 
 def scores_each_alone(trial: Trial) -> None:

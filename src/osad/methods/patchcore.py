@@ -109,7 +109,7 @@ def greedy_coreset(vectors: torch.Tensor, count: int) -> torch.Tensor:
 
     Example:
         >>> import torch
-        >>> greedy_coreset(torch.tensor([[0.0], [1.0], [9.0], [10.0]]), 2)
+        >>> greedy_coreset(torch.tensor([[0.0], [1.0], [9.0], [11.0]]), 2)
         tensor([3, 0])
     """
     squares = vectors.square().sum(1)

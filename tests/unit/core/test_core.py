@@ -1,7 +1,5 @@
 """Files, names of cells, random numbers, late imports: what everything else rests on."""
 
-from __future__ import annotations
-
 import math
 import os
 import subprocess
@@ -26,46 +24,28 @@ def test_digests_of_known_content(tmp_path):
     path.write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
     assert files.sha256_bytes(b"abc") == files.sha256_file(path) == known
-    with pytest.raises(DataError, match=r"nothing: cannot be read \(No such file"):
-        files.sha256_file(tmp_path / "nothing")
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
     path = tmp_path / "new/folder/file.txt"
-    files.write_text(path, "old\n")
+    content = b"old\r\n\xc3\xbc\n"  # Newlines stay as they are.
+    files.write_text(path, "old\r\nü\n")
     with pytest.raises(RuntimeError), files.replacing(path) as temporary:  # noqa: PT012
         temporary.write_text("half", encoding="utf-8")
-        assert path.read_text(encoding="utf-8") == "old\n"
+        assert path.read_bytes() == content
         raise RuntimeError
-    assert path.read_text(encoding="utf-8") == "old\n"
+    assert path.read_bytes() == content
     assert os.listdir(path.parent) == ["file.txt"]
     assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_text_keeps_its_newlines(tmp_path):
-    files.write_text(tmp_path / "t", "a\nb\r\nü")
-    assert (tmp_path / "t").read_bytes() == b"a\nb\r\n\xc3\xbc"
 
 
 def test_json_has_one_form(tmp_path):
     path = tmp_path / "v.json"
     files.write_json(path, {"b": [1, 0.1], "a": "ü"})
     assert path.read_text(encoding="utf-8") == '{\n "a": "ü",\n "b": [\n  1,\n  0.1\n ]\n}\n'
-    assert files.read_json(path) == {"a": "ü", "b": [1, 0.1]}
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(path, math.nan)
     assert files.read_json(path) == {"a": "ü", "b": [1, 0.1]}
-
-
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff"])
-def test_damaged_json_is_named(tmp_path, content):
-    path = tmp_path / "v.json"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"v\.json: is not valid JSON"):
-        files.read_json(path)
-    path.unlink()
-    with pytest.raises(DataError, match=r"v\.json: cannot be read"):
-        files.read_json(path)
 
 
 COLUMNS = ("path", "value", "note")
@@ -80,28 +60,11 @@ def test_csv_has_one_form(tmp_path):
     assert files.csv_text(COLUMNS, rows) == text
     files.write_csv(tmp_path / "t.csv", COLUMNS, rows)
     assert (tmp_path / "t.csv").read_bytes() == text.encode()
-    back = files.read_csv(tmp_path / "t.csv", ["note", "path"])
-    assert back[0] == {"path": "a,b", "value": "0.30000000000000004", "note": ""}
-    assert float(back[0]["value"]) == 0.1 + 0.2
+    first, _ = files.read_csv(tmp_path / "t.csv", ["note", "path"])
+    assert first == {"path": "a,b", "value": "0.30000000000000004", "note": ""}
+    assert float(first["value"]) == 0.1 + 0.2
     with pytest.raises(ValueError, match="row has columns"):
         files.csv_text(COLUMNS, [{"path": 1}])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"path,value\n1,2\n", "column 'note' is missing"),
-        (b"", "column 'path' is missing"),
-        (b"path,value,note\n1,2,3\n1,2\n", "line 3: wrong number of fields"),
-        (b"path,value,note\n1,2,3,4\n", "line 2: wrong number of fields"),
-        (b"path,value,note\n\xff,2,3\n", "is not a UTF-8 CSV file"),
-    ],
-)
-def test_damaged_csv_is_named(tmp_path, content, message):
-    path = tmp_path / "t.csv"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"t\.csv.*{message}"):
-        files.read_csv(path, COLUMNS)
 
 
 def test_tensors_survive_and_equal_content_means_equal_bytes(tmp_path):
@@ -109,33 +72,54 @@ def test_tensors_survive_and_equal_content_means_equal_bytes(tmp_path):
 
     tensors = {"b": torch.arange(6).view(2, 3), "a": torch.tensor(0.1)}
     metadata = {"z": [1, None], "cell": "ü"}
-    files.write_tensors(tmp_path / "1", tensors, metadata)
-    files.write_tensors(
-        tmp_path / "2", dict(reversed(tensors.items())), dict(reversed(metadata.items()))
-    )
-    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
-    assert files.read_metadata(tmp_path / "1") == metadata
-    back = files.read_tensors(tmp_path / "1")
+    one, other = tmp_path / "1", tmp_path / "2"
+    files.write_tensors(one, tensors, metadata)
+    files.write_tensors(other, *(dict(reversed(value.items())) for value in (tensors, metadata)))
+    assert one.read_bytes() == other.read_bytes()
+    assert files.read_metadata(one) == metadata
+    back = files.read_tensors(one)
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
-    files.write_tensors(tmp_path / "3", {}, {})
-    assert files.read_tensors(tmp_path / "3") == {}
-    assert files.read_metadata(tmp_path / "3") == {}
+    files.write_tensors(one, {}, {})
+    assert files.read_tensors(one) == files.read_metadata(one) == {}
 
 
-@pytest.mark.parametrize("content", [b"", b"\x02" + bytes(7) + b"{}", b"\xff" * 20, b"{" * 40])
-def test_damaged_tensors_are_named(tmp_path, content):
-    path = tmp_path / "c.safetensors"
+READERS = {
+    "json": files.read_json, "csv": lambda path: files.read_csv(path, COLUMNS),
+    "metadata": files.read_metadata, "tensors": files.read_tensors, "digest": files.sha256_file,
+}  # fmt: skip
+FOREIGN = b"\x02" + bytes(7) + b"{}"
+"""A file of no tensors that somebody else wrote: only its metadata show that."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff")),
+        ("csv", b"path,value\n1,2\n", "column 'note' is missing"),
+        ("csv", b"", "column 'path' is missing"),
+        ("csv", b"path,value,note\n1,2,3\n1,2\n", "line 3: wrong number of fields"),
+        ("csv", b"path,value,note\n1,2,3,4\n", "line 2: wrong number of fields"),
+        ("csv", b"path,value,note\n\xff,2,3\n", "is not a UTF-8 CSV file"),
+        ("metadata", FOREIGN, "is damaged or not ours"),
+        *(
+            (kind, content, "is damaged")
+            for kind in ("metadata", "tensors")
+            for content in (b"", b"\xff" * 20, b"{" * 40)
+        ),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, kind, content, message):
+    path = tmp_path / "file.x"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"c\.safetensors: is damaged or not ours"):
-        files.read_metadata(path)
-    if content[:1] != b"\x02":  # That one is an empty file of somebody else.
-        with pytest.raises(DataError, match=r"c\.safetensors: is damaged"):
-            files.read_tensors(path)
-    path.unlink()
-    for read in (files.read_metadata, files.read_tensors):
-        with pytest.raises(DataError, match=r"c\.safetensors: cannot be read"):
-            read(path)
+    with pytest.raises(DataError, match=rf"file\.x.*{message}"):
+        READERS[kind](path)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_missing_files_are_named(tmp_path, kind):
+    with pytest.raises(DataError, match=r"file\.x: cannot be read"):
+        READERS[kind](tmp_path / "file.x")
 
 
 # --- seeds --------------------------------------------------------------------------------
@@ -159,13 +143,12 @@ def test_generators_depend_on_their_key_alone():
     import torch
 
     before = torch.get_rng_state()
-    first, again, other = (seeds.torch_generator(*k) for k in (("a", 1), ("a", 1), ("a", 2)))
-    draws = [torch.randn(3, generator=generator) for generator in (first, again, other)]
-    assert torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0], draws[2])
+    for draw in (
+        lambda part: torch.randn(3, generator=seeds.torch_generator("a", part)).tolist(),
+        lambda part: seeds.numpy_generator("a", part).random(3).tolist(),
+    ):
+        assert draw(1) == draw(1) != draw(2)
     assert torch.equal(torch.get_rng_state(), before)
-    numpy_draws = [seeds.numpy_generator("a", n).random(3).tolist() for n in (1, 1, 2)]
-    assert numpy_draws[0] == numpy_draws[1] != numpy_draws[2]
 
 
 # --- cells --------------------------------------------------------------------------------
@@ -179,56 +162,40 @@ PROTOCOLS = st.one_of(
 )
 
 
-@given(protocol=PROTOCOLS)
-def test_protocols_survive_their_name(protocol):
-    assert Protocol.parse(str(protocol)) == protocol
-
-
 @given(
     names=st.tuples(WORD, WORD),
     protocol=PROTOCOLS,
     method=st.lists(WORD, min_size=1, max_size=2).map(".".join),
     seed=st.integers(0, 999),
 )
-def test_cells_survive_their_id(names, protocol, method, seed):
+def test_protocols_and_cells_survive_their_names(names, protocol, method, seed):
+    assert Protocol.parse(str(protocol)) == protocol
     cell = Cell(*names, str(protocol), method, seed)
     assert Cell.parse(str(cell)) == cell
     assert cell.split_id == f"{names[0]}/{names[1]}/{protocol}/s{seed}"
 
 
-@pytest.mark.parametrize(
-    ("name", "parsed"),
-    [
+def test_protocols_of_the_interface():
+    for name, parsed in (
         ("general-m10", Protocol("general", 10)),
         ("hard-mono-m1", Protocol("hard", 1, "mono")),
         ("hard-half-moon-m10", Protocol("hard", 10, "half-moon")),
         ("normal-m0", Protocol("normal", 0)),
-    ],
-)
-def test_protocols_of_the_interface(name, parsed):
-    assert Protocol.parse(name) == parsed
-    assert str(parsed) == name
+    ):
+        assert (Protocol.parse(name), str(parsed)) == (parsed, name)
+    for name in ("general", "general-m0", "normal-m10", "hard-m10", "easy-m1", "general-m-1", ""):
+        with pytest.raises(ConfigError, match=f"protocol '{name}': "):
+            Protocol.parse(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["general", "general-m0", "normal-m10", "hard-m10", "easy-m1", "general-m-1", ""]
-)
-def test_names_that_are_no_protocols(name):
-    with pytest.raises(ConfigError, match=f"protocol '{name}': "):
-        Protocol.parse(name)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_texts_that_are_no_cells():
+    for text in (
         "elpv/all/general-m10/dpdl", "elpv/all/general-m10/dpdl/0", "elpv/all/x/dpdl/s0",
         "elpv/all/general-m10/dpdl.a.b/s0", "ELPV/all/general-m10/dpdl/s0", "../all/x/y/s0",
         "elpv/all/general-m10/dpdl/s0\n",
-    ],
-)  # fmt: skip
-def test_texts_that_are_no_cells(text):
-    with pytest.raises(ConfigError):
-        Cell.parse(text)
+    ):  # fmt: skip
+        with pytest.raises(ConfigError):
+            Cell.parse(text)
 
 
 def test_manifest_paths():
@@ -264,10 +231,13 @@ IMPORT_ALL = """
 import importlib, pkgutil, sys, osad
 names = [info.name for info in pkgutil.walk_packages(osad.__path__, "osad.")]
 names = [name for name in names if not name.endswith("__main__")]
+heavy = {"torch", "torchvision", "timm", "pandas", "sklearn", "scipy", "matplotlib", "snakemake"}
+for name in ("figures", "metrics", "tables", "report_page"):
+    importlib.import_module(f"osad.pipeline.steps.{name}")
+found = {"PIL"} & sys.modules.keys()
 for name in names:
     importlib.import_module(name)
-heavy = {"torch", "torchvision", "timm", "pandas", "sklearn", "scipy", "matplotlib", "snakemake"}
-print(len(names), *sorted(heavy & sys.modules.keys()))
+print(len(names), *found, *sorted((heavy | {"rich"}) & sys.modules.keys()))
 """
 
 

@@ -1,7 +1,5 @@
 """Figures: their numbers, what is drawn of them, and the same bytes again."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

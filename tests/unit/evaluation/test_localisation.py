@@ -1,21 +1,12 @@
 """Upsampling, pixel AUROC and AUPRO: hand-worked values and slow, independent definitions."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
 import pytest
 
-from osad.evaluation.localisation import (
-    Pixels,
-    aupro,
-    collect,
-    gaussian,
-    pixel_auroc,
-    resampling,
-    upsample,
-)
+from osad.evaluation import localisation
+from osad.evaluation.localisation import Pixels, aupro, collect, pixel_auroc, resampling, upsample
 
 # Upsampling
 
@@ -27,41 +18,34 @@ def test_upsampling_by_hand():
     assert upsample(maps, 4)[0].tolist() == expected
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "size"), [(7, 7, 224), (3, 5, 16), (1, 2, 9), (8, 8, 8)]
-)
-def test_upsampling_is_bilinear_interpolation(height, width, size):
+@pytest.mark.parametrize("shape", [(7, 7, 224), (3, 5, 16), (1, 2, 9), (8, 8, 8)])
+def test_upsampling_is_bilinear_interpolation(shape):
     import torch
 
-    maps = np.random.default_rng(size).normal(size=(3, height, width)).astype(np.float32)
-    wanted = torch.nn.functional.interpolate(
-        torch.from_numpy(maps)[:, None].double(), (size, size), mode="bilinear"
-    )[:, 0]
-    found = upsample(maps, size)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+    *positions, size = shape
+    maps = np.random.default_rng(size).normal(size=(3, *positions)).astype(np.float32)
+    wide = torch.from_numpy(maps)[:, None].double()
+    expected = torch.nn.functional.interpolate(wide, (size, size), mode="bilinear")[:, 0]
+    assert upsample(maps, size).dtype == np.float32
+    np.testing.assert_allclose(upsample(maps, size), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.6, 4.0, 30.0])
 def test_smoothing_is_a_gaussian_filter(sigma):
-    from scipy import ndimage
+    from scipy.ndimage import gaussian_filter
 
     maps = np.random.default_rng(1).normal(size=(2, 4, 4)).astype(np.float32)
-    wanted = [
-        ndimage.gaussian_filter(image.astype(float), sigma, mode="reflect", truncate=4.0)
-        for image in upsample(maps, 32)
-    ]
-    np.testing.assert_allclose(upsample(maps, 32, sigma=sigma), wanted, rtol=0, atol=1e-6)
+    sharp = upsample(maps, 32).astype(float)
+    expected = [gaussian_filter(image, sigma, mode="reflect", truncate=4.0) for image in sharp]
+    np.testing.assert_allclose(upsample(maps, 32, sigma=sigma), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.3, 4.0])
 def test_constant_maps_stay_exactly_constant(sigma):
-    values = np.float32([0.1, -3e-20, 2.5e30, 1 / 3])
-    maps = np.broadcast_to(values[:, None, None], (4, 7, 7)).copy()
-    assert np.array_equal(
-        upsample(maps, 50, sigma=sigma), np.broadcast_to(values[:, None, None], (4, 50, 50))
-    )
-    assert sum(gaussian(1.3, 5)) == 1.0
+    values = np.float32([0.1, -3e-20, 2.5e30, 1 / 3])[:, None, None]
+    small, large = (np.broadcast_to(values, (4, side, side)) for side in (7, 50))
+    assert np.array_equal(upsample(small, 50, sigma=sigma), large)
+    assert sum(localisation.gaussian(1.3, 5)) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -88,15 +72,11 @@ def divided(scores, masks) -> Pixels:
     return collect(scores, masks, size=scores.shape[1])
 
 
-def hand_worked() -> Pixels:
-    """Ten normal pixels 1..10, a region of 2 pixels and one of 4 that hangs together by corners."""
+def test_metrics_by_hand():
+    # Ten normal pixels 1..10, a region of 2 pixels and one of 4 that hangs together by corners.
     scores = [[11, 10, 1, 9], [8.5, 9, 12, 2], [3, 4, 7.5, 0], [5, 6, 7, 8]]
     marked = [[1, 0, 0, 1], [1, 0, 1, 0], [0, 0, 1, 1], [0, 0, 0, 0]]
-    return divided([scores], [marked])
-
-
-def test_metrics_by_hand():
-    pixels = hand_worked()
+    pixels = divided([scores], [marked])
     assert pixels.normal.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert np.bincount(pixels.region).tolist() == [2, 4]
     # Normal pixels below, of 10: 11: 10, 8.5: 8, 9: 8.5, 12: 10, 7.5: 7, 0: 0.
@@ -108,6 +88,9 @@ def test_metrics_by_hand():
     # With 1.5 accepted the ramp of 9 is cut in its middle: half of its height at the end, so
     # 0.5 * 0.5 / 2 won of 1.5; 8.5 is lost. 1 - (1.5/2 + (1.375 + 1.5 + 1.5)/4) / (2 * 1.5).
     assert aupro(pixels, limit=0.15) == pytest.approx(1 - (0.75 + 4.375 / 4) / 3, abs=1e-15)
+    for limit in (0.0, -0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="must lie in"):
+            aupro(pixels, limit=limit)
 
 
 def test_regions_weigh_the_same_whatever_their_size():
@@ -133,7 +116,7 @@ def test_perfect_reversed_and_constant_scores():
 def slow_regions(mask: np.ndarray) -> list[list[tuple[int, int]]]:
     """Find connected regions by walking from pixel to pixel."""
     left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
-    found = []
+    regions = []
     while left:
         waiting, region = [left.pop()], []
         while waiting:
@@ -142,8 +125,8 @@ def slow_regions(mask: np.ndarray) -> list[list[tuple[int, int]]]:
             near = {(y + dy, x + dx) for dy, dx in itertools.product((-1, 0, 1), repeat=2)} & left
             left -= near
             waiting += near
-        found.append(region)
-    return found
+        regions.append(region)
+    return regions
 
 
 def slow_aupro(scores: np.ndarray, masks: np.ndarray, limit: float) -> float:
@@ -159,14 +142,10 @@ def slow_aupro(scores: np.ndarray, masks: np.ndarray, limit: float) -> float:
         rates.append(float(np.mean(normal >= threshold)))
         overlaps.append(float(np.mean([np.mean(part >= threshold) for part in parts])))
     area = 0.0
-    for (x0, x1), (y0, y1) in zip(
-        itertools.pairwise(rates), itertools.pairwise(overlaps), strict=True
-    ):
-        if x1 > limit:
-            y1 = y0 + (y1 - y0) * (limit - x0) / (x1 - x0)
-            x1 = limit
-        area += (x1 - x0) * (y0 + y1) / 2
-        if x1 == limit:
+    for (x0, y0), (x1, y1) in itertools.pairwise(zip(rates, overlaps, strict=True)):
+        share = min(1.0, (limit - x0) / (x1 - x0)) if x1 > x0 else 0.0
+        area += share * (x1 - x0) * (y0 + (y0 + share * (y1 - y0))) / 2
+        if x1 >= limit:
             break
     return area / limit
 
@@ -183,24 +162,19 @@ def test_agrees_with_the_definitions(seed, n_levels, limit):
     scores = (draw.integers(0, n_levels, masks.shape) + masks * n_levels // 3).astype(np.float32)
     pixels = divided(scores, [mask if mask.any() else None for mask in masks])
     assert aupro(pixels, limit=limit) == pytest.approx(slow_aupro(scores, masks, limit), abs=1e-12)
-    wanted = roc_auc_score(masks.ravel(), scores.ravel())
-    assert pixel_auroc(pixels) == pytest.approx(wanted, abs=1e-12)
-
-
-def test_order_of_images_does_not_matter():
-    draw = np.random.default_rng(4)
-    masks, scores = draw.random((5, 8, 8)) < 0.2, draw.random((5, 8, 8))
-    first, second = divided(scores, masks), divided(scores[::-1], masks[::-1])
-    assert pixel_auroc(first) == pixel_auroc(second)
-    assert aupro(first) == pytest.approx(aupro(second), abs=1e-15)
+    expected = roc_auc_score(masks.ravel(), scores.ravel())
+    assert pixel_auroc(pixels) == pytest.approx(expected, abs=1e-12)
+    # The order of the images does not matter.
+    turned = divided(scores[::-1], masks[::-1])
+    assert pixel_auroc(turned) == pixel_auroc(pixels)
+    assert aupro(turned, limit=limit) == pytest.approx(aupro(pixels, limit=limit), abs=1e-15)
 
 
 def test_without_one_kind_of_pixel_there_is_no_value():
     scores = np.random.default_rng(5).random((2, 4, 4))
     for masks in ([None, None], [np.zeros((4, 4)), None], [np.ones((4, 4))] * 2):
         pixels = divided(scores, masks)
-        assert pixel_auroc(pixels) is None
-        assert aupro(pixels) is None
+        assert pixel_auroc(pixels) is aupro(pixels) is None
 
 
 def test_maps_are_upsampled_before_they_are_divided():
@@ -214,24 +188,20 @@ def test_maps_are_upsampled_before_they_are_divided():
     assert np.array_equal(pixels.normal, np.sort(rest))
 
 
+MAP = np.zeros((1, 2, 2), np.float32)
+
+
 @pytest.mark.parametrize(
     ("maps", "masks", "message"),
     [
         (np.zeros((2, 2, 2), np.float32), [None], "1 masks"),
         (np.zeros((1, 2, 2)), [None], "float64 maps"),
         (np.zeros((1, 4), np.float32), [None], "do not go"),
-        (np.full((1, 2, 2), np.nan, np.float32), [None], "not finite"),
-        (np.full((1, 2, 2), np.inf, np.float32), [None], "not finite"),
-        (np.zeros((1, 2, 2), np.float32), [np.zeros((2, 2), bool)], r"expected \(4, 4\) bool"),
-        (np.zeros((1, 2, 2), np.float32), [np.zeros((4, 4), np.uint8)], "uint8, expected"),
+        *((MAP + value, [None], "not finite") for value in (np.float32("nan"), np.float32("inf"))),
+        (MAP, [np.zeros((2, 2), bool)], r"expected \(4, 4\) bool"),
+        (MAP, [np.zeros((4, 4), np.uint8)], "uint8, expected"),
     ],
 )
 def test_bad_input_is_refused(maps, masks, message):
     with pytest.raises(ValueError, match=message):
         collect(maps, masks, size=4)
-
-
-@pytest.mark.parametrize("limit", [0.0, -0.1, 1.1, float("nan")])
-def test_limit_is_a_rate(limit):
-    with pytest.raises(ValueError, match="must lie in"):
-        aupro(hand_worked(), limit=limit)

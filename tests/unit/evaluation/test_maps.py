@@ -1,7 +1,5 @@
 """Files of anomaly maps, and PatchCore's maps."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import learn_cases
@@ -12,10 +10,9 @@ from learn_cases import Packs
 
 from osad.core.arrays import write_arrays
 from osad.core.errors import CheckError, DataError, TrainingError
-from osad.core.files import read_metadata, sha256_file
+from osad.core.files import read_metadata
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.maps import AnomalyMaps
-from osad.methods import registry
 
 one_thread = learn_cases.one_thread
 
@@ -25,61 +22,56 @@ DIGESTS = ("1" * 64, "2" * 64, "3" * 64)
 IMAGES = list(zip(PATHS, DIGESTS, strict=True))
 
 
-def made(**changes: object) -> AnomalyMaps:
-    maps = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-    fields = {"cell": CELL, "paths": PATHS, "sha256": DIGESTS, "image_size": 64, "maps": maps}
+DRAWN = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+
+
+def pack(**changes: object) -> AnomalyMaps:
+    fields = {"cell": CELL, "paths": PATHS, "sha256": DIGESTS, "image_size": 64, "maps": DRAWN}
     return AnomalyMaps(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def test_maps_come_back_as_they_were(tmp_path):
-    # Values that float16 could not hold or tell apart.
-    maps = made().maps
-    maps[0, 0, :4] = 1e30, -7e4, 300.0, 300.01
-    anomaly_maps.write(tmp_path / "m.safetensors", made(maps=maps), cell=CELL)
-    found = anomaly_maps.read(tmp_path / "m.safetensors")
-    assert found.maps.dtype == np.float32
-    assert np.array_equal(found.maps, maps)
-    assert (found.cell, found.paths, found.sha256, found.image_size) == (CELL, PATHS, DIGESTS, 64)
-    anomaly_maps.check(found, IMAGES, cell=CELL, where=tmp_path)
+def spoilt(*values: float) -> np.ndarray:
+    maps = DRAWN.copy()
+    maps[1, 2, : len(values)] = values
+    return maps
 
 
-def test_equal_maps_give_equal_bytes(tmp_path):
-    maps = made().maps
-    anomaly_maps.write(tmp_path / "a", made(maps=maps), cell=CELL)
-    anomaly_maps.write(tmp_path / "b", made(maps=np.asfortranarray(maps)), cell=CELL)
-    assert sha256_file(tmp_path / "a") == sha256_file(tmp_path / "b")
-    assert set(read_metadata(tmp_path / "a")) == anomaly_maps.KEYS
+def test_maps_come_back_as_they_were_and_equal_maps_give_equal_bytes(tmp_path):
+    maps = spoilt(1e30, -7e4, 300.0, 300.01)  # float16 could not hold or tell these apart.
+    one, other = tmp_path / "a", tmp_path / "b"
+    anomaly_maps.write(one, pack(maps=maps), cell=CELL)
+    back = anomaly_maps.read(one)
+    assert back.maps.dtype == np.float32
+    assert np.array_equal(back.maps, maps)
+    assert (back.cell, back.paths, back.sha256, back.image_size) == (CELL, PATHS, DIGESTS, 64)
+    anomaly_maps.check(back, IMAGES, cell=CELL, where=one)
+    anomaly_maps.write(other, pack(maps=np.asfortranarray(maps)), cell=CELL)
+    assert one.read_bytes() == other.read_bytes()
+    assert set(read_metadata(one)) == anomaly_maps.KEYS
 
 
 def test_a_method_without_maps_has_a_file_without_images(tmp_path):
     anomaly_maps.write(tmp_path / "m", None, cell=CELL)
-    found = anomaly_maps.read(tmp_path / "m")
-    assert not found
-    assert (found.cell, len(found), found.maps.size) == (CELL, 0, 0)
-    anomaly_maps.check(found, IMAGES, cell=CELL, where=tmp_path)
+    back = anomaly_maps.read(tmp_path / "m")
+    assert (back.cell, len(back), back.maps.size) == (CELL, 0, 0)
+    anomaly_maps.check(back, IMAGES, cell=CELL, where=tmp_path)
     with pytest.raises(CheckError, match=f"is of cell {CELL}"):
-        anomaly_maps.check(found, IMAGES, cell="other", where=tmp_path)
+        anomaly_maps.check(back, IMAGES, cell="other", where=tmp_path)
 
 
 def test_the_maps_of_some_images():
-    found = made().select([PATHS[2], PATHS[0]])
-    assert list(zip(found.paths, found.sha256, strict=True)) == [IMAGES[2], IMAGES[0]]
-    assert (found.cell, found.image_size, anomaly_maps.problem(found)) == (CELL, 64, None)
-    assert np.array_equal(found.maps, made().maps[[2, 0]])
-
-
-def spoilt(value: float) -> np.ndarray:
-    maps = made().maps
-    maps[1, 2, 3] = value
-    return maps
+    some = pack().select([PATHS[2], PATHS[0]])
+    assert list(zip(some.paths, some.sha256, strict=True)) == [IMAGES[2], IMAGES[0]]
+    assert (some.cell, some.image_size, anomaly_maps.problem(some)) == (CELL, 64, None)
+    assert np.array_equal(some.maps, DRAWN[[2, 0]])
 
 
 WRONG = [
     ({"maps": spoilt(np.nan)}, "data/b c.png: its anomaly map is not finite"),
     ({"maps": spoilt(-np.inf)}, "data/b c.png: its anomaly map is not finite"),
-    ({"maps": made().maps.astype(np.float16)}, "float16, expected"),
-    ({"maps": made().maps[:2]}, r"\(2, 4, 5\) float32, expected \(3, h, w\)"),
-    ({"maps": made().maps[:, 0]}, r"\(3, 5\) float32"),
+    ({"maps": DRAWN.astype(np.float16)}, "float16, expected"),
+    ({"maps": DRAWN[:2]}, r"\(2, 4, 5\) float32, expected \(3, h, w\)"),
+    ({"maps": DRAWN[:, 0]}, r"\(3, 5\) float32"),
     ({"paths": (), "sha256": ()}, r"\(3, 4, 5\) float32, expected \(0, h, w\)"),
     ({"image_size": 4}, "4 x 5 do not fit an image of 4 pixels"),
     ({"paths": ("a", "a", "b")}, "not unique"),
@@ -89,7 +81,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("changes", "message"), WRONG)
 def test_wrong_maps_are_neither_written_nor_read(tmp_path, changes, message):
-    wrong = made(**changes)
+    wrong = pack(**changes)
     with pytest.raises(TrainingError, match=f"{CELL}: .*{message}"):
         anomaly_maps.write(tmp_path / "m", wrong, cell=CELL)
     assert not (tmp_path / "m").exists()
@@ -103,14 +95,13 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "m.safetensors"
     with pytest.raises(DataError, match="cannot be read"):
         anomaly_maps.read(path)
-    anomaly_maps.write(path, made(), cell=CELL)
+    anomaly_maps.write(path, pack(), cell=CELL)
     content = path.read_bytes()
-    path.write_bytes(content[:-4])
-    with pytest.raises(DataError, match="damaged"):
-        anomaly_maps.read(path)
-    path.write_bytes(content.replace(b'\\"format\\": 1', b'\\"format\\": 2'))
-    with pytest.raises(DataError, match="anomaly maps of format 1"):
-        anomaly_maps.read(path)
+    other = content.replace(b'\\"format\\": 1', b'\\"format\\": 2')
+    for wrong, message in ((content[:-4], "damaged"), (other, "anomaly maps of format 1")):
+        path.write_bytes(wrong)
+        with pytest.raises(DataError, match=message):
+            anomaly_maps.read(path)
 
 
 @pytest.mark.parametrize(
@@ -125,21 +116,18 @@ def test_other_files_are_refused(tmp_path):
 )
 def test_maps_of_other_images_are_refused(images, cell, message):
     with pytest.raises(CheckError, match=message):
-        anomaly_maps.check(made(), images, cell=cell, where=Path("m.safetensors"))
+        anomaly_maps.check(pack(), images, cell=cell, where=Path("m.safetensors"))
 
 
 # PatchCore
 
 
-def patchcore(**values: object):
-    spec = registry.get("patchcore")
-    small = {"candidates": 300, "coreset": 30, "projection": 8}
-    return spec.build(spec.resolve({"strides": [16], **small, **values}))
+SMALL = {"candidates": 300, "coreset": 30, "projection": 8}
 
 
 def test_patchcore_s_maps_are_the_distances_of_its_patches():
     packs = Packs("maps", 30, 6)
-    method = patchcore(neighbourhood=1)
+    method = learn_cases.build("patchcore", strides=[16], neighbourhood=1, **SMALL)
     state = method.fit(packs.training(range(20), (), "key"))
     images = packs.images([*range(20, 36)])
     scores = method.score(state, images)
@@ -153,12 +141,12 @@ def test_patchcore_s_maps_are_the_distances_of_its_patches():
     # The score is the largest distance times a weight that is less than 1.
     assert bool((scores.total < scores.maps.flatten(1).amax(1)).all())
     # The upper left quarter of an anomaly is shifted (see learn_cases).
-    found = scores.maps[10:]
-    assert found[:, :4, :4].mean() > 1.5 * found[:, 4:, 4:].mean()
+    anomalous = scores.maps[10:]
+    assert anomalous[:, :4, :4].mean() > 1.5 * anomalous[:, 4:, 4:].mean()
 
 
 def test_patchcore_s_maps_are_as_fine_as_its_first_stride():
     packs = Packs("maps", 30, 6)
-    method = patchcore(strides=[32, 16])
+    method = learn_cases.build("patchcore", strides=[32, 16], **SMALL)
     state = method.fit(packs.training(range(20), (), "key"))
     assert method.score(state, packs.images([21, 33])).maps.shape == (2, 4, 4)

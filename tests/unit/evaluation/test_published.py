@@ -1,7 +1,5 @@
 """Published numbers: every one has a place or a reason, our names for them, contradictions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

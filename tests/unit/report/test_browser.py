@@ -1,7 +1,5 @@
 """The page of the results in a real browser, opened from the disk."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """The page of the results: what it is made of, its data, and equal bytes for equal results."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
@@ -182,13 +180,9 @@ def test_measured_times_are_checked():
     numbers = {"run_s": 2.25, "cpu_s": 4, "peak_mb": 100.06}
     value = {"machine": "m", "cells": {"dpdl": {**numbers, "per": "seed"}}}
     assert check_bench(value, request_of(), where="b.json")["rows"] == [
-        {"method": "DPDL", "run_s": "2.2", "cpu_s": "4.0", "peak_mb": "100.1", "per": "seed"},
+        {"method": "DPDL", "run_s": "2.2", "cpu_s": "4.0", "peak_mb": "100.1", "per": "seed"}
     ]
-    for wrong_value in (
-        [],
-        {"machine": "m"},
-        {"machine": "m", "cells": {"dpdl": {"run_s": "1"}}},
-    ):
+    for wrong_value in ([], {"machine": "m"}, {"machine": "m", "cells": {"dpdl": {"run_s": "1"}}}):
         with pytest.raises(DataError, match=r"b\.json: .*measure again"):
             check_bench(wrong_value, request_of(), where="b.json")
 

@@ -12,30 +12,19 @@ from osad.runtime.environment import computing_environment, variables
 
 
 def test_environment_overrides_and_removes_what_changes_numbers():
-    user = {
-        "OMP_NUM_THREADS": "8",
-        "MKL_CBWR": "COMPATIBLE",
-        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
-        "ONEDNN_MAX_CPU_ISA": "SSE41",
-        "ATEN_CPU_CAPABILITY": "default",
-        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2",
-        "NVIDIA_TF32_OVERRIDE": "1",
-        "KMP_DUPLICATE_LIB_OK": "TRUE",
-        "CUDA_VISIBLE_DEVICES": "1",
-        "TORCH_HOME": "/weights",
-    }
-    kept = {name: user[name] for name in list(user)[-3:]}
-    assert computing_environment(user) == kept | variables()
+    kept = {"KMP_DUPLICATE_LIB_OK": "TRUE", "CUDA_VISIBLE_DEVICES": "1", "TORCH_HOME": "/weights"}
+    harmful = (
+        "OMP_NUM_THREADS", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA",
+        "ATEN_CPU_CAPABILITY", "GLIBC_TUNABLES", "NVIDIA_TF32_OVERRIDE",
+    )  # fmt: skip
+    assert computing_environment(kept | dict.fromkeys(harmful, "8")) == kept | variables()
 
 
 def test_request_survives_packing():
     arguments = ["train", "", "a b\n", "\udcff"]
-    packed = protocol.pack_request(
-        arguments, {"A": "", "B": "x=y"}, directory="/\udcfe", umask=0o27, search_path=[]
-    )
-    assert protocol.unpack_request(packed) == (
-        arguments, {"A": "", "B": "x=y"}, "/\udcfe", 0o27, [],
-    )  # fmt: skip
+    environment, place = {"A": "", "B": "x=y"}, {"directory": "/\udcfe", "umask": 0o27}
+    packed = protocol.pack_request(arguments, environment, **place, search_path=[])
+    assert protocol.unpack_request(packed) == (arguments, environment, *place.values(), [])
 
 
 @pytest.mark.parametrize(
@@ -48,23 +37,13 @@ def test_incomplete_request_is_refused(content):
 
 @pytest.mark.parametrize(
     ("chosen", "count"),
-    [
-        (None, 2),
-        ("", 0),
-        ("-1", 0),
-        ("0", 1),
-        ("1,0", 2),
-        ("0,5,1", 1),
-        ("0,-1,1", 1),
-        ("GPU-ab", 1),
-    ],
+    [(None, 2), ("", 0), ("-1", 0), ("0", 1), ("1,0", 2), ("0,5,1", 1), ("0,-1,1", 1), ("GPU-ab", 1)],
 )
 def test_visible_gpus(tmp_path, monkeypatch, chosen, count):
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
         (tmp_path / name).touch()
-    if chosen is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     assert device.visible_gpus(tmp_path) == count
 
@@ -124,10 +103,7 @@ def test_make_deterministic(monkeypatch):
         assert torch.get_num_threads() == 1
         assert draw() == first
         assert torch.are_deterministic_algorithms_enabled()
-        assert backends.cudnn.deterministic is True
-        assert backends.cudnn.benchmark is False
-        assert backends.cudnn.allow_tf32 is False
-        assert backends.cuda.matmul.allow_tf32 is False
+        assert all(getattr(target, name) is not opposite for target, name, opposite in flags)
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     finally:
         torch.use_deterministic_algorithms(False)

@@ -17,29 +17,33 @@ from osad.runtime import harness
 
 
 @pytest.mark.parametrize(
-    ("given", "paths", "rest"),
+    ("given", "failure", "record", "rest"),
     [
-        (["s", "--failure", "f"], (Path("f"), None), ["s"]),
-        (["s", "--failure=f", "-x", "--record", "r"], (Path("f"), Path("r")), ["s", "-x"]),
-        (["s", "--record"], (None, None), ["s", "--record"]),
-        (["s", "--failures", "f"], (None, None), ["s", "--failures", "f"]),
+        (["s", "--failure", "f"], Path("f"), None, ["s"]),
+        (["s", "--failure=f", "-x", "--record", "r"], Path("f"), Path("r"), ["s", "-x"]),
+        (["s", "--failures", "f", "--rec", "--gpu"], None, None,
+         ["s", "--failures", "f", "--rec", "--gpu"]),
+        (["s", "--x", '{"a": -1}', "--record", "r", "--base", "-1"], None, Path("r"),
+         ["s", "--x", '{"a": -1}', "--base", "-1"]),
     ],
-)
-def test_split_shared(given, paths, rest):
-    assert harness.split_shared(given) == (paths, rest)
+)  # fmt: skip
+def test_options_of_all_steps_are_told_from_those_of_one(given, failure, record, rest):
+    shared, others = harness.split_shared(given)
+    assert (shared.failure, shared.record, others) == (failure, record, rest)
 
 
 def test_a_record_has_the_digests_of_what_was_written(tmp_path):
-    output, record = tmp_path / "o.json", tmp_path / "runs/o.json"
-    assert (
-        harness.main(["doctor", "--quick", "--output", str(output), "--record", str(record)]) == 0
-    )
+    output, record, failure = (tmp_path / name for name in ("o.json", "runs/o.json", "f.json"))
+    failure.write_text("old")
+    arguments = ["doctor", "--quick", "--output", str(output)]
+    assert harness.main([*arguments, f"--failure={failure}", "--record", str(record)]) == 0
     content = json.loads(record.read_text())
     assert content["outputs"] == {str(output): sha256_bytes(output.read_bytes())}
-    assert content["step"] == "doctor"
+    assert (content["step"], content["arguments"]) == ("doctor", arguments)
     assert content["environment"]["device"] == "cpu"
     assert content["environment"]["torch"] == "2.14.1"
     assert content["machine"]["seconds"] >= 0
+    assert not failure.exists()
     # A job that fails leaves no record of an earlier success.
     assert harness.main(["nosuch", "--record", str(record)]) == 2
     assert not record.exists()
@@ -53,17 +57,11 @@ def test_a_record_has_the_digests_of_what_was_written(tmp_path):
         ("elpv/all/dra/s0: 3/4, a / b", "elpv/all/dra/s0: 3/4, a / b"),
         ("see https://x.org/a/b or ../up/x or ~/z", "see https://x.org/a/b or ../up/x or ~/z"),
         ("<T object at 0x7f00deadbeef> '/q/r'", "<T object at 0x> 'r'"),
+        (f"{Path.cwd()}/data/raw/a b.png: missing", "data/raw/a b.png: missing"),
     ],
-)  # fmt: skip
-def test_one_line(text, expected):
+)
+def test_a_reason_is_one_line_without_places(text, expected):
     assert harness.one_line(text) == expected
-
-
-def test_one_line_makes_paths_of_the_checkout_relative(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert harness.one_line(f"{tmp_path.resolve()}/data/raw/a b.png: missing") == (
-        "data/raw/a b.png: missing"
-    )
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def test_one_line_makes_paths_of_the_checkout_relative(tmp_path, monkeypatch):
         (KeyError("in /a/b.py at 0x7f0000000"), 1, "KeyError: 'in b.py at 0x'", True),
         (SystemExit("no"), 1, "no", False),
     ],
-)  # fmt: skip
+)
 def test_errors_become_codes_messages_and_files(
     tmp_path, monkeypatch, capsys, error, code, reason, shows_traceback
 ):
@@ -96,29 +94,14 @@ def test_errors_become_codes_messages_and_files(
     assert json.loads(failure.read_text()) == expected
 
 
-def test_success_deletes_an_old_failure(tmp_path):
-    failure = tmp_path / "f.json"
-    failure.write_text("old")
-    arguments = ["doctor", "--quick", "--output", str(tmp_path / "o.json")]
-    assert harness.main([*arguments, f"--failure={failure}"]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["o.json"]
-
-
-def test_failure_that_cannot_be_written_keeps_the_exit_code(tmp_path, capsys):
+def test_wrong_usage_is_told(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert harness.main(["nosuch", "--failure", str(tmp_path / "file/f.json")]) != 0
-    assert "file/f.json" in capsys.readouterr().err
-
-
-def test_unknown_step_lists_the_known_ones(capsys):
-    assert harness.main(["nosuch"]) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("osad nosuch: unknown step 'nosuch'; known steps: ")
-    assert "doctor" in message
-    assert ", masks, metrics, " in message
-    assert "__main__" not in message
-    assert harness.main([]) == 2
-    assert harness.main(["doctor", "--failure"]) == 2
+    assert harness.main(["nosuch", "--failure", str(tmp_path / "file/f.json")]) == 2
+    told, more = capsys.readouterr().err.splitlines()
+    assert told.startswith("osad nosuch: unknown step 'nosuch'; known steps: ")
+    assert ", masks, metrics, predict, " in told
+    assert more == f"osad nosuch: {tmp_path / 'file/f.json'}: cannot be written (Not a directory)"
+    assert [harness.main(arguments) for arguments in ([], ["doctor", "--failure"])] == [2, 2]
 
 
 def test_step_never_imports_torch_to_find_it():
@@ -139,9 +122,8 @@ def test_cancelling_leaves_no_half_written_file(tmp_path):
         "        part.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
         "doctor.main = main; sys.exit(harness.run(['doctor', sys.argv[1]]))\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         assert len(list(tmp_path.iterdir())) == 1
         process.terminate()

@@ -1,7 +1,5 @@
 """The papers' layouts as Markdown, LaTeX and plain text, and grids for them."""
 
-from __future__ import annotations
-
 import io
 import re
 from typing import Any
@@ -43,7 +41,7 @@ def test_the_general_table_has_ours_published_and_controls_apart() -> None:
             "elpv/all/general-m1/dra/s1": 0.7,
             "mine/all/general-m10/dra/s0": 0.9,
             "mine/all/general-m10/dra/s1": 0.9,
-        },
+        }
     )["general"]
     text = markdown(general)
     lines = text.splitlines()
@@ -79,7 +77,7 @@ def test_the_hard_table_has_known_classes_and_their_mean() -> None:
             "elpv/all/hard-mono-m10/dpdl/s0": 0.6,
             "elpv/all/hard-poly-m10/dpdl/s0": bad("failed", "train: loss"),
             "mvtec/carpet/hard-color-m10/dra/s0": 0.5,
-        },
+        }
     )["hard"]
     assert [*hard.blocks[0].lines.values()] == [
         "MVTec AD / carpet: color",
@@ -91,10 +89,7 @@ def test_the_hard_table_has_known_classes_and_their_mean() -> None:
     assert "| *ELPV: mean* | ours | n/a [2] | 0.700 |" in text
     assert "|  | published | 0.818 ± 0.003 | 0.766 ± 0.029 |" in text
     assert "| ELPV: mono | ours | **0.600** | **0.600** |" in text  # Equal in print.
-    assert hard.reasons == (
-        "failed: train: loss",
-        "not every part of this average has a result",
-    )
+    assert hard.reasons == ("failed: train: loss", "not every part of this average has a result")
 
 
 def test_a_setting_outside_the_grid_is_an_empty_table() -> None:
@@ -169,10 +164,7 @@ def test_a_grid_expands_to_the_cells_that_its_methods_support() -> None:
     request = request_of(
         seeds=[0, 3],
         protocols={"elpv/all": ["general-m10", "normal-m0"], "mvtec/carpet": ["hard-cut-m1"]},
-        methods=[
-            method("dra", settings=["general", "hard"]),
-            method("constant", normal_only=True),
-        ],
+        methods=[method("dra", settings=["general", "hard"]), method("constant", normal_only=True)],
     )
     assert sorted(map(str, request.cells)) == [
         f"{place}/s{seed}"

@@ -1,7 +1,5 @@
 """Rows of runs and summaries, and the check of the controls."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 from table_cases import Outcome, bad, cells_of, metrics, summary_of

@@ -1,7 +1,5 @@
 """The step that checks the scores of a run and writes the metrics of a cell."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The step that fits a method and scores its test images."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

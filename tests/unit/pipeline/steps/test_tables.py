@@ -1,7 +1,5 @@
 """The steps that collect metrics and write all tables."""
 
-from __future__ import annotations
-
 import json
 import re
 import statistics
