@@ -7,23 +7,25 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from osad.audit import actions
 from osad.audit.ledger import Ledger
 from osad.audit.record import snakemake_params
 from osad.core.cells import Cell
-from osad.core.files import sha256_file, write_csv, write_json
+from osad.core.files import sha256_bytes, sha256_file, write_csv, write_json
 from osad.data import registry as data_registry
 from osad.data.manifest import Record, write_manifest
 from osad.data.splits import SplitRow, write_split
 from osad.evaluation.metrics import auroc, average_precision
+from osad.evaluation.scores import COLUMNS
 from osad.evaluation.tables.cells import COUNTS, RATES
 from osad.pipeline import config, fingerprint
 from osad.pipeline.grid import Grid
@@ -48,83 +50,88 @@ DATE = "2024-02-03T04:05:06+00:00"
 """Of the project's only commit."""
 NAME = "tiny/all/general-m10/devnet"
 RUN = f"{NAME}/s0"
-SHARING = "tiny/all/general-m10/patchcore/s0"
-"""A cell that is made of the run of `SHARED`."""
-SHARED = "tiny/all/normal-m0/patchcore/s0"
+SHARED, SHARING = (f"tiny/all/{protocol}/patchcore/s0" for protocol in ("normal-m0", "general-m10"))
+"""A run, and another cell that is made of it."""
 LARGE = 10_000_000
 PACK = "results/features/tiny/all/tf_efficientnet_lite0-64/plain.safetensors"
 WEIGHTS = "data/weights/efficientnet-lite0-57934424.pth"
 LOCK = "requirements/numeric.lock"
 MANIFEST = "data/manifests/tiny.csv"
 SPLIT = "results/splits/tiny/all/general-m10/s0.csv"
-SCORES = f"results/scores/{RUN}.csv"
-METRICS = f"results/metrics/{RUN}.json"
+CHECKPOINT = f"results/checkpoints/{RUN}.safetensors"
+SCORES, METRICS = f"results/scores/{RUN}.csv", f"results/metrics/{RUN}.json"
 CELLS, SUMMARY = "results/tables/cells.csv", "results/tables/summary.csv"
 METHOD = "src/osad/methods/devnet.py"
-PARAMS = {
-    "results": "results",
-    "grid": {
-        "datasets": ["tiny"], "settings": ["general", "normal"], "shots": [10], "seeds": [0, 1],
-        "methods": ["devnet", "patchcore"],
-    },
-    "protocol": {"removed": 10},
-    "datasets": {
-        "tiny": {
-            "layout": "folder", "raw_path": "photos", "title": "Tiny", "licence": "CC BY 4.0",
-            "licence_note": "Attribution.", "citation": "A. Author: Tiny things. 2020.",
-        },
-    },
-    "features": {
-        "backbone": "tf_efficientnet_lite0", "image_size": 64, "strides": [16, 32], "views": 2,
-        "rotation": 0, "weights_file": None,
-    },
-    "methods": {"devnet": {"epochs": 3}},
-    "figures": [],
-}  # fmt: skip
+PARAMS = """
+results: results
+grid:
+  {datasets: [tiny], settings: [general, normal], shots: [10], seeds: [0, 1],
+   methods: [devnet, patchcore]}
+protocol: {removed: 10}
+datasets:
+  tiny:
+    {layout: folder, raw_path: photos, title: Tiny, licence: CC BY 4.0, licence_note: Attribution.,
+     citation: "A. Author: Tiny things. 2020."}
+features:
+  {backbone: tf_efficientnet_lite0, image_size: 64, strides: [16, 32], views: 2, rotation: 0,
+   weights_file: null}
+methods: {devnet: {epochs: 3}}
+figures: []
+"""
 SOURCES = {
     "Snakefile": "rule all:\n",
+    "params.yaml": PARAMS,
+    str(config.SCHEMA): (ROOT / config.SCHEMA).read_text(encoding="utf-8"),
     LOCK: f"numpy=={version('numpy')} --hash=sha256:{'0' * 64}\n",
     "requirements/workflow.lock": "rocrate==0.16.0\nsnakemake==9.27.1\n",
     "workflow/rules/run.smk": "rule run:\n",
     "data/published/paper.csv": "method,auroc\nx,0.5\n",
-    "src/osad/report/assets/style.css": "p {}\n",
     "dvc.lock": "schema: '2.0'\n",
     "LICENSE": "Apache License\n",
-    "src/osad/runtime/environment.py": "",
+    "src/osad/report/assets/style.css": "p {}\n",
     f"src/{data_registry.module('tiny', 'folder').replace('.', '/')}.py": "import osad.core.errors",
-    "src/osad/core/errors.py": "",
     METHOD: "RATE = 1  # of learning\n",
-    "src/osad/methods/patchcore.py": "",
-    "src/osad/backbones/efficientnet_lite.py": "",
-}
-STEPS = (
-    "fetch", "weights", "manifest", "split", "features", "masks", "run", "metrics", "cells",
-    "tables", "report_images", "report_cell", "report_assets", "report_page",
-)  # fmt: skip
+    **{f"src/osad/{name}.py": "" for name in (
+        "core/errors", "runtime/environment", "methods/patchcore", "backbones/efficientnet_lite",
+    )},
+    **{f"src/osad/pipeline/steps/{path.name}": f"STEP = '{path.stem}'\n"
+       for path in (ROOT / "src/osad/pipeline/steps").glob("*.py")},
+}  # fmt: skip
+IMAGES = [
+    Record(path, int("dent" in path), path.split("/")[4], path.split("/")[3], "", sha256)
+    for kind in ("test/dent", "test/good", "train/good")
+    for path in (f"data/raw/tiny/{kind}/{number}.png" for number in (0, 1))
+    for sha256 in (sha256_bytes(path.encode()),)
+]
 ENV = {"python": "3.11.7", "torch": "2.0", "device": "cpu"}
-SCORED = {0: (0.1, 0.6, 0.5, 0.9), 1: (0.1, 0.6, 0.7, 0.0)}
-"""By seed, of two normal and two anomalous images: 3 and 2 of 4 pairs are in the right order."""
+SCORED = {0: (0.5, 0.9, 0.1, 0.6), 1: (0.7, 0.0, 0.1, 0.6)}
+"""By seed, of two anomalous and two normal images: 3 and 2 of 4 pairs are in the right order."""
 
 
 class MadeUp:
     """A project of two methods, all files some bytes long except a feature pack."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, first: bool = False) -> None:
         self.root = root
-        sources = SOURCES | {"params.yaml": yaml.safe_dump(PARAMS)}
-        sources[str(config.SCHEMA)] = (ROOT / config.SCHEMA).read_text(encoding="utf-8")
-        sources |= {f"src/osad/pipeline/steps/{step}.py": f"STEP = '{step}'\n" for step in STEPS}
-        for path, text in sources.items():
+        if not first:
+            shutil.copytree(_template().name, root)
+            return
+        for path, text in (SOURCES | {image.path: image.path for image in IMAGES}).items():
             self.put(path, text)
-        for number, record in enumerate(self._images()):
-            self.put(record.path, f"image {number}\n")
         rules = self.rules
         with contextlib.chdir(root):
             for job in jobs(rules):
                 self._make(job, rules.grid)
-                self._vouch(job)
             actions.record(rules)
-        self._git(list(sources))
+        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+        dates = {f"GIT_{role}_DATE": DATE for role in ("COMMITTER", "AUTHOR")}
+        for arguments in (
+            ["init", "--quiet"],
+            ["add", "--", *SOURCES, "provenance", MANIFEST],
+            [*who, "commit", "--quiet", "--message", "made up"],
+        ):
+            command = ["git", "-C", str(root), *arguments]
+            subprocess.run(command, env={"PATH": os.environ["PATH"]} | dates, check=True)
 
     def put(self, path: str, text: str) -> None:
         """Write a file."""
@@ -150,88 +157,59 @@ class MadeUp:
         """The ledger as it was recorded; to be changed in memory."""
         return actions.ledger.read(self.root / "provenance")
 
-    @staticmethod
-    def _images() -> list[Record]:
-        """The records without digests: two images to train on, and two of each kind to test."""
-        kinds = [("train", "good"), ("test", "good"), ("test", "dent")]
-        return [
-            Record(f"data/raw/tiny/{split}/{kind}/{n}.png", int(kind != "good"), kind, split)
-            for split, kind in kinds
-            for n in range(2)
-        ]
-
     def _make(self, job: Job, grid: Grid) -> None:
-        """Write the outputs of a job."""
-        cell = job.params.get("cell", "")
+        """Write the outputs of a job and the records that it leaves: its receipt, Snakemake's."""
         for path in job.outputs:
             self.put(path, f"{path}\n")
-            if path == PACK:
-                os.truncate(path, LARGE)
-        if job.rule.name in ("manifest", "split"):
-            images = [dataclasses.replace(r, sha256=sha256_file(r.path)) for r in self._images()]
-            images.sort(key=lambda record: record.path)
-        if job.rule.name == "manifest":
-            write_manifest(Path(MANIFEST), images)
-        if job.rule.name == "split":
-            write_split(Path(job.outputs[0]), [
-                SplitRow(
-                    r.path, r.sha256, "test" if r.split == "test" else "train_normal", r.label,
-                    r.class_name,
-                )
-                for r in images
-            ])  # fmt: skip
-        if job.rule.name == "run":
-            columns = ("path", "sha256", "label", "class", "score")
+        output, cell = job.outputs[0], job.params.get("cell", "")
+        scores = SCORED[Cell.parse(cell).seed] if job.rule.name in ("run", "metrics") else ()
+        if output == PACK:
+            os.truncate(PACK, LARGE)
+        elif output == MANIFEST:
+            write_manifest(Path(MANIFEST), IMAGES)
+        elif job.rule.name == "split":
+            roles = {"test": "test", "train": "train_normal"}
+            rows = [(r.path, r.sha256, roles[r.split], r.label, r.class_name) for r in IMAGES]
+            write_split(output, [SplitRow(*row) for row in rows])
+        elif job.rule.name == "run":
             rows = [
-                (r.path, sha256_file(r.path), r.label, r.class_name, score)
-                for r, score in zip(self._images()[2:], SCORED[Cell.parse(cell).seed], strict=True)
+                (image.path, image.sha256, image.label, image.class_name, score)
+                for image, score in zip(IMAGES[:4], scores, strict=True)
             ]
-            table = [dict(zip(columns, row, strict=True)) for row in sorted(rows)]
-            write_csv(job.outputs[1], columns, table)
-        if job.rule.name == "metrics":
-            scores, labels = SCORED[Cell.parse(cell).seed], [0, 0, 1, 1]
-            values = {"auroc": auroc(scores, labels), "pixel_auroc": None, "aupro": None}
-            values["average_precision"] = average_precision(scores, labels)
-            counts = dict(zip(COUNTS, (2, 0, 2, 2), strict=True))
+            table = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+            write_csv(job.outputs[1], COLUMNS, table)
+        elif job.rule.name == "metrics":
+            values = dict.fromkeys(RATES) | {"auroc": auroc(scores, [1, 1, 0, 0])}
+            values["average_precision"] = average_precision(scores, [1, 1, 0, 0])
             digest = sha256_file(grid.artefact("scores", Cell.parse(cell)))
-            write_json(job.outputs[0], values | counts | {"scores_sha256": digest})
-        if job.rule.name == "cells":
-            metrics = {path: json.loads(Path(path).read_text()) for path in job.inputs[:6]}
+            counts = dict(zip(COUNTS, (2, 0, 2, 2), strict=True)) | {"scores_sha256": digest}
+            write_json(output, values | counts)
+        elif output == CELLS:
+            paths = {str(cell): Path(grid.artefact("metrics", cell)) for cell in grid.cells}
             rows = [
-                {"cell": path[len("results/metrics/") : -len(".json")], "status": "ok", **values}
-                for path, values in metrics.items()
+                {"cell": name, "status": "ok", "reason": "", **json.loads(path.read_text())}
+                for name, path in paths.items()
             ]
-            columns = ["cell", *RATES, *COUNTS, "scores_sha256", "status", "reason"]
-            write_csv(CELLS, columns, [{"reason": ""} | row for row in rows])
-        if job.rule.name == "table":  # The mean of 3/4 and 2/4.
+            write_csv(CELLS, ["cell", *RATES, *COUNTS, "scores_sha256", "status", "reason"], rows)
+        elif output == SUMMARY:  # The mean of 3/4 and 2/4.
             values = {"auroc_mean": 0.625, "auroc_std": "", "n_seeds": 2, "published_mean": ""}
-            rows = [{"cell": mean, **values} for mean in grid.means]
-            write_csv(SUMMARY, list(rows[0]), rows)
-
-    def _vouch(self, job: Job) -> None:
-        """Leave the records of a job that is done: Snakemake's and its receipt."""
-        digests = {path: sha256_file(path) for path in job.inputs}
+            write_csv(SUMMARY, ["cell", *values], [{"cell": name, **values} for name in grid.means])
+        digests = {path: sha256_file(path) for path in (*job.inputs, *job.outputs)}
         for path in job.outputs:
             snakemake_records.write(
                 path, rule=job.rule.name, template=job.rule.command, command=job.command,
-                inputs=digests, params=snakemake_params(job),
+                inputs={path: digests[path] for path in job.inputs}, params=snakemake_params(job),
             )  # fmt: skip
-        outputs = {path: sha256_file(path) for path in job.outputs}
-        receipt = {"arguments": job.arguments(), "outputs": outputs, "environment": ENV}
-        receipt["machine"] = {"seconds": 1.5}
-        write_json(job.receipt, receipt)
+        receipt = {"arguments": job.arguments(), "environment": ENV, "machine": {"seconds": 1.5}}
+        write_json(job.receipt, receipt | {"outputs": {p: digests[p] for p in job.outputs}})
 
-    def _git(self, sources: list[str]) -> None:
-        """Make the folder a repository with a commit of a known date."""
-        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
-        dates = {f"GIT_{role}_DATE": DATE for role in ("COMMITTER", "AUTHOR")}
-        for arguments in (
-            ["init", "--quiet"],
-            ["add", "--", *sources, "provenance", MANIFEST],
-            [*who, "commit", "--quiet", "--message", "made up"],
-        ):
-            command = ["git", "-C", str(self.root), *arguments]
-            subprocess.run(command, env={"PATH": os.environ["PATH"]} | dates, check=True)
+
+@functools.cache
+def _template() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder with a project, which is gone when this process ends."""
+    folder = tempfile.TemporaryDirectory()
+    MadeUp(Path(folder.name), first=True)
+    return folder
 
 
 @pytest.fixture

@@ -28,20 +28,21 @@ def bad(status: str, reason: str) -> dict[str, str]:
     return {"status": status, "reason": reason}
 
 
+def runs_of(place: str, **outcomes: Outcome | list[Outcome]) -> dict[str, Outcome]:
+    """Return the outcome of each run of a place: by method that of seed 0, or of all seeds."""
+    return {
+        f"{place}/{name}/s{seed}": value
+        for name, values in outcomes.items()
+        for seed, value in enumerate(values if isinstance(values, list) else [values])
+    }
+
+
 def metrics(auroc: float | None, **changes: object) -> dict[str, Any]:
     return {
-        "auroc": auroc,
-        "average_precision": 0.9,
-        "pixel_auroc": None,
-        "aupro": None,
-        "n_train_normal": 1131,
-        "n_train_anomaly": 10,
-        "n_test_normal": 377,
-        "n_test_anomaly": 705,
-        "scores_sha256": "ab" * 32,
-        "heads": {},
-        **changes,
-    }
+        "auroc": auroc, "average_precision": 0.9, "pixel_auroc": None, "aupro": None,
+        "n_train_normal": 1131, "n_train_anomaly": 10, "n_test_normal": 377, "n_test_anomaly": 705,
+        "scores_sha256": "ab" * 32, "heads": {}, **changes,
+    }  # fmt: skip
 
 
 def method(name: str, **changes: object) -> dict[str, Any]:
@@ -51,11 +52,7 @@ def method(name: str, **changes: object) -> dict[str, Any]:
         "title": TITLES.get(name) or f"{TITLES.get(base, base)} ({variant})",
         "settings": ["general", "hard", "normal"],
         "control": name in CONTROLS,
-        "backbone": "lite0",
-        "normal_only": False,
-        "changes": {},
-        "cuts": {},
-        **changes,
+        **{"backbone": "lite0", "normal_only": False, "changes": {}, "cuts": {}, **changes},
     }
 
 

@@ -7,7 +7,6 @@ line of its docstring is what is printed. `CHECKS` holds them in order.
 from __future__ import annotations
 
 import dataclasses
-import math
 import random
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,10 +16,19 @@ import numpy as np
 
 from osad.core.errors import CheckError, TrainingError
 from osad.core.seeds import torch_generator
-from osad.learn.images import ImageSet, Rows, State, TrainingData
+from osad.learn.images import Rows, State, TrainingData
 from osad.learn.lazy_torch import torch
 from osad.methods import registry
-from osad.methods.trial import ANOMALIES, NORMALS, TEST_ANOMALIES, TEST_NORMALS, Trial
+from osad.methods.trial import (
+    ANOMALIES,
+    NORMALS,
+    TEST_ANOMALIES,
+    TEST_NORMALS,
+    Trial,
+    changed,
+    changed_images,
+    spoilt,
+)
 
 Check = Callable[[Trial], None]
 DRAW = "draw from generators of osad.core.seeds that are keyed on data.key"
@@ -271,31 +279,6 @@ def marks_bad_images(trial: Trial) -> None:
         require(not now[0].isfinite(), "the score hides that features are no numbers; let it show")
         same = torch.allclose(now[1:], before[1:], rtol=1e-5, atol=1e-5)
         require(same, "an image whose features are no numbers changes the scores of others")
-
-
-def spoilt(rows: Rows, step: int) -> Rows:
-    """Return a copy in which the features of every ``step``-th image are no numbers."""
-    tensor = rows.tensor.clone()
-    tensor[rows.index[::step]] = math.nan
-    return dataclasses.replace(rows, tensor=tensor)
-
-
-def changed_images(
-    images: ImageSet, function: Callable[[Rows], Rows], packs: Sequence[str] = ()
-) -> ImageSet:
-    """Return a set whose rows are changed by a function, all or those of some packs."""
-    maps, views = images.maps, images.views
-    return dataclasses.replace(
-        images,
-        maps={k: function(v) if not packs or "plain" in packs else v for k, v in maps.items()},
-        views={k: function(v) if not packs or k in packs else v for k, v in views.items()},
-    )
-
-
-def changed(data: TrainingData, function: Callable[[Rows], Rows]) -> TrainingData:
-    """Return training data whose rows are changed by a function."""
-    normal, anomaly = (changed_images(part, function) for part in (data.normal, data.anomaly))
-    return dataclasses.replace(data, normal=normal, anomaly=anomaly)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -178,3 +179,28 @@ class Trial:
     def score(self, images: ImageSet | None = None) -> Scores:
         """Score images, all test images if none are given, with the usual fit."""
         return self.build().score(self.fit(), self.images() if images is None else images)
+
+
+def spoilt(rows: Rows, step: int) -> Rows:
+    """Return a copy in which the features of every ``step``-th image are no numbers."""
+    tensor = rows.tensor.clone()
+    tensor[rows.index[::step]] = math.nan
+    return dataclasses.replace(rows, tensor=tensor)
+
+
+def changed_images(
+    images: ImageSet, function: Callable[[Rows], Rows], packs: Sequence[str] = ()
+) -> ImageSet:
+    """Return a set whose rows are changed by a function, all or those of some packs."""
+    maps, views = images.maps, images.views
+    return dataclasses.replace(
+        images,
+        maps={k: function(v) if not packs or "plain" in packs else v for k, v in maps.items()},
+        views={k: function(v) if not packs or k in packs else v for k, v in views.items()},
+    )
+
+
+def changed(data: TrainingData, function: Callable[[Rows], Rows]) -> TrainingData:
+    """Return training data whose rows are changed by a function."""
+    normal, anomaly = (changed_images(part, function) for part in (data.normal, data.anomaly))
+    return dataclasses.replace(data, normal=normal, anomaly=anomaly)

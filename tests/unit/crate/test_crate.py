@@ -58,7 +58,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> MadeUp:
     """A project that is not to be changed."""
-    return MadeUp(tmp_path_factory.mktemp("made-up"))
+    return MadeUp(tmp_path_factory.mktemp("made-up") / "project")
 
 
 @pytest.fixture(scope="module")

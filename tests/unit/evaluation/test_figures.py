@@ -1,6 +1,5 @@
 """Figures: their numbers, what is drawn of them, and the same bytes again."""
 
-import io
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ from osad.evaluation.figures import draw as drawing
 from osad.evaluation.figures.draw import CHANCE
 from osad.evaluation.figures.request import FORMATS, FigureSpec, parse_figures
 from osad.evaluation.figures.series import Panel, panels, protocol_label, seeds_note
-from osad.evaluation.figures.style import add_notes, figure_bytes, style
+from osad.evaluation.figures.style import add_notes, style
 from osad.evaluation.tables.cells import write_frame
 from osad.pipeline.steps import figures
 
@@ -61,39 +60,30 @@ def draw(value: dict[str, Any], runs: dict[str, Any] = RUNS, **changes: Any):
 
 def test_points_are_means_over_seeds_with_the_published_value():
     (panel,) = panels_of(LINE)
-    assert panel.title == "ELPV"
     points = panel.points
+    assert (panel.title, panel.missing) == ("ELPV", ("patchcore",))
     assert [*points.protocol] == ["general-m10"] * 2 + ["general-m1"] * 2
-    assert [*points.x] == [8.0, 32.0] * 2
-    assert [*points.method] == ["dra", "dpdl"] * 2
-    assert points.auroc_mean.tolist()[:2] == [0.7, pytest.approx(0.85)]
+    assert ([*points.x], [*points.method]) == ([8.0, 32.0] * 2, ["dra", "dpdl"] * 2)
+    names = ("auroc_mean", "auroc_std", "n_seeds", "published_mean", "published_std")
+    first, second = points[[*names]].fillna(0).to_numpy().tolist()[:2]
+    assert first == [0.7, 0, 1, 0.845, 0.013]
     # Deviations 0.05 each over n - 1 = 1.
-    assert points.auroc_std.fillna(0).tolist()[:2] == [0, pytest.approx(0.005**0.5)]
-    assert points.n_seeds.tolist()[:2] == [1, 2]
-    assert points.published_mean.tolist()[:2] == [0.845, 0.937]
-    assert points.published_std.tolist()[:2] == [0.013, 0.003]
-    assert panel.missing == ("patchcore",)
+    assert second == [pytest.approx(0.85), pytest.approx(0.005**0.5), 2, 0.937, 0.003]
 
 
 def test_categories_are_shown_by_their_mean():
-    runs = {
-        f"mvtec/{category}/general-m10/dpdl/s0": auroc
-        for category, auroc in (("carpet", 0.6), ("grid", 1.0))
-    }
-    (panel,) = panels_of(BAR, runs)
-    assert panel.title == "MVTec AD"
-    assert [*panel.points.auroc_mean] == [0.8]
-    (panel,) = panels_of(BAR, {name: auroc for name, auroc in runs.items() if "grid" in name})
-    assert panel.title == "MVTec AD / grid"
+    carpet = {"mvtec/carpet/general-m10/dpdl/s0": 0.6}
+    (panel,) = panels_of(BAR, carpet | {"mvtec/grid/general-m10/dpdl/s0": 1.0})
+    assert (panel.title, [*panel.points.auroc_mean]) == ("MVTec AD", [0.8])
+    (panel,) = panels_of(BAR, carpet)
+    assert panel.title == "MVTec AD / carpet"
 
 
 def test_what_the_marks_average_is_said():
-    panel = panels_of(LINE)[0]
-    assert seeds_note([panel]) == (
-        "mean ± standard deviation over n = 2 seeds except where shown"
-    )  # fmt: skip
-    one = Panel("x", panel.points[:1], ())
-    assert seeds_note([one]) == "n = 1 seed, no spread"
+    (panel,) = panels_of(LINE)
+    spread = "mean ± standard deviation over n = 2 seeds except where shown"
+    assert seeds_note([panel]) == spread
+    assert seeds_note([Panel("x", panel.points[:1], ())]) == "n = 1 seed, no spread"
     assert protocol_label("normal-m0") == "normal images only"
     assert protocol_label("hard-mean-m10") == "hard (mean), 10 seen anomalies"
 
@@ -107,28 +97,20 @@ def texts(figure) -> str:
 def test_a_line_figure_has_a_line_for_each_protocol_and_hollow_published_marks():
     figure = draw(LINE)
     (axes,) = figure.axes
-    lines = {bars.get_label(): bars.lines[0] for bars in axes.containers}
-    label = protocol_label("general-m10")
+    ten, one = map(protocol_label, PROTOCOLS)
     marks = [bars.get_label() for bars in axes.containers]
-    assert marks == [label, "_published", protocol_label("general-m1"), "_published"]
-    assert lines[label].get_xdata().tolist() == [8, 32]
-    assert lines[label].get_ydata().tolist() == pytest.approx([0.7, 0.85])
-    ten = axes.containers[1].lines[0]
-    assert ten.get_ydata().tolist() == [0.845, 0.937]
-    assert ten.get_markerfacecolor() == "white"
+    assert marks == [ten, "_published", one, "_published"]
+    ours, printed = (bars.lines[0] for bars in axes.containers[:2])
+    assert ours.get_xdata().tolist() == [8, 32]
+    assert ours.get_ydata().tolist() == pytest.approx([0.7, 0.85])
+    assert printed.get_ydata().tolist() == [0.845, 0.937]
+    assert printed.get_markerfacecolor() == "white"
     assert axes.get_xscale() == "log"
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16", "32"]
-    found = texts(figure)
-    for text in (
-        "Costs $5",
-        "ELPV",
-        "C",
-        "image AUROC",
-        "n=1",
-        "no result: PatchCore",
-        "published",
-    ):
-        assert text in found
+    shown = texts(figure)
+    for text in ("Costs $5", "ELPV", "C", "image AUROC", "n=1", "no result: PatchCore",
+                 "published"):  # fmt: skip
+        assert text in shown
 
 
 def test_a_bar_figure_starts_at_chance_and_goes_below_it():
@@ -141,24 +123,14 @@ def test_a_bar_figure_starts_at_chance_and_goes_below_it():
     assert {bar.get_x() for bar in axes.patches} == {CHANCE}
     assert ends == {(-0.2, 0.7), (0.8, 0.85), (0.2, 0.55), (1.2, 0.4)}
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["DRA", "DPDL"]
-    low, high = axes.get_xlim()
-    assert low < 0.4
-    assert high > 0.94
+    assert axes.get_xlim()[0] < 0.4 < 0.94 < axes.get_xlim()[1]
     assert "n=1" in texts(figure)
-
-
-def test_a_figure_without_results_says_so():
-    for value in (LINE, BAR):
-        assert "no results" in texts(draw(value, {}))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"points": [[0, "dra"], [1, "dpdl"]]},
-            r"figures\.0\.points: 0 has no place on a logarithmic",
-        ),
+        ({"points": [[0, "dra"], [1, "dpdl"]]}, r"s\.0\.points: 0 has no place on a logarithmic"),
         ({"points": [[1, "dra"], [1.0, "dpdl"]]}, "1 is there twice"),
         ({"points": [[1, "dra"], [2, "drx"]]}, r"'drx' is not in the grid; did you mean 'dra'\?"),
         ({"protocols": ["general-m2"]}, r"figures\.0\.protocols: 'general-m2' is not in the grid"),
@@ -170,9 +142,6 @@ def test_a_figure_without_results_says_so():
 def test_a_wrong_figure_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         spec_of(LINE, **changes)
-
-
-def test_two_figures_need_two_names():
     with pytest.raises(ConfigError, match=r"figures\.1\.name: 'bars' names two figures"):
         parse_figures([BAR, BAR], where="figures", methods=TITLES, protocols=PROTOCOLS)
 
@@ -195,22 +164,18 @@ def test_the_step_gives_equal_bytes_whatever_the_user_has_set(options, tmp_path)
     written = figures.main([*options, "--output", str(tmp_path / "here")])
     names = {f"{name}.{kind}" for name in ("parts", "bars") for kind in FORMATS}
     assert {path.name for path in written} == names
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "matplotlibrc").write_text("axes.facecolor: black\nfont.size: 30\nsavefig.dpi: 20\n")
+    settings = "axes.facecolor: black\nfont.size: 30\nsavefig.dpi: 20\n"
+    (tmp_path / "matplotlibrc").write_text(settings)
     there = tmp_path / "there"
     code = "import sys; from osad.pipeline.steps.figures import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, *options, "--output", str(there)]
-    changes = {"MPLCONFIGDIR": str(home), "SOURCE_DATE_EPOCH": "1", "TZ": "Asia/Tokyo"}
+    changes = {"MPLCONFIGDIR": str(tmp_path), "SOURCE_DATE_EPOCH": "1", "TZ": "Asia/Tokyo"}
     subprocess.run(command, env={**os.environ, **changes}, check=True, capture_output=True)
     for path in written:
         assert path.read_bytes() == (there / path.name).read_bytes(), path.name
         assert str(tmp_path).encode() not in path.read_bytes()
-
-
-def test_a_png_can_be_read_and_is_wide_enough():
-    image = Image.open(io.BytesIO(figure_bytes(draw(LINE), "png")))
-    assert image.size[0] >= 1000
+    with Image.open(there / "parts.png") as image:
+        assert image.size[0] >= 1000
 
 
 def drawn(figure):
@@ -233,7 +198,9 @@ LONG = [*sorted(CONFIGURED, key=len)[-2:], "Wide MMMM words " * 12]
 def test_no_text_leaves_the_figure(title, value):
     some = {cell: run for cell, run in RUNS.items() if "/general-m10/" in cell}
     for runs in (some, {}):
-        parts, box = drawn(draw(value, runs, title=title))
+        figure = draw(value, runs, title=title)
+        assert ("no results" in texts(figure)) == (not runs)
+        parts, box = drawn(figure)
         for part in parts:
             place = part.get_window_extent()
             assert box.x0 <= place.x0 < place.x1 <= box.x1

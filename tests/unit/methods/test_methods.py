@@ -12,8 +12,16 @@ from learn_cases import Packs
 from osad.evaluation.metrics import auroc
 from osad.learn.images import ImageSet, Rows
 from osad.methods import registry
-from osad.methods.checks import CHECKS, changed, changed_images, difference
-from osad.methods.trial import ANOMALIES, NORMALS, TEST_ANOMALIES, TEST_NORMALS, Trial
+from osad.methods.checks import CHECKS, difference
+from osad.methods.trial import (
+    ANOMALIES,
+    NORMALS,
+    TEST_ANOMALIES,
+    TEST_NORMALS,
+    Trial,
+    changed,
+    changed_images,
+)
 
 SPECS = {spec.name: spec for spec in registry.all_specs()}
 CONTROLS = {"constant": 0.5, "true_labels": 1.0, "random": None}

@@ -95,13 +95,14 @@ def test_errors_become_codes_messages_and_files(
 
 
 def test_wrong_usage_is_told(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    assert harness.main(["nosuch", "--failure", str(tmp_path / "file/f.json")]) == 2
-    told, more = capsys.readouterr().err.splitlines()
+    assert harness.main(["nosuch"]) == 2
+    told = capsys.readouterr().err
     assert told.startswith("osad nosuch: unknown step 'nosuch'; known steps: ")
     assert ", masks, metrics, predict, " in told
-    assert more == f"osad nosuch: {tmp_path / 'file/f.json'}: cannot be written (Not a directory)"
     assert [harness.main(arguments) for arguments in ([], ["doctor", "--failure"])] == [2, 2]
+    (tmp_path / "file").write_text("")
+    assert harness.main(["nosuch", "--failure", str(tmp_path / "file/f.json")]) != 0
+    assert "file/f.json: cannot be written (" in capsys.readouterr().err
 
 
 def test_step_never_imports_torch_to_find_it():

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import job_cases
 import pytest
-from job_cases import JOB, QUICK, Waiting, copy_of_package, ends, job_environment, linux_only
-from job_cases import run_job, running
+from job_cases import JOB, QUICK, Waiting, ends, job_environment, linux_only, run_job, running
 
 from osad.runtime.control import start_server
 from osad.runtime.device import visible_gpus
@@ -101,7 +100,7 @@ def test_client_falls_back_to_a_plain_process(tmp_path, kind):
 
 
 def test_edited_sources_and_other_copies_are_seen_by_a_running_server(tmp_path, bare_server):
-    version = copy_of_package(tmp_path / "lib")
+    version = job_cases.copy_of_package(tmp_path / "lib")
     path = str(tmp_path / "lib")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", path)
@@ -193,7 +192,8 @@ def test_preloading_leaves_cuda_usable_in_a_fork():
 
 
 @linux_only
-def test_more_jobs_than_processors_wait_for_their_turn(tmp_path, _allowed):
+@pytest.mark.usefixtures("_allowed")
+def test_more_jobs_than_processors_wait_for_their_turn(tmp_path):
     everything = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(everything)})
     try:

@@ -24,17 +24,11 @@ def worst_target(x: torch.Tensor) -> torch.Tensor:
 
 
 def worst_assignment(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """Assign to each vector another one such that the sum of squared distances is largest.
+    """Assign to each vector x another one, z, such that the sum of squared distances is largest.
 
-    |x - z|^2 = |x|^2 + |z|^2 - 2 x.z and only the last term depends on the assignment, so the sum
-    of inner products is minimised (Hungarian method).
-
-    Args:
-        x: (n, d), finite, without gradient.
-        z: (n, d), finite.
-
-    Returns:
-        (n,) int64, a permutation: x[i] belongs to z[result[i]].
+    Both (n, d) are finite, x has no gradient. The result is a permutation (n,) int64: x[i] belongs
+    to z[result[i]]. |x - z|^2 = |x|^2 + |z|^2 - 2 x.z and only the last term depends on the
+    assignment, so the sum of inner products is minimised (Hungarian method).
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -45,13 +39,8 @@ def worst_assignment(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
 def locally_worst(x: torch.Tensor, z: torch.Tensor, group: int) -> torch.Tensor:
     """Reorder vectors by the worst assignment within groups of consecutive ones.
 
-    Args:
-        x: (n, d), finite, without gradient.
-        z: (n, d), finite.
-        group: vectors of a group; the last group may be smaller.
-
-    Returns:
-        (n, d): row i is the vector of z that x[i] is assigned to; 1 as ``group`` gives z.
+    The last of the groups of ``group`` vectors may be smaller. Row i of the result (n, d) is the
+    vector of z that x[i] is assigned to; 1 as ``group`` gives z.
 
     Source:
         WT-Flow (arXiv 2508.05461), "local worst transport", as reconstructed here.

@@ -2,17 +2,16 @@
 
 import io
 import re
-from typing import Any
 
 import pytest
 from rich.console import Console
 from table_cases import (
-    Outcome,
     bad,
     cells_of,
     grid_value,
     method,
     request_of,
+    runs_of,
     summary_of,
     tables_of,
 )
@@ -23,27 +22,19 @@ from osad.evaluation.tables.markup import IN_MARKDOWN, body, latex, markdown
 from osad.evaluation.tables.request import parse_grid, read_grid
 from osad.evaluation.tables.terminal import render_summary, summary_table
 
+PLACE = "elpv/all/general-m10"
+ONE = "elpv/all/general-m1"
+
 
 def test_the_general_table_has_ours_published_and_controls_apart() -> None:
     skipped = bad("skipped", "not run")
-    general = tables_of(
-        {
-            "elpv/all/general-m10/dpdl/s0": 0.84,
-            "elpv/all/general-m10/dpdl/s1": 0.86,
-            "elpv/all/general-m10/dra/s0": 0.80,
-            "elpv/all/general-m10/dra/s1": skipped,
-            "elpv/all/general-m10/patchcore/s0": skipped,
-            "elpv/all/general-m10/true_labels/s0": 1.0,
-            "elpv/all/general-m10/true_labels/s1": 1.0,
-            "elpv/all/general-m10/random/s0": 0.5,
-            "elpv/all/general-m10/random/s1": 0.5,
-            "elpv/all/general-m1/dra/s0": 0.7,
-            "elpv/all/general-m1/dra/s1": 0.7,
-            "mine/all/general-m10/dra/s0": 0.9,
-            "mine/all/general-m10/dra/s1": 0.9,
-        }
-    )["general"]
-    text = markdown(general)
+    runs = runs_of(
+        PLACE, dpdl=[0.84, 0.86], dra=[0.80, skipped], patchcore=skipped, true_labels=[1.0, 1.0],
+        random=[0.5, 0.5],
+    )  # fmt: skip
+    runs |= runs_of(ONE, dra=[0.7, 0.7]) | runs_of("mine/all/general-m10", dra=[0.9, 0.9])
+    text = markdown(tables_of(runs)["general"])
+    assert "n = 2 except where shown" in text
     lines = text.splitlines()
     start = lines.index("### M = 10 labelled anomalies")
     assert lines[start + 2 : start + 7] == [
@@ -55,10 +46,8 @@ def test_the_general_table_has_ours_published_and_controls_apart() -> None:
     ]
     titles = [line for line in lines if line.startswith("### ")]
     assert titles[1:] == ["### M = 1 labelled anomaly", "### Controls, M = 10 labelled anomalies"]
-    assert (
-        "| ELPV | ours | 1.000 ± 0.000 | 0.500 ± 0.000 |" in lines
-    )  # A control is never marked as best.
     for line in (
+        "| ELPV | ours | 1.000 ± 0.000 | 0.500 ± 0.000 |",  # A control is never marked as best.
         "- [1] skipped: not run",
         "- Frozen features at 96 px.",
         "- Backbone lite0: DPDL, DRA, PatchCore.",
@@ -66,25 +55,15 @@ def test_the_general_table_has_ours_published_and_controls_apart() -> None:
         "- Published numbers of DRA: DRA CVPR2022 (arXiv 2203.14506), Table 1.",
     ):
         assert line in lines
-    assert "n = 2 except where shown" in text
 
 
 def test_the_hard_table_has_known_classes_and_their_mean() -> None:
-    hard = tables_of(
-        {
-            "elpv/all/hard-mono-m10/dra/s0": 0.6,
-            "elpv/all/hard-poly-m10/dra/s0": 0.8,
-            "elpv/all/hard-mono-m10/dpdl/s0": 0.6,
-            "elpv/all/hard-poly-m10/dpdl/s0": bad("failed", "train: loss"),
-            "mvtec/carpet/hard-color-m10/dra/s0": 0.5,
-        }
-    )["hard"]
+    runs = runs_of("elpv/all/hard-mono-m10", dra=0.6, dpdl=0.6)
+    runs |= runs_of("elpv/all/hard-poly-m10", dra=0.8, dpdl=bad("failed", "train: loss"))
+    hard = tables_of(runs | runs_of("mvtec/carpet/hard-color-m10", dra=0.5))["hard"]
     assert [*hard.blocks[0].lines.values()] == [
-        "MVTec AD / carpet: color",
-        "ELPV: mono",
-        "ELPV: poly",
-        "ELPV: mean",
-    ]
+        "MVTec AD / carpet: color", "ELPV: mono", "ELPV: poly", "ELPV: mean",
+    ]  # fmt: skip
     text = markdown(hard)
     assert "| *ELPV: mean* | ours | n/a [2] | 0.700 |" in text
     assert "|  | published | 0.818 ± 0.003 | 0.766 ± 0.029 |" in text
@@ -103,26 +82,23 @@ def test_a_setting_outside_the_grid_is_an_empty_table() -> None:
 
 
 def test_latex_is_balanced_and_markup_escaped() -> None:
-    runs: dict[str, Outcome] = {
-        "mvtec/metal_nut/general-m10/dpdl/s0": 0.84,
-        "elpv/all/general-m10/dpdl/s0": 0.84,
-        "elpv/all/general-m10/dra/s0": bad("failed", r"50% of {a_b} at C:\x $ # ~ ^ a|b <c> [d]"),
-        "elpv/all/general-m1/dra/s0": 0.5,
-    }
-    table = tables_of(runs)["general"]
+    failed = bad("failed", r"50% of {a_b} at C:\x $ # ~ ^ a|b <c> [d]")
+    runs = runs_of(PLACE, dpdl=0.84, dra=failed) | runs_of(ONE, dra=0.5)
+    table = tables_of(runs_of("mvtec/metal_nut/general-m10", dpdl=0.84) | runs)["general"]
     assert r"- [1] failed: 50% of {a\_b} at C:\\x $ # ~ ^ a\|b \<c> \[d\]" in markdown(table)
     text = latex(table)
     for name in ("table*", "tabular", "adjustbox"):
         n_begin = len(re.findall(rf"\\begin\{{{re.escape(name)}\}}", text))
         assert n_begin == text.count(rf"\end{{{name}}}") == 2
-    assert r"MVTec AD / metal\_nut & ours & 0.840 & - \\" in text
-    assert "\\addlinespace\nELPV & ours & 0.840 & n/a\\textsuperscript{1} \\\\\n" in text
-    assert r" & published & 0.937 $\pm$ 0.003 & 0.845 $\pm$ 0.013 \\" in text
-    assert (
+    for part in (
+        r"MVTec AD / metal\_nut & ours & 0.840 & - \\",
+        "\\addlinespace\nELPV & ours & 0.840 & n/a\\textsuperscript{1} \\\\\n",
+        r" & published & 0.937 $\pm$ 0.003 & 0.845 $\pm$ 0.013 \\",
         r"\textsuperscript{1} failed: 50\% of \{a\_b\} at C:\textbackslash{}x \$ \# "
-        r"\textasciitilde{} \textasciicircum{}" in text
-    )
-    assert r"CC \& more; 100 \% of it." in text
+        r"\textasciitilde{} \textasciicircum{}",
+        r"CC \& more; 100 \% of it.",
+    ):
+        assert part in text
     unescaped = re.sub(r"\\.", "", "\n".join(text.splitlines()[1:]))
     assert unescaped.count("{") == unescaped.count("}")
     assert not re.search(r"[%#_±]", unescaped)
@@ -131,30 +107,19 @@ def test_latex_is_balanced_and_markup_escaped() -> None:
 
 
 def test_the_summary_on_a_terminal_and_as_plain_text() -> None:
-    place = "elpv/all/general-m10"
-    summary = summary_of(
-        cells_of(
-            {
-                f"{place}/dra/s0": 0.80,
-                f"{place}/dra/s1": 0.82,
-                f"{place}/constant/s0": 0.5,
-                f"{place}/dpdl/s0": bad("failed", "x"),
-                "elpv/all/general-m1/dra/s0": 0.7,
-            }
-        )
-    )
+    runs = runs_of(PLACE, dra=[0.80, 0.82], constant=0.5, dpdl=bad("failed", "x"))
+    summary = summary_of(cells_of(runs | runs_of(ONE, dra=0.7)))
     text = render_summary(summary)
     words = [re.split(r"  +", line.strip()) for line in text.splitlines()]
-    assert [f"{place}/dpdl", "0", "n/a", "0.937 ± 0.003"] in words
-    assert [f"{place}/dra", "2", "0.810 ± 0.014", "0.845 ± 0.013", "-0.035"] in words
-    assert [f"{place}/constant", "1", "0.500"] in words
+    assert [f"{PLACE}/dpdl", "0", "n/a", "0.937 ± 0.003"] in words
+    assert [f"{PLACE}/dra", "2", "0.810 ± 0.014", "0.845 ± 0.013", "-0.035"] in words
+    assert [f"{PLACE}/constant", "1", "0.500"] in words
     assert "\x1b" not in text
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system="standard")
     console.print(summary_table(summary))
-    assert re.search(r"\x1b\[32m +\+0.025", stream.getvalue())
-    assert re.search(r"\x1b\[33m +-0.035", stream.getvalue())
-    assert re.search(r"\x1b\[31m +n/a", stream.getvalue())
+    for colour, number in (("32", r"\+0.025"), ("33", "-0.035"), ("31", "n/a")):
+        assert re.search(rf"\x1b\[{colour}m +{number}", stream.getvalue())
 
 
 # Grids
@@ -166,27 +131,16 @@ def test_a_grid_expands_to_the_cells_that_its_methods_support() -> None:
         protocols={"elpv/all": ["general-m10", "normal-m0"], "mvtec/carpet": ["hard-cut-m1"]},
         methods=[method("dra", settings=["general", "hard"]), method("constant", normal_only=True)],
     )
-    assert sorted(map(str, request.cells)) == [
-        f"{place}/s{seed}"
-        for place in (
-            "elpv/all/general-m10/constant",
-            "elpv/all/general-m10/dra",
-            "elpv/all/normal-m0/constant",
-            "mvtec/carpet/hard-cut-m1/constant",
-            "mvtec/carpet/hard-cut-m1/dra",
-        )
-        for seed in (0, 3)
-    ]
+    constant, dra = "mvtec/carpet/hard-cut-m1/constant", "mvtec/carpet/hard-cut-m1/dra"
+    places = [f"{PLACE}/constant", f"{PLACE}/dra", "elpv/all/normal-m0/constant", constant, dra]
+    cells = [f"{place}/s{seed}" for place in places for seed in (0, 3)]
+    assert sorted(map(str, request.cells)) == cells
     assert (request.results, request.notes) == ("results", ["Frozen features at 96 px."])
-    assert (request.controls, request.title("dra"), request.title("x")) == (
-        ("constant",), "DRA", "x",
-    )  # fmt: skip
+    assert request.controls == ("constant",)
+    assert (request.title("dra"), request.title("x")) == ("DRA", "x")
     runs = {str(request.run_of(cell)) for cell in request.cells if cell.dataset == "mvtec"}
-    assert runs == {
-        f"mvtec/carpet/{run}/s{seed}"
-        for run in ("hard-cut-m1/dra", "normal-m0/constant")
-        for seed in (0, 3)
-    }
+    shared = "mvtec/carpet/normal-m0/constant"
+    assert runs == {f"{run}/s{seed}" for run in (dra, shared) for seed in (0, 3)}
 
 
 @pytest.mark.parametrize(
@@ -212,15 +166,13 @@ def test_a_wrong_grid_is_refused(changes: dict[str, object], message: str) -> No
 
 # Variants
 
-VARIANTS = {"elpv/all/general-m10/dpdl/s0": 0.8, "elpv/all/general-m10/dpdl.no_dpl/s0": 0.7,
-            "elpv/all/general-m10/dpdl.c8/s0": 0.9, "elpv/all/general-m1/dpdl.c8/s0": 0.6,
-            "elpv/all/general-m10/random/s0": 0.5}  # fmt: skip
+VARIANTS = runs_of(PLACE, **{"dpdl": 0.8, "dpdl.no_dpl": 0.7, "dpdl.c8": 0.9, "random": 0.5})
+VARIANTS |= runs_of(ONE, **{"dpdl.c8": 0.6})
 CUTS = {"epochs": [20, 50]}
+CUT_TWICE = {**CUTS, "lr": [0.001, 0.1]}
 METHODS = {
     "dpdl": method("dpdl", cuts=CUTS),
-    "dpdl.no_dpl": method(
-        "dpdl.no_dpl", changes={"dpl": [False, True]}, cuts={**CUTS, "lr": [0.001, 0.1]}
-    ),
+    "dpdl.no_dpl": method("dpdl.no_dpl", changes={"dpl": [False, True]}, cuts=CUT_TWICE),
     "dpdl.c8": method("dpdl.c8", changes={"prototypes": [8, 32]}, cuts=CUTS),
     "random": method("random"),
 }
@@ -247,12 +199,10 @@ def test_a_grid_of_variants_has_methods_in_rows() -> None:
     assert [*controls.lines.values()] == ["Random"]
     text = markdown(table)
     assert "best of ours in its column" in text
-    assert (
-        "Budget cut: DPDL epochs 20 instead of 50; DPDL (no dpl) lr 0.001 instead of 0.1." in text
-    )
+    assert "DPDL epochs 20 instead of 50; DPDL (no dpl) lr 0.001 instead of 0.1." in text
     assert "Variants:" not in text
     assert latex(table).count(r"\begin{tabular}") == 2
-    request = request_of(methods=[METHODS["dpdl"], METHODS["dpdl.c8"], METHODS["dpdl.no_dpl"]])
+    request = request_of(methods=[METHODS[name] for name in ("dpdl", "dpdl.c8", "dpdl.no_dpl")])
     (hard,) = tables_of({"elpv/all/hard-mono-m1/dpdl.c8/s0": 0.5}, request)["hard"].blocks
     assert (hard.title, *hard.columns) == ("ELPV", "M = 1 labelled anomaly, mono")
 
@@ -262,15 +212,15 @@ def test_few_variants_keep_methods_in_columns_and_are_explained_below() -> None:
     assert [*table.blocks[0].columns.values()] == ["DPDL", "DPDL (c8)"]
     assert "Budget cut: DPDL epochs 20 instead of 50." in table.footers
     assert "Variants: DPDL (c8) prototypes 8 instead of 32." in table.footers
-    plain = tables_of({"elpv/all/general-m10/dpdl/s0": 0.8})["general"].footers
+    plain = tables_of(runs_of(PLACE, dpdl=0.8))["general"].footers
     assert not any(text.startswith(("Budget cut", "Variants")) for text in plain)
 
 
 def test_faults_of_the_data_are_told_below_the_tables() -> None:
     def below(*notes: str) -> list[str]:
-        info: dict[str, Any] = {"title": "ELPV", "licence": "x", "citation": "y"}
-        request = request_of(datasets={"elpv": {**info, "notes": [*notes]}})
-        return [*tables_of({"elpv/all/general-m10/dra/s0": 0.9}, request)["general"].footers]
+        info = {"title": "ELPV", "licence": "x", "citation": "y", "notes": [*notes]}
+        request = request_of(datasets={"elpv": info})
+        return [*tables_of(runs_of(PLACE, dra=0.9), request)["general"].footers]
 
     faults = ["ELPV: one fault.", "ELPV: another."]
     assert below(*faults) == [*below(), *faults]

@@ -19,7 +19,6 @@ from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch
 from osad.learn.heads import top_k_mean
 from osad.learn.images import Rows, State
 from osad.methods import registry
-from osad.methods.checks import changed, changed_images
 from osad.methods.dpdl.bridge import Bridge, drift, scaled_log_alpha, scaled_log_normaliser
 from osad.methods.dpdl.heads import dense_outputs, points, sparse_outputs, top_rows
 from osad.methods.dpdl.losses import (
@@ -32,6 +31,7 @@ from osad.methods.dpdl.losses import (
     ranking_loss,
 )
 from osad.methods.dpdl.method import _Loss
+from osad.methods.trial import changed, changed_images
 
 PACKS = Packs("dpdl", 24, 8)
 DATA = PACKS.training(range(20), [24, 25, 26], "cell")

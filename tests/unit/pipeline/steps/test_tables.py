@@ -16,16 +16,10 @@ from osad.pipeline.steps import cells, tables
 from osad.pipeline.steps.cells import NOT_RUN
 
 ROOT = Path(__file__).parents[4]
-CELLS = [
-    f"elpv/all/general-m10/{name}/s{seed}"
-    for name in ("dra", "true_labels", "random", "constant")
-    for seed in (0, 1)
-]
 AUROCS = {"dra": 0.8, "true_labels": 1.0, "random": 0.51, "constant": 0.5}
-OUTPUTS = {
-    "summary.csv", "metrics.json", "general.md", "general.tex", "hard.md", "hard.tex",
-    "normal.md", "normal.tex",
-}  # fmt: skip
+CELLS = [f"elpv/all/general-m10/{name}/s{seed}" for name in AUROCS for seed in (0, 1)]
+TABLES = {f"{name}.{kind}" for name in ("general", "hard", "normal") for kind in ("md", "tex")}
+OUTPUTS = {"summary.csv", "metrics.json", *TABLES}
 
 
 def write(path: Path, text: str) -> None:
@@ -38,23 +32,27 @@ def grid(results: Path, *methods: str) -> str:
     return json.dumps(grid_value(results=str(results), methods=chosen))
 
 
+def write_cell(results: Path, cell: str, auroc: float, *, run: str) -> None:
+    scores = f"path,score\n{run},1\n"
+    write(results / "scores" / f"{run}.csv", scores)
+    value = metrics(auroc, scores_sha256=sha256_bytes(scores.encode()))
+    write(results / "metrics" / f"{cell}.json", json.dumps(value))
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Make the results of a small grid."""
-    folder = tmp_path / "results"
     for name in CELLS:
-        scores = f"path,score\n{name},1\n"
-        write(folder / "scores" / f"{name}.csv", scores)
         auroc = 0.9 if name.endswith("dra/s1") else AUROCS[Cell.parse(name).method]
-        value = metrics(auroc, scores_sha256=sha256_bytes(scores.encode()))
-        write(folder / "metrics" / f"{name}.json", json.dumps(value))
-    return folder
+        write_cell(tmp_path / "results", name, auroc, run=name)
+    return tmp_path / "results"
 
 
 def make(source: str, folder: Path, *options: str) -> Path:
-    file = str(folder / "cells.csv")
-    assert cells.main(["--grid", source, "--output", file, *options]) == [Path(file)]
-    inputs = ["--cells", file, "--published", str(FOLDER)]
+    file, rates = folder / "cells.csv", folder / "rates.csv"
+    outputs = ["--output", str(file), "--rates", str(rates)]
+    assert cells.main(["--grid", source, *outputs, *options]) == [file, rates]
+    inputs = ["--cells", str(file), "--published", str(FOLDER)]
     written = tables.main(["--grid", source, *inputs, "--output", str(folder)])
     assert {path.name for path in written} == OUTPUTS
     return folder
@@ -68,26 +66,23 @@ def read_rows(path: Path) -> dict[str, dict[str, str]]:
     return {row["cell"]: row for row in read_csv(path, ["cell"])}
 
 
-def change_metrics(results: Path, name: str, **changes: object) -> None:
-    path = results / "metrics" / f"{name}.json"
-    write(path, json.dumps({**json.loads(path.read_text()), **changes}))
-
-
 def test_the_steps_write_all_tables(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = run_steps(results)
-    assert {path.name for path in folder.iterdir()} == OUTPUTS | {"cells.csv"}
+    assert {path.name for path in folder.iterdir()} == OUTPUTS | {"cells.csv", "rates.csv"}
     dra = read_rows(folder / "summary.csv")["elpv/all/general-m10/dra"]
-    assert dra["auroc_mean"] == repr(statistics.fmean([0.8, 0.9]))
-    assert dra["auroc_std"] == repr(statistics.stdev([0.8, 0.9]))
-    assert (dra["n_seeds"], dra["published_mean"], dra["published_std"]) == ("2", "0.845", "0.013")
+    mean, std = repr(statistics.fmean([0.8, 0.9])), repr(statistics.stdev([0.8, 0.9]))
+    assert (dra["n_seeds"], dra["auroc_mean"], dra["auroc_std"]) == ("2", mean, std)
+    assert (dra["published_mean"], dra["published_std"]) == ("0.845", "0.013")
+    rates = (folder / "rates.csv").read_text().splitlines()
+    assert rates[0] == "cell,metric,mean,std,n"
+    assert f"elpv/all/general-m10/dra,auroc,{mean},{std},2" in rates
     rows = read_rows(folder / "cells.csv")
     assert list(rows) == CELLS
     assert {row["status"] for row in rows.values()} == {"ok"}
     tree = json.loads((folder / "metrics.json").read_text())
     assert tree["elpv"]["all"]["general-m10"]["constant"] == {"auroc_mean": 0.5, "auroc_std": 0.0}
-    assert re.search(
-        r"general-m10/dra +2 +0\.850 ± 0\.071 +0\.845 ± 0\.013", capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    assert re.search(r"general-m10/dra +2 +0\.850 ± 0\.071 +0\.845 ± 0\.013", printed)
     for path in folder.iterdir():
         assert str(results.parent) not in path.read_text(encoding="utf-8")
 
@@ -114,9 +109,9 @@ def test_a_grid_in_a_file_or_another_order_gives_the_same_bytes(results: Path) -
     value = json.loads(grid(results))
     value["seeds"].reverse()
     write(results.parent / "grid.json", json.dumps(value))
-    found = make(str(results.parent / "grid.json"), results.parent / "second")
+    again = make(str(results.parent / "grid.json"), results.parent / "second")
     for path in expected.iterdir():
-        assert path.read_bytes() == (found / path.name).read_bytes()
+        assert path.read_bytes() == (again / path.name).read_bytes()
     for source, error in [("{nonsense", ConfigError), (str(results / "none.json"), DataError)]:
         with pytest.raises(error):
             make(source, results)
@@ -125,7 +120,7 @@ def test_a_grid_in_a_file_or_another_order_gives_the_same_bytes(results: Path) -
 def test_a_wrong_control_stops_before_anything_is_written_unless_partial(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change_metrics(results, CELLS[2], auroc=0.999)
+    write_cell(results, CELLS[2], 0.999, run=CELLS[2])
     with pytest.raises(CheckError, match=r"true_labels/s0: AUROC is 0\.999, must be 1\.0"):
         run_steps(results)
     assert not (results.parent / "tables").exists()
@@ -135,23 +130,21 @@ def test_a_wrong_control_stops_before_anything_is_written_unless_partial(
 
 
 def test_metrics_of_other_scores_are_refused(results: Path) -> None:
-    write(results / "scores" / f"{CELLS[1]}.csv", "changed\n")
+    scores = results / "scores" / f"{CELLS[1]}.csv"
+    write(scores, "changed\n")
     with pytest.raises(CheckError, match=rf"{CELLS[1]}\.json: not computed from"):
         run_steps(results)
-    (results / "scores" / f"{CELLS[1]}.csv").unlink()
+    scores.unlink()
     with pytest.raises(DataError, match=rf"{CELLS[1]}\.csv: cannot be read"):
         run_steps(results)
 
 
 def test_the_scores_of_a_method_of_normals_alone_are_those_of_its_one_run(results: Path) -> None:
     for seed in (0, 1):
-        run = f"elpv/all/{{}}/patchcore/s{seed}"
-        scores = f"path,score\n{seed},1\n"
-        write(results / "scores" / f"{run.format('normal-m0')}.csv", scores)
-        value = metrics(0.7, scores_sha256=sha256_bytes(scores.encode()))
-        write(results / "metrics" / f"{run.format('general-m10')}.json", json.dumps(value))
+        cell = f"elpv/all/general-m10/patchcore/s{seed}"
+        write_cell(results, cell, 0.7, run=cell.replace("general-m10", "normal-m0"))
     folder = make(grid(results, *AUROCS, "patchcore"), results.parent / "tables")
-    assert read_rows(folder / "cells.csv")[run.format("general-m10")]["auroc"] == "0.7"
+    assert read_rows(folder / "cells.csv")[cell]["auroc"] == "0.7"
 
 
 @pytest.mark.parametrize(
@@ -167,10 +160,9 @@ def test_partial_tables_give_the_reason(results: Path, failures, status, reason)
     (results / "metrics" / f"{CELLS[0]}.json").unlink()
     with pytest.raises(DataError, match=rf"{CELLS[0]}\.json: is missing; run the cell"):
         run_steps(results)
-    options = []
-    if failures is not None:
-        write(results.parent / "failures.json", json.dumps(failures))
-        options = ["--failures", str(results.parent / "failures.json")]
+    listed = results.parent / "failures.json"
+    write(listed, json.dumps(failures))
+    options = ["--failures", str(listed)] if failures else []
     folder = run_steps(results, "--partial", *options)
     row = read_rows(folder / "cells.csv")[CELLS[0]]
     assert (row["status"], row["reason"], row["auroc"]) == (status, reason, "")
