@@ -1,7 +1,5 @@
 """What tests of data share: small images, archives, original layouts, and building a manifest."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools
@@ -10,7 +8,7 @@ import os
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from osad.core.seeds import numpy_generator
 from osad.data import registry
 from osad.data.manifest import Record, read_manifest
 from osad.data.registry import Counts
@@ -55,8 +54,52 @@ def numbered(number: int, size: tuple[int, int] = (8, 8), kind: str = "PNG") -> 
 
 
 def pixels(path: str | Path) -> np.ndarray:
-    with Image.open(path) as opened:
-        return np.asarray(opened)
+    return np.asarray(Image.open(path))
+
+
+def noise(number: int, size: int = 64) -> Image.Image:
+    """Return an image of noise."""
+    values = numpy_generator("picture", number).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def grey() -> np.ndarray:
+    """Return a picture of 40 x 60 pixels, (40, 60) uint8, none of them above 240."""
+    values = np.random.default_rng(3).integers(0, 240, (5, 8), dtype=np.uint8)
+    return np.minimum(np.asarray(Image.fromarray(values).resize((60, 40))), 240)
+
+
+SAME = ["alpha.webp", "colour.bmp", "deep.png", "deep.tif", "grey.png", "palette.png", "turned.png"]
+"""Kinds of images that store ``grey`` exactly."""
+
+
+def every_kind(folder: str) -> dict[str, float]:
+    """Write an image of every kind into a folder; return the mean intensity of each, in 0..1."""
+    picture, exif = Image.fromarray(grey()), Image.Exif()
+    exif[0x0112] = 6
+    deep = Image.fromarray(grey().astype(np.uint16) * 257)
+    warm = Image.merge("RGB", [Image.fromarray(grey() + shift) for shift in (0, 5, 15)])
+    kinds: dict[str, tuple[Image.Image, dict]] = {
+        "grey.png": (picture, {}),
+        "colour.bmp": (picture.convert("RGB"), {}),
+        "warm.png": (warm, {}),
+        "alpha.webp": (picture.convert("RGBA"), {"lossless": True}),
+        "palette.png": (picture.convert("P"), {}),
+        "deep.png": (deep, {}),
+        "deep.tif": (deep, {}),
+        "turned.png": (picture.transpose(Image.Transpose.ROTATE_90), {"exif": exif}),
+        "print.jpg": (Image.new("CMYK", (8, 8), (0, 0, 0, 0)), {"quality": 95}),
+        "bit.png": (Image.new("1", (5, 3), 1), {}),
+        "dot.png": (Image.new("L", (1, 1), 51), {}),
+        "strip.bmp": (Image.new("L", (3, 500), 102), {}),
+        "large.png": (Image.new("L", (9000, 6000), 51), {}),
+    }
+    Path(folder).mkdir(parents=True)
+    for name, (image, options) in kinds.items():
+        image.save(Path(folder, name), **options)
+    mean = grey().mean() / 255
+    means = dict.fromkeys(SAME, mean) | {"warm.png": mean + 20 / 3 / 255, "print.jpg": 1.0}
+    return means | {"bit.png": 1.0, "dot.png": 0.2, "strip.bmp": 0.4, "large.png": 0.2}
 
 
 def put(root: Path, files: dict[str, bytes]) -> Path:
@@ -66,13 +109,19 @@ def put(root: Path, files: dict[str, bytes]) -> Path:
     return root
 
 
+def zipped(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return stream.getvalue()
+
+
 def write_archive(path: Path, files: dict[str, bytes]) -> Path:
     """Write an archive of the kind that the name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(zipfile.ZipInfo(name), content)
+        path.write_bytes(zipped(files))
     else:
         with tarfile.open(path, "w:xz" if path.suffix == ".xz" else "w") as tar:
             for name, content in files.items():
@@ -126,8 +175,6 @@ def changed(monkeypatch: pytest.MonkeyPatch, dataset: str, **fields: object) -> 
     monkeypatch.setattr(f"osad.data.sets.{dataset}.SPEC", spec)
 
 
-# --- MVTec AD's family --------------------------------------------------------------------------
-
 SIZE = (6, 4)
 CLASSES = {
     "mvtec": ("cut", "hole"),
@@ -146,81 +193,68 @@ def mask(*marks: tuple[int, int, int]) -> bytes:
     return encoded(values)
 
 
-def mvtec(category: str, classes: tuple[str, ...], numbers: itertools.count) -> dict[str, bytes]:
+def mvtec(classes: tuple[str, ...], numbers: Iterator[int]) -> dict[str, bytes]:
     """Return 3 training images, 2 good test images and 2 of each class, the masks 0 and 255."""
     files = {f"train/good/{k:03d}.png": numbered(next(numbers), SIZE) for k in range(3)}
     files |= {f"test/good/{k:03d}.png": numbered(next(numbers), SIZE) for k in range(2)}
-    for name in classes:
-        for k in range(2):
-            files[f"test/{name}/{k:03d}.png"] = numbered(next(numbers), SIZE)
-            files[f"ground_truth/{name}/{k:03d}_mask.png"] = mask((k, 1, 255))
-    return {f"{category}/{path}": content for path, content in files.items()}
+    for name, k in itertools.product(classes, range(2)):
+        files[f"test/{name}/{k:03d}.png"] = numbered(next(numbers), SIZE)
+        files[f"ground_truth/{name}/{k:03d}_mask.png"] = mask((k, 1, 255))
+    return files
 
 
-def loco(category: str, classes: tuple[str, ...], numbers: itertools.count) -> dict[str, bytes]:
+def loco(classes: tuple[str, ...], numbers: Iterator[int]) -> dict[str, bytes]:
     """Return the same with ``validation`` and folders of masks with other grey levels."""
     files = {}
-    for path, content in mvtec(category, classes, numbers).items():
-        if "/ground_truth/" in path:
+    for path, content in mvtec(classes, numbers).items():
+        if path.startswith("ground_truth/"):
             folder = path.removesuffix("_mask.png")
             files[f"{folder}/000.png"] = mask((0, 0, 231), (1, 1, 231))
             files[f"{folder}/001.png"] = mask((1, 1, 5), (3, 5, 5))
         else:
             files[path] = content
-    files[f"{category}/validation/good/000.png"] = numbered(next(numbers), SIZE)
-    files[f"{category}/defects_config.json"] = b"[]\n"
-    return files
+    files["validation/good/000.png"] = numbered(next(numbers), SIZE)
+    return files | {"defects_config.json": b"[]\n"}
 
 
-def three_d(category: str, classes: tuple[str, ...], numbers: itertools.count) -> dict[str, bytes]:
+def three_d(classes: tuple[str, ...], numbers: Iterator[int]) -> dict[str, bytes]:
     """Return the same as ``rgb``, ``gt`` and ``xyz``; normal images have empty masks."""
     files = {}
-    for path, content in mvtec(category, classes, numbers).items():
-        if "/ground_truth/" in path:
-            _, _, name, file = path.split("/")
-            files[f"{category}/test/{name}/gt/{file.replace('_mask', '')}"] = content
+    for path, content in mvtec(classes, numbers).items():
+        part, name, file = path.split("/")
+        if part == "ground_truth":
+            files[f"test/{name}/gt/{file.replace('_mask', '')}"] = content
             continue
-        _, part, name, file = path.split("/")
-        files[f"{category}/{part}/{name}/rgb/{file}"] = content
-        files[f"{category}/{part}/{name}/xyz/{file.replace('.png', '.tiff')}"] = b"scan"
+        files[f"{part}/{name}/rgb/{file}"] = content
+        files[f"{part}/{name}/xyz/{file.replace('.png', '.tiff')}"] = b"scan"
         if (part, name) == ("test", "good"):
-            files[f"{category}/test/good/gt/{file}"] = mask()
-    files[f"{category}/validation/good/rgb/000.png"] = numbered(next(numbers), SIZE)
-    files[f"{category}/calibration/camera_parameters.json"] = b"{}\n"
-    return files
+            files[f"test/good/gt/{file}"] = mask()
+    files["validation/good/rgb/000.png"] = numbered(next(numbers), SIZE)
+    return files | {"calibration/camera_parameters.json": b"{}\n"}
 
 
-def visa(category: str, classes: tuple[str, ...], numbers: itertools.count) -> dict[str, bytes]:
+def visa(classes: tuple[str, ...], numbers: Iterator[int]) -> dict[str, bytes]:
     """Return 5 normal and 2 anomalous photographs; the masks number the defects 1 and 2."""
     photographs = [f"Normal/{k:04d}.JPG" for k in range(5)]
     photographs += [f"Anomaly/{k:03d}.JPG" for k in range(2)]
     files = {f"Data/Images/{p}": numbered(next(numbers), SIZE, "JPEG") for p in photographs}
-    for k in range(2):
-        files[f"Data/Masks/Anomaly/{k:03d}.png"] = mask((k, 2, k + 1))
-    files["image_anno.csv"] = b"image,label,mask\n"
-    return {f"{category}/{path}": content for path, content in files.items()}
+    files |= {f"Data/Masks/Anomaly/{k:03d}.png": mask((k, 2, k + 1)) for k in range(2)}
+    return files | {"image_anno.csv": b"image,label,mask\n"}
 
 
 def visa_split(category: str) -> list[str]:
     """Return the lines of ``1cls.csv``: normals 1, 3 and 4 are for training, 0 and 2 for tests."""
-    parts = {1: "train", 4: "train", 3: "train", 0: "test", 2: "test"}
     start = f"{category}/Data"
-    lines = [
-        f"{category},{part},normal,{start}/Images/Normal/{k:04d}.JPG," for k, part in parts.items()
-    ]
-    return lines + [
+    return [
+        f"{category},{'test' if k in (0, 2) else 'train'},normal,{start}/Images/Normal/{k:04d}.JPG,"
+        for k in (1, 4, 3, 0, 2)
+    ] + [
         f"{category},test,anomaly,{start}/Images/Anomaly/{k:03d}.JPG,{start}/Masks/Anomaly/{k:03d}.png"
         for k in range(2)
     ]
 
 
-LAYOUTS: dict[str, Callable[[str, tuple[str, ...], itertools.count], dict[str, bytes]]] = {
-    "mvtec": mvtec,
-    "mpdd": mvtec,
-    "mvtec_loco": loco,
-    "mvtec_3d": three_d,
-    "visa": visa,
-}
+LAYOUTS = {"mvtec": mvtec, "mpdd": mvtec, "mvtec_loco": loco, "mvtec_3d": three_d, "visa": visa}
 
 
 def family(dataset: str) -> dict[str, bytes]:
@@ -228,16 +262,14 @@ def family(dataset: str) -> dict[str, bytes]:
     files: dict[str, bytes] = {"license.txt": b"read me\n"}
     categories = registry.get(dataset).categories
     for category in categories:
-        files |= LAYOUTS[dataset](category, CLASSES[dataset], numbers)
+        made = LAYOUTS[dataset](CLASSES[dataset], numbers)
+        files |= {f"{category}/{path}": content for path, content in made.items()}
     if dataset == "visa":
         lines = ["object,split,label,image,mask"]
         lines += [line for category in categories for line in visa_split(category)]
         files["split_csv/1cls.csv"] = "".join(f"{line}\r\n" for line in lines).encode()
     top = "MPDD/" if dataset == "mpdd" else ""
     return {f"{top}{path}": content for path, content in files.items()}
-
-
-# --- data sets without categories ---------------------------------------------------------------
 
 
 def sdd() -> dict[str, bytes]:
@@ -303,12 +335,16 @@ def optical(number: int) -> dict[str, bytes]:
     return files
 
 
-def array(value: int) -> bytes:
-    values = np.zeros((64, 64, 6), np.uint8)
-    values[:, :, 0], values[:, :, 2], values[:, :, 5] = value, 2, 99
+def saved(values: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
+
+
+def array(value: int) -> bytes:
+    values = np.zeros((64, 64, 6), np.uint8)
+    values[:, :, 0], values[:, :, 2], values[:, :, 5] = value, 2, 99
+    return saved(values)
 
 
 def mastcam(part: str) -> dict[str, bytes]:

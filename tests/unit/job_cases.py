@@ -1,7 +1,5 @@
 """Jobs that tests start, with and without a fork server."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

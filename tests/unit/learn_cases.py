@@ -1,7 +1,5 @@
 """Small generated image sets, and methods built on them, for the tests of methods."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from osad.core.seeds import torch_generator
+from osad.evaluation.metrics import auroc
 from osad.learn import single_head
-from osad.learn.images import ImageSet, Rows, TrainingData
+from osad.learn.images import ImageSet, Rows, State, TrainingData
 from osad.methods import registry
 from osad.methods.registry import Method
 from osad.methods.trial import CHANNELS as CHANNELS
@@ -20,6 +20,10 @@ from osad.methods.trial import SyntheticPacks
 
 Packs = SyntheticPacks
 CPU = torch.device("cpu")
+PACKS = Packs("equations", 24, 8)
+DATA = PACKS.training(range(20), [24, 25, 26], "cell")
+SHOWN = PACKS.images([20, 21, 22, 28, 29, 30, 31])
+"""Images that no fit on DATA has seen, three normal and four anomalous."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +53,40 @@ def build(name: str, **values: Any) -> Method:
     return spec.build(spec.resolve(free))
 
 
+def auroc_of(low: torch.Tensor, high: torch.Tensor) -> float:
+    """Return the AUROC of scores of normal images and of anomalous ones."""
+    value = auroc(torch.cat([low, high]).numpy(), [0] * len(low) + [1] * len(high))
+    assert value is not None
+    return value
+
+
+def double(state: State) -> State:
+    return {name: value.double() for name, value in state.items()}
+
+
+def white(state: State, images: ImageSet) -> torch.Tensor:
+    """Return the whitened vectors (n, P, c) of the deepest maps, by their equation."""
+    vectors = images.deepest.take().double().flatten(2).transpose(1, 2)
+    return (vectors - state["whiten.mean"].double()) @ state["whiten.matrix"].double()
+
+
+def layers(state: State, first: str, second: str, x: torch.Tensor) -> torch.Tensor:
+    """Return two affine maps of vectors with a ReLU between them."""
+    hidden = (x @ state[f"{first}.weight"].T + state[f"{first}.bias"]).relu()
+    return hidden @ state[f"{second}.weight"].T + state[f"{second}.bias"]
+
+
+def adapted(state: State, x: torch.Tensor) -> torch.Tensor:
+    """Return the sum of vectors and their bottleneck."""
+    return x + layers(state, "adapter.down", "adapter.up", x)
+
+
+def mixture(means: torch.Tensor, std: torch.Tensor, logits: torch.Tensor) -> MixtureSameFamily:
+    """Return torch's mixture of Gaussians with diagonal covariances."""
+    parts = Independent(Normal(means, std.expand_as(means)), 1)
+    return MixtureSameFamily(Categorical(logits=logits), parts)
+
+
 class Call:
     """The arguments of a method's call of the training loop."""
 
@@ -73,9 +111,3 @@ class Call:
     def rates(self, steps: int) -> list[float]:
         """Return the learning rate of each step."""
         return [self.options["lr"] * self.options["schedule"](step) for step in range(steps)]
-
-
-def images(maps: torch.Tensor, **views: torch.Tensor) -> ImageSet:
-    """Return images with maps (n, c, h, w) of stride 32 and training views."""
-    paths = tuple(f"{number:03d}.png" for number in range(len(maps)))
-    return ImageSet(paths, {32: rows(maps)}, {name: rows(view) for name, view in views.items()})

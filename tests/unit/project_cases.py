@@ -1,7 +1,6 @@
 """The table of rules of grids, and a made-up project with records and a ledger."""
 
-from __future__ import annotations
-
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -18,7 +17,7 @@ import pytest
 
 from osad.audit import actions
 from osad.audit.ledger import Ledger
-from osad.audit.record import snakemake_params
+from osad.audit.record import recorded_params
 from osad.core.cells import Cell
 from osad.core.files import sha256_bytes, sha256_file, write_csv, write_json
 from osad.data import registry as data_registry
@@ -114,7 +113,7 @@ class MadeUp:
     def __init__(self, root: Path, *, first: bool = False) -> None:
         self.root = root
         if not first:
-            shutil.copytree(_template().name, root)
+            shutil.copytree(_template(), root)
             return
         for path, text in (SOURCES | {image.path: image.path for image in IMAGES}).items():
             self.put(path, text)
@@ -198,18 +197,19 @@ class MadeUp:
         for path in job.outputs:
             snakemake_records.write(
                 path, rule=job.rule.name, template=job.rule.command, command=job.command,
-                inputs={path: digests[path] for path in job.inputs}, params=snakemake_params(job),
+                inputs={path: digests[path] for path in job.inputs},
+                params=recorded_params(job.params, job.code, job.rule.environment),
             )  # fmt: skip
         receipt = {"arguments": job.arguments(), "environment": ENV, "machine": {"seconds": 1.5}}
         write_json(job.receipt, receipt | {"outputs": {p: digests[p] for p in job.outputs}})
 
 
 @functools.cache
-def _template() -> tempfile.TemporaryDirectory[str]:
+def _template() -> Path:
     """Return a folder with a project, which is gone when this process ends."""
-    folder = tempfile.TemporaryDirectory()
-    MadeUp(Path(folder.name), first=True)
-    return folder
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    return MadeUp(Path(folder), first=True).root
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,11 @@ MACHINE = "2 processors of a made-up kind"
 FACTS = {"device": "cpu"}
 
 
+def data_of(script: str) -> dict:
+    """Return the value that a script of the page hands over."""
+    return json.loads(script[script.index("(") + 1 :].removesuffix(");\n"))
+
+
 @dataclass(frozen=True)
 class Site:
     """A folder with results and their page, which stands for the project's."""
@@ -56,18 +62,12 @@ def site_rules() -> Rules:
     params = config.load(ROOT)
     drawn = [{"name": "all", "title": "All methods", "kind": "bar",
               "methods": ["dpdl", "dra"], "protocols": ["general-m10"]}]  # fmt: skip
+    figures = parse_figures(drawn, where="x", methods=SKILL, protocols=["general-m10"])
     changed = dataclasses.replace(
-        params,
-        datasets=tuple(CLASSES),
-        dataset_settings={"elpv": {}, "mine": MINE},
-        settings=("general", "hard"),
-        shots=(10, 1),
-        seeds=(0, 1),
-        methods=tuple(SKILL),
-        hyper={name: params.hyper[name] for name in SKILL},
-        changes={},
-        figures=parse_figures(drawn, where="x", methods=SKILL, protocols=["general-m10"]),
-    )
+        params, datasets=tuple(CLASSES), dataset_settings={"elpv": {}, "mine": MINE},
+        settings=("general", "hard"), shots=(10, 1), seeds=(0, 1), methods=tuple(SKILL),
+        hyper={name: params.hyper[name] for name in SKILL}, changes={}, figures=figures,
+    )  # fmt: skip
     return Rules(Grid(changed, ROOT))
 
 
@@ -80,8 +80,7 @@ def do(job: Job, *further: str) -> None:
 def make_images(dataset: str) -> None:
     """Write the images, the manifest, and the SOURCE.json of a data set."""
     folder = Path("data/raw") / dataset
-    counts = {"train/good": 8, "test/good": 8}
-    counts |= {f"test/{name}": 13 for name in CLASSES[dataset]}
+    counts = {"train/good": 8, "test/good": 8, **{f"test/{name}": 13 for name in CLASSES[dataset]}}
     records = []
     for place, count in counts.items():
         for number in range(count):
@@ -104,10 +103,10 @@ def make_run(grid: Grid, run: Cell) -> None:
     generator = numpy_generator("run", str(run))
     noise = generator.standard_normal(len(rows)).astype(np.float32)
     lines = [
-        (row.path, row.sha256, row.label, row.class_name, float(n + SKILL[run.method] * row.label))
-        for n, row in zip(noise, rows, strict=True)
-    ]
-    lines = [dict(zip(scores.COLUMNS, line, strict=True)) for line in lines]
+        {"path": row.path, "sha256": row.sha256, "label": row.label, "class": row.class_name,
+         "score": float(number + SKILL[run.method] * row.label)}
+        for number, row in zip(noise, rows, strict=True)
+    ]  # fmt: skip
     write_csv(grid.artefact("scores", run), scores.COLUMNS, lines)
     checkpoint = grid.artefact("checkpoints", run)
     write_tensors(checkpoint, {"x": torch.ones(1)}, {"cell": str(run), **FACTS})

@@ -94,9 +94,11 @@ def test_what_tests_and_tools_import_is_declared():
     assert declared("test") - packages == set(NOT_IMPORTED_TESTS)
 
 
-def test_every_package_is_pinned_once_with_digests(pinned):
+def test_every_package_is_pinned_once_with_digests(lock, pinned):
     names = [package for packages in pinned.values() for package in packages]
     assert sorted(set(names)) == sorted(names)
+    with pytest.raises(SystemExit, match="two versions"):
+        lock.split("six==1.0 ; python_version < '3.12' \\\n    --hash=a\nsix==2.0 \\\n    --hash=b")
     for name, packages in pinned.items():
         assert packages
         for block in packages.values():
@@ -121,8 +123,3 @@ def test_nothing_is_compiled():
     compiles = re.compile(r"torch\.(compile|jit|_inductor)\b")
     for path in (ROOT / "src").rglob("*.py"):
         assert not compiles.search(path.read_text(encoding="utf-8")), path
-
-
-def test_a_package_with_two_versions_is_refused(lock):
-    with pytest.raises(SystemExit, match="two versions"):
-        lock.split("six==1.0 ; python_version < '3.12' \\\n    --hash=a\nsix==2.0 \\\n    --hash=b")

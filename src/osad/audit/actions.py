@@ -24,8 +24,8 @@ def record(rules: Rules) -> tuple[recording.Outcome, str]:
     if outcome.edited:
         more = f" (and {len(outcome.edited) - 1} more)" if len(outcome.edited) > 1 else ""
         raise CheckError(f"{outcome.edited[0]}{more}")
-    line = f"ledger: {len(outcome.ledger.entries)} outputs recorded"
-    line += "" if changed else ", nothing new"
+    new = "" if changed else ", nothing new"
+    line = f"ledger: {len(outcome.ledger.entries)} outputs recorded{new}"
     if outcome.stale:
         line += f"; {len(outcome.stale)} are out of date, the first: {outcome.stale[0]}"
     if outcome.absent:

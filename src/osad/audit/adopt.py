@@ -10,11 +10,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osad.audit.ledger import Entry, Ledger
-from osad.audit.state import Digests
+from osad.audit.ledger import Digests, Entry, Ledger
+from osad.audit.record import recorded_params
 from osad.core.files import write_json
 from osad.pipeline.jobs import Job, jobs
-from osad.pipeline.rule import as_text
 from osad.pipeline.rules import Rules
 from osad.runtime import snakemake_records as records
 
@@ -61,8 +60,11 @@ def adopt(rules: Rules, ledger: Ledger) -> Adoption:
             entry = ledger.entries[output]
             reason = _difference(entry, digests)
             if reason:
-                digests.forget(output)
-                adoption.removed.append(f"{output}: {reason}; moved to {_move(output)}")
+                target = REMOVED / output
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(output, target)
+                digests[output] = None
+                adoption.removed.append(f"{output}: {reason}; moved to {target}")
             else:
                 _restore(entry, ledger)
                 adopted.append(entry)
@@ -75,43 +77,28 @@ def adopt(rules: Rules, ledger: Ledger) -> Adoption:
 def _difference(entry: Entry, digests: Digests) -> str:
     """Return what differs between an output or its inputs and their line; empty if nothing."""
     for path, stated in ((entry.path, entry.sha256), *entry.inputs.items()):
-        found = digests.get(path)
         # An input that is missing will be made again, and compared by Snakemake.
-        if found is not None and found != stated:
+        if digests[path] not in (None, stated):
             what = "differs" if path == entry.path else f"its input {path} differs"
             return f"{what} from the ledger"
     return ""
 
 
-def _move(output: str) -> Path:
-    target = REMOVED / output
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(output, target)
-    return target
-
-
 def _restore(entry: Entry, ledger: Ledger) -> None:
     """Write Snakemake's record of an output, with what its line says."""
-    params = {name: as_text(value) for name, value in entry.params.items()}
-    params |= {"code": entry.code}
-    if "lock" in entry.env:
-        params["environment"] = entry.env["lock"]
+    command = ledger.commands[entry.command]
+    params = recorded_params(entry.params, entry.code, entry.env.get("lock"))
     records.write(
-        entry.path,
-        rule=entry.rule,
-        template=ledger.commands[entry.command],
-        command=ledger.commands[entry.command],
-        inputs=entry.inputs,
+        entry.path, rule=entry.rule, template=command, command=command, inputs=entry.inputs,
         params=params,
-    )
+    )  # fmt: skip
 
 
 def _restore_receipt(job: Job, entries: list[Entry]) -> None:
     """Write the receipt that the job left, for its outputs adopted now."""
-    same = entries[0].params == job.params
     receipt = {
         "step": job.rule.step,
-        "arguments": job.arguments() if same else [],
+        "arguments": job.arguments() if entries[0].params == job.params else [],
         "outputs": {entry.path: entry.sha256 for entry in entries},
         "environment": {k: value for k, value in entries[0].env.items() if k != "lock"},
         "machine": {},

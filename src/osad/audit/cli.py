@@ -116,8 +116,7 @@ def verify(options: argparse.Namespace) -> None:
         for path in git.changes(root):
             print(f"note: {path}: has uncommitted changes", file=sys.stderr)
     if options.rebuild:
-        _rebuild(options, root, known, targets)
-        return
+        return _rebuild(options, root, known, targets or [])
     findings = verified(rules, known, targets)
     for note in findings.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -140,11 +139,7 @@ def _names(targets: Sequence[graph.Target]) -> str:
 
 
 def _targets(options: argparse.Namespace, known: Ledger) -> list[graph.Target] | None:
-    """Return the cells asked for; None for all.
-
-    Raises:
-        ConfigError: none or too much is asked for.
-    """
+    """Return the cells asked for; None for all."""
     asked = [bool(options.cells), options.all, options.sample is not None]
     if sum(asked) != 1:
         raise ConfigError("give cells, or --all, or --sample K")
@@ -161,37 +156,20 @@ def _targets(options: argparse.Namespace, known: Ledger) -> list[graph.Target] |
 
 
 def _rebuild(
-    options: argparse.Namespace,
-    root: Path,
-    known: Ledger,
-    targets: Sequence[graph.Target] | None,
+    options: argparse.Namespace, root: Path, known: Ledger, targets: Sequence[graph.Target]
 ) -> None:
     from osad.audit.rebuild import rebuild
 
-    cells = [cell for target in targets or [] for cell in target.cells]
-    comparison = rebuild(
-        root,
-        known,
-        cells,
-        commit=options.commit,
-        configfiles=[path.resolve() for path in options.configfile],
-    )
+    cells = [cell for target in targets for cell in target.cells]
+    files = [path.resolve() for path in options.configfile]
+    comparison = rebuild(root, known, cells, commit=options.commit, configfiles=files)
     for path in comparison.equal:
         print(f"equal: {path}")
     for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)
     if comparison.differs:
         raise CheckError("\n".join(comparison.differs))
-    print(f"rebuilt {_names(targets or [])}: {len(comparison.equal)} artefacts have equal bytes")
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "record": record,
-    "adopt": adopt,
-    "save": save,
-    "explain": explain,
-    "verify": verify,
-}
+    print(f"rebuilt {_names(targets)}: {len(comparison.equal)} artefacts have equal bytes")
 
 
 def add_configfile(command: argparse.ArgumentParser) -> None:
@@ -202,26 +180,34 @@ def add_configfile(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_command(
+    commands: Subparsers, function: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    """Add a subcommand with the name and the text of its function; return its parser."""
+    text = (function.__doc__ or "").strip()
+    command = commands.add_parser(function.__name__, help=text, description=text)
+    command.set_defaults(run=function)
+    add_configfile(command)
+    return command
+
+
 def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
     """Add the subcommands and their options to the parser of ``osad audit``; return them."""
     commands = top.add_subparsers(dest="audit", required=True, metavar="COMMAND")
-    for name, function in COMMANDS.items():
-        text = (function.__doc__ or "").strip()
-        command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=function)
-        add_configfile(command)
-        if name == "explain":
-            command.add_argument("cell", metavar="CELL", help="id of a run, or of a mean (no /sN)")
-            command.add_argument("--json", action="store_true", help="machine-readable")
-            command.add_argument(
-                "--depth", type=int, choices=range(1, render.DEPTH + 1), default=render.DEPTH,
-                help="1 the number, 2 files, 3 also commands and code, 4 also every image",
-            )  # fmt: skip
-        if name == "verify":
-            command.add_argument("cells", nargs="*", metavar="CELL")
-            command.add_argument("--all", action="store_true", help="everything in the ledger")
-            command.add_argument("--sample", type=int, metavar="K", help="K cells drawn at random")
-            command.add_argument("--seed", type=int, default=0, help="of --sample")
-            command.add_argument("--rebuild", action="store_true", help="make the cells again")
-            command.add_argument("--commit", default="HEAD", help="what --rebuild checks out")
+    for function in (record, adopt, save):
+        add_command(commands, function)
+    command = add_command(commands, explain)
+    command.add_argument("cell", metavar="CELL", help="id of a run, or of a mean (no /sN)")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.add_argument(
+        "--depth", type=int, choices=range(1, render.DEPTH + 1), default=render.DEPTH,
+        help="1 the number, 2 files, 3 also commands and code, 4 also every image",
+    )  # fmt: skip
+    command = add_command(commands, verify)
+    command.add_argument("cells", nargs="*", metavar="CELL")
+    command.add_argument("--all", action="store_true", help="everything in the ledger")
+    command.add_argument("--sample", type=int, metavar="K", help="K cells drawn at random")
+    command.add_argument("--seed", type=int, default=0, help="of --sample")
+    command.add_argument("--rebuild", action="store_true", help="make the cells again")
+    command.add_argument("--commit", default="HEAD", help="what --rebuild checks out")
     return commands

@@ -1,6 +1,6 @@
 """Everything that a number was made of, from the table down to the images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,7 @@ ROLES = ("train_normal", "train_anomaly", "test", "unused")
 
 
 def explain(rules: Rules, known: Ledger, target: Target) -> dict[str, Any]:
-    """Return all inputs of a cell as one tree of plain values.
-
-    Args:
-        rules: the table of rules; the project's folder is the current one.
-        known: the ledger.
-        target: one run or a mean over seeds.
+    """Return all inputs of a run, or of a mean over seeds, as one tree of plain values.
 
     Returns:
         ``cell``, ``number`` (as in the tables), ``runs`` (one for each seed, see `_run`),
@@ -34,21 +29,33 @@ def explain(rules: Rules, known: Ledger, target: Target) -> dict[str, Any]:
     missing: list[str] = []
     runs = [_run(known, cell, missing) for cell in target.cells]
     folder = graph.results_folder(known)
-    tables = [f"{folder}/tables/cells.csv", f"{folder}/tables/summary.csv"]
+    tables = {name: f"{folder}/tables/{name}.csv" for name in ("cells", "summary")}
     entries = graph.upstream(known, target.cells)
     commands = graph.commands(rules, known, entries)
     root = rules.grid.root
-    for path in tables:
-        if path not in known.entries:
-            missing.append(f"{path}: is not in the ledger")
-    _look_for_gaps(entries, known, missing)
-    _look_for_edits(_read(known, target, folder), known, missing)
+    missing += [f"{p}: is not in the ledger" for p in tables.values() if p not in known.entries]
+    missing += [
+        f"{path}: input of {entry.path} is neither in the ledger nor there"
+        for entry in entries
+        for path in entry.inputs
+        if path not in known.entries and not Path(path).is_file()
+    ]
+    printed = tables["summary" if target.mean else "cells"]
+    missing += _edited(known, target, printed)
     return {
         "cell": target.name,
-        "number": _number(target, folder, missing),
+        "number": _number(target, printed, missing),
         "runs": runs,
-        "artefacts": [_artefact(entry, commands) for entry in entries],
-        "tables": [_table(known.entries[path]) for path in tables if path in known.entries],
+        "artefacts": [
+            asdict(entry)  # With its command instead of the digest of it.
+            | {"command": commands[entry.path], "on_disk": Path(entry.path).is_file()}
+            for entry in entries
+        ],
+        "tables": [  # Without their hundreds of inputs.
+            {"path": entry.path, "sha256": entry.sha256, "inputs": len(entry.inputs)}
+            for entry in map(known.entries.get, tables.values())
+            if entry
+        ],
         "images": _images(known, target, missing),
         "code": {name: digests.file for name, digests in known.modules_of(entries).items()},
         "sources": graph.sources(entries, known),
@@ -59,43 +66,28 @@ def explain(rules: Rules, known: Ledger, target: Target) -> dict[str, Any]:
     }
 
 
-def _artefact(entry: Entry, commands: Mapping[str, str]) -> dict[str, Any]:
-    """Return a line with its command instead of the digest of it."""
-    return asdict(entry) | {
-        "command": commands[entry.path],
-        "on_disk": Path(entry.path).is_file(),
-    }
-
-
 def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
     """Return the files and numbers of one run."""
-    path = graph.artefact(known, "metrics", cell)
     metrics: dict[str, Any] = {}
     try:
-        metrics = read_json(path)
+        metrics = read_json(graph.artefact(known, "metrics", cell))
     except OsadError as error:
         missing.append(f"{error} (dvc pull)")
+    checkpoint = graph.artefact(known, "checkpoints", cell)
     return {
         "cell": str(cell),
         "seed": cell.seed,
         "metrics": metrics,
         "run": str(graph.run_of(known, cell)),
-        "params": _params(known, graph.artefact(known, "checkpoints", cell)),
+        "params": known.entries[checkpoint].params if checkpoint in known.entries else {},
         "split": graph.split_path(known, cell),
-        "checkpoint": graph.artefact(known, "checkpoints", cell),
+        "checkpoint": checkpoint,
         "scores": graph.artefact(known, "scores", cell),
     }
 
 
-def _params(known: Ledger, checkpoint: str) -> dict[str, Any]:
-    """Return the parameters that a checkpoint was made with."""
-    entry = known.entries.get(checkpoint)
-    return {} if entry is None else entry.params
-
-
-def _number(target: Target, folder: str, missing: list[str]) -> dict[str, Any]:
-    """Return the row of ``cells.csv`` or ``summary.csv`` that prints the cell."""
-    path = _printed(target, folder)
+def _number(target: Target, path: str, missing: list[str]) -> dict[str, Any]:
+    """Return the row of the table that prints the cell."""
     try:
         rows = read_csv(path, ["cell"])
     except OsadError as error:
@@ -103,19 +95,9 @@ def _number(target: Target, folder: str, missing: list[str]) -> dict[str, Any]:
         return {}
     for number, row in enumerate(rows, start=2):
         if row["cell"] == target.name:
-            return {"table": str(path), "line": number, **row}
+            return {"table": path, "line": number, **row}
     missing.append(f"{path}: has no row {target.name}")
     return {}
-
-
-def _printed(target: Target, folder: str) -> Path:
-    """Return the table that prints a cell."""
-    return Path(folder) / "tables" / ("summary.csv" if target.mean else "cells.csv")
-
-
-def _table(entry: Entry) -> dict[str, Any]:
-    """Return the line of a table without its hundreds of inputs."""
-    return {"path": entry.path, "sha256": entry.sha256, "inputs": len(entry.inputs)}
 
 
 def _images(known: Ledger, target: Target, missing: list[str]) -> dict[str, Any]:
@@ -141,39 +123,26 @@ def _images(known: Ledger, target: Target, missing: list[str]) -> dict[str, Any]
     return found
 
 
-def _look_for_gaps(entries: list[Entry], known: Ledger, missing: list[str]) -> None:
-    """Say which inputs have neither a line nor a file."""
-    for entry in entries:
-        for path in entry.inputs:
-            if path not in known.entries and not Path(path).is_file():
-                missing.append(f"{path}: input of {entry.path} is neither in the ledger nor there")
-
-
-def _read(known: Ledger, target: Target, folder: str) -> list[str]:
-    """Return the files whose content an explanation repeats, each once."""
-    paths = [str(_printed(target, folder))]
+def _edited(known: Ledger, target: Target, printed: str) -> Iterator[str]:
+    """Say which files, of those that an explanation repeats, are not what their lines say."""
+    paths = {printed: None}
     for cell in target.cells:
-        paths += [graph.manifest(cell), graph.split_path(known, cell)]
-        paths.append(graph.artefact(known, "metrics", cell))
-    return list(dict.fromkeys(paths))
-
-
-def _look_for_edits(paths: list[str], known: Ledger, missing: list[str]) -> None:
-    """Say which files are not what their lines say, so that nothing is told from them as true."""
+        metrics = graph.artefact(known, "metrics", cell)
+        paths |= dict.fromkeys((graph.manifest(cell), graph.split_path(known, cell), metrics))
     for path in paths:
         entry = known.entries.get(path)
         if entry is not None and Path(path).is_file() and sha256_file(path) != entry.sha256:
-            missing.append(f"{path}: differs from the ledger; run `osad audit verify`")
+            yield f"{path}: differs from the ledger; run `osad audit verify`"
 
 
 def _environment(entries: list[Entry]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """Return each fact of where the files were made: its value, or all values where they differ."""
+    found: dict[str, dict[str, None]] = {}
     for entry in entries:
         for name, value in entry.env.items():
-            found.setdefault(name, [])
-            if value not in found[name]:
-                found[name].append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+            found.setdefault(name, {})[value] = None
+    values = {name: [*known] for name, known in found.items()}
+    return {name: known if len(known) > 1 else known[0] for name, known in values.items()}
 
 
 def _git(root: Path, known: Ledger, target: Target, missing: list[str]) -> dict[str, Any]:

@@ -44,19 +44,14 @@ def head(root: Path) -> str:
 
 def changes(root: Path, paths: Sequence[str] = SOURCES) -> list[str]:
     """Return the files below some paths that differ from the commit, new ones included, sorted."""
-    there = [path for path in paths if (root / path).exists() or _is_tracked(root, path)]
+    there = [p for p in paths if (root / p).exists() or run(root, "ls-files", "--", p)]
     if not there:
         return []
     text = run(root, "status", "--porcelain", "-z", "--untracked-files=all", "--", *there)
     return sorted({entry[3:] for entry in text.split("\0") if len(entry) > 3 and entry[2] == " "})
 
 
-def _is_tracked(root: Path, path: str) -> bool:
-    return bool(run(root, "ls-files", "--", path))
-
-
 def origin(root: Path, text: str, where: str) -> str:
     """Return the commit that first brought a text into a file, with date and subject, or empty."""
-    found = run(root, "log", "--reverse", f"-S{text}", "--format=%h %cs %s", "--", where)
-    lines = found.splitlines()
-    return lines[0] if lines else ""
+    commits = run(root, "log", "--reverse", f"-S{text}", "--format=%h %cs %s", "--", where)
+    return commits.partition("\n")[0]

@@ -55,17 +55,14 @@ def find(ledger: Ledger, name: str) -> Target:
         ConfigError: the id is not one of a cell, or the ledger has no such cell.
     """
     known = cells(ledger)
-    if re.search(r"/s[0-9]+$", name):
-        cell = Cell.parse(name)
-        wanted = [cell] if cell in known else []
-    else:
-        Cell.parse(f"{name}/s0")
-        wanted = [cell for cell in known if str(cell).rpartition("/")[0] == name]
-    if not wanted:
-        near = sorted({str(cell) for cell in known if cell.method in name.split("/")})
-        example = near[0] if near else str(known[0])
+    mean = not re.search(r"/s[0-9]+$", name)
+    Cell.parse(f"{name}/s0" if mean else name)
+    runs = [cell for cell in known if name in (str(cell), str(cell).rpartition("/")[0])]
+    if not runs:
+        near = (str(cell) for cell in known if cell.method in name.split("/"))
+        example = min(near, default=str(known[0]))
         raise ConfigError(f"cell {name}: is not in the ledger; one that is: {example}")
-    return Target(name, tuple(wanted), mean=not re.search(r"/s[0-9]+$", name))
+    return Target(name, tuple(runs), mean)
 
 
 def run_of(ledger: Ledger, cell: Cell) -> Cell:

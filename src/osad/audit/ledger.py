@@ -81,6 +81,14 @@ class Ledger:
         return {name: self.modules[name] for name in sorted(names)}
 
 
+class Digests(dict[str, str | None]):
+    """SHA-256 of files by path, each read once; None where there is no such file."""
+
+    def __missing__(self, path: str) -> str | None:
+        """Read the file."""
+        return self.setdefault(path, sha256_file(path) if Path(path).is_file() else None)
+
+
 def folder(results: str) -> Path:
     """Return where the ledger of a folder of results is; that of ``results`` is in git."""
     return Path("provenance") if results == "results" else Path(results) / "provenance"
@@ -126,8 +134,7 @@ def write(where: Path, ledger: Ledger) -> bool:
         if file.stem not in shards:
             file.unlink()
     entries = list(ledger.entries.values())
-    commands = {entry.command: ledger.commands[entry.command] for entry in entries}
-    write_json(where / COMMANDS, commands)
+    write_json(where / COMMANDS, {e.command: ledger.commands[e.command] for e in entries})
     closures = {entry.code: ledger.closures[entry.code] for entry in entries}
     modules = ledger.modules_of(entries)
     write_json(where / CODE, {"closures": closures, "modules": modules})
@@ -138,17 +145,14 @@ def write(where: Path, ledger: Ledger) -> bool:
 
 def sums(where: Path) -> dict[str, str]:
     """Return the digests of the files of a ledger by name, sorted."""
-    return {path.name: sha256_file(path) for path in _files(where)}
+    others = (where / name for name in (COMMANDS, CODE))
+    files = [*where.glob("*.jsonl"), *(path for path in others if path.is_file())]
+    return {path.name: sha256_file(path) for path in sorted(files)}
 
 
 def _listing(digests: Mapping[str, str]) -> str:
     """Return the content of ``SHA256SUMS``."""
     return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
-
-
-def _files(where: Path) -> list[Path]:
-    others = (where / name for name in (COMMANDS, CODE))
-    return sorted([*where.glob("*.jsonl"), *(path for path in others if path.is_file())])
 
 
 def read(where: Path) -> Ledger:
@@ -186,18 +190,14 @@ def _entries(path: Path) -> Iterable[Entry]:
         raise DataError(f"{path}: cannot be read ({error}); {_remedy(path)}") from error
     for number, text in enumerate(lines, start=1):
         try:
-            yield _entry(json.loads(text))
+            entry = Entry(**json.loads(text))
+            if not all(isinstance(value, str) for value in (entry.path, entry.rule, entry.code)):
+                raise ValueError("path, rule or code is no text")
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"{path}, line {number}: is not a line of a ledger ({error}); {_remedy(path)}"
             ) from error
-
-
-def _entry(value: Mapping[str, Any]) -> Entry:
-    entry = Entry(**value)
-    if not all(isinstance(text, str) for text in (entry.path, entry.rule, entry.code)):
-        raise ValueError("path, rule or code is no text")
-    return entry
+        yield entry
 
 
 def _remedy(path: Path) -> str:

@@ -18,11 +18,8 @@ from osad.evaluation.tables.cells import COUNTS, RATES
 def edited(root: Path, copy: Path, known: Ledger, entries: Iterable[Entry]) -> list[str]:
     """Return a message for each file here that neither the ledger nor the rebuild vouches for.
 
-    Args:
-        root: the project's folder; what is missing in it is no difference.
-        copy: the folder of the rebuild.
-        known: the ledger; its tables are compared too, which no rebuild of cells makes.
-        entries: lines of the artefacts that were rebuilt, in the pipeline's order.
+    Compared are the artefacts that were rebuilt, in the pipeline's order, and all tables, which no
+    rebuild of cells makes. What is missing in the project's folder is no difference.
     """
     folder = f"{graph.results_folder(known)}/tables/"
     tables = [entry for path, entry in known.entries.items() if path.startswith(folder)]
@@ -61,13 +58,8 @@ def misprinted(
 ) -> list[str]:
     """Return a message for each number of the tables here that is not that of a rebuild.
 
-    Args:
-        root: the project's folder.
-        copy: the folder of the rebuild.
-        known: the ledger.
-        cells: the runs that were rebuilt.
-        tolerance: largest difference of a rate where the bytes of the metrics are not those of
-            the ledger; else the numbers must be equal.
+    Where the bytes of the metrics are not those of the ledger, a rate may differ by the tolerance;
+    else the numbers must be equal.
     """
     remade = {}
     for cell in cells:
@@ -103,11 +95,11 @@ def wrong_numbers(
                     )
     for group in sorted({name.rpartition("/")[0] for name in remade} & means.keys()):
         runs = [name for name in rows if name.rpartition("/")[0] == group]
-        values = [
-            remade[run].metrics.get("auroc") if run in remade else _number(rows[run])
-            for run in runs
-        ]
-        numbers = [float(value) for value in values if value is not None]
+        numbers = []
+        for cell in runs:
+            fields: Mapping[str, Any] = remade[cell].metrics if cell in remade else rows[cell]
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # It may have none.
+                numbers.append(float(fields["auroc"]))
         expected = statistics.fmean(numbers) if numbers else None
         gap = max(remade[run].gap for run in remade if run.rpartition("/")[0] == group)
         printed = means[group].get("auroc_mean", "")
@@ -125,14 +117,6 @@ def _rows(path: Path) -> dict[str, dict[str, str]]:
         return {row["cell"]: row for row in read_csv(path, ["cell"])}
     except OsadError:
         return {}
-
-
-def _number(row: Mapping[str, str]) -> float | None:
-    """Return the AUROC of a row; None if it has none."""
-    try:
-        return float(row["auroc"])
-    except (KeyError, ValueError):
-        return None
 
 
 def _agree(text: str, value: object, gap: float) -> bool:

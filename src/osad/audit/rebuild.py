@@ -69,7 +69,16 @@ def rebuild(
         _link_raw(root, copy, entries)
         _run(copy, ends, configfiles)
         for entry in entries:
-            _compare(entry, copy, comparison)
+            rebuilt = sha256_file(copy / entry.path) if (copy / entry.path).is_file() else ""
+            if rebuilt == entry.sha256:
+                comparison.equal.append(entry.path)
+            else:
+                comparison.differs.append(
+                    f"{entry.path}: differs from the ledger (rebuilt {rebuilt[:12]}..., ledger "
+                    f"{entry.sha256[:12]}...)"
+                    if rebuilt
+                    else f"{entry.path}: was not made by the rebuild"
+                )
         if comparison.differs:
             _judge(entries, copy, root, ends, comparison)
         # What was edited here is wrong on every kind of device.
@@ -133,9 +142,7 @@ def _run(copy: Path, targets: Sequence[str], configfiles: Sequence[Path]) -> Non
     for path in configfiles:
         command += ["--configfile", str(path)]
     dropped = ("OSAD_", "SNAKEMAKE_")
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(dropped)
-    }
+    environment = {k: value for k, value in os.environ.items() if not k.startswith(dropped)}
     environment["PYTHONPATH"] = str(copy / "src")
     environment["PATH"] = os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]])
     result = subprocess.run(
@@ -145,21 +152,6 @@ def _run(copy: Path, targets: Sequence[str], configfiles: Sequence[Path]) -> Non
         raise CheckError(f"{targets[0]}: cannot be made again; the messages above say why")
 
 
-def _compare(entry: Entry, copy: Path, comparison: Comparison) -> None:
-    path = copy / entry.path
-    if not path.is_file():
-        comparison.differs.append(f"{entry.path}: was not made by the rebuild")
-        return
-    found = sha256_file(path)
-    if found == entry.sha256:
-        comparison.equal.append(entry.path)
-    else:
-        comparison.differs.append(
-            f"{entry.path}: differs from the ledger (rebuilt {found[:12]}..., ledger "
-            f"{entry.sha256[:12]}...)"
-        )
-
-
 def _judge(
     entries: Sequence[Entry], copy: Path, root: Path, ends: Sequence[str], comparison: Comparison
 ) -> None:
@@ -167,8 +159,8 @@ def _judge(
     recorded = {entry.env["device"] for entry in entries if "device" in entry.env}
     receipts = (read_json(path) for path in (copy / RECEIPTS).rglob("*.json"))
     devices = {receipt["environment"]["device"] for receipt in receipts}
-    for end in ends:
-        gap = _gap(root / end, copy / end)
+    gaps = {end: _gap(root / end, copy / end) for end in ends}
+    for end, gap in gaps.items():
         if gap is not None:
             comparison.notes.append(f"{end}: AUROC differs by {gap:.2g} from the recorded one")
     if devices <= recorded:
@@ -176,8 +168,7 @@ def _judge(
             "the kind of device is the same; another model of processor can change the last bits"
         )
         return
-    gaps = [_gap(root / end, copy / end) for end in ends]
-    if all(gap is not None and gap <= TOLERANCE for gap in gaps):
+    if all(gap is not None and gap <= TOLERANCE for gap in gaps.values()):
         comparison.notes.append(
             f"made on {', '.join(sorted(devices))} instead of {', '.join(sorted(recorded))}: "
             f"bytes differ, AUROC agrees within {TOLERANCE}"

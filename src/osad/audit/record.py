@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from osad.audit import ledger
-from osad.audit.ledger import Entry, Ledger
-from osad.audit.state import Digests
+from osad.audit.ledger import Digests, Entry, Ledger
 from osad.core.errors import OsadError
 from osad.core.files import read_json, write_json
 from osad.pipeline.fingerprint import module_digests
@@ -54,10 +53,8 @@ class Outcome:
 def collect(rules: Rules, previous: Ledger) -> Outcome:
     """Make the lines of all outputs of a grid.
 
-    Args:
-        rules: the table of rules.
-        previous: the ledger as it is; its lines of outputs that are not on disk are kept while
-            nothing that they depend on has changed.
+    Lines of the previous ledger whose outputs are not on disk are kept while nothing that they
+    depend on has changed.
 
     Raises:
         CheckError: Snakemake keeps its records in a way that is not known here.
@@ -74,7 +71,7 @@ def collect(rules: Rules, previous: Ledger) -> Outcome:
                     entry = _kept(job, output, previous, outcome, digests)
             except _Problem as problem:
                 doubtful.add(output)
-                problem.messages(outcome).append(str(problem))
+                getattr(outcome, problem.kind).append(str(problem))
             else:
                 outcome.add(entry, job)
     return outcome
@@ -87,29 +84,19 @@ class _Problem(Exception):
         super().__init__(message)
         self.kind = kind
 
-    def messages(self, outcome: Outcome) -> list[str]:
-        messages: list[str] = getattr(outcome, self.kind)
-        return messages
 
-
-def snakemake_params(job: Job) -> dict[str, str]:
-    """Return every parameter of a job as Snakemake records it, with code and environment."""
-    params = {name: as_text(value) for name, value in job.params.items()} | {"code": job.code}
-    lock = job.rule.environment
-    return params if lock is None else params | {"environment": lock}
+def recorded_params(params: Mapping[str, Any], code: str, lock: str | None) -> dict[str, str]:
+    """Return every parameter as Snakemake records it, with code and environment."""
+    texts = {name: as_text(value) for name, value in params.items()} | {"code": code}
+    return texts if lock is None else texts | {"environment": lock}
 
 
 def _entry(job: Job, output: str, digests: Digests, doubtful: set[str]) -> Entry:
-    """Return the line of an output on disk.
-
-    Raises:
-        _Problem: an input has no line, or something that is known of the output does not agree.
-    """
+    """Return the line of an output on disk, if all that is known of it and its inputs agrees."""
     for path in job.inputs:
         if path in doubtful:
             raise _Problem(f"{output}: was made from {path}, which is out of date; run snakemake")
-    sha256 = digests.get(output)
-    assert sha256 is not None
+    sha256 = digests[output] or ""
     receipt = read_receipt(job)
     written = receipt.get("outputs", {}).get(output)
     if written is None:
@@ -123,7 +110,8 @@ def _entry(job: Job, output: str, digests: Digests, doubtful: set[str]) -> Entry
     record = records.read(output)
     if record is None:
         raise _Problem(f"{output}: Snakemake has no record of it; delete it and run snakemake")
-    if record["params"] != records.serialised(snakemake_params(job)):
+    lock = job.rule.environment
+    if record["params"] != records.serialised(recorded_params(job.params, job.code, lock)):
         raise _Problem(f"{output}: made with other parameters or code; run snakemake")
     arguments = job.arguments()
     if receipt.get("arguments", [])[: len(arguments)] != arguments:
@@ -134,8 +122,7 @@ def _entry(job: Job, output: str, digests: Digests, doubtful: set[str]) -> Entry
         raise _Problem(f"{output}: made by another command; run snakemake")
     before = records.input_digests(record)
     for path in job.inputs:
-        now = digests.get(path)
-        if now is not None and before.get(path, now) != now:
+        if digests[path] not in (None, before.get(path, digests[path])):
             raise _Problem(f"{output}: {path} has changed since; run snakemake")
     return Entry(
         path=output,
@@ -145,13 +132,9 @@ def _entry(job: Job, output: str, digests: Digests, doubtful: set[str]) -> Entry
         command=ledger.digest_text(job.rule.command),
         code=job.code,
         params=job.params,
-        inputs={path: before.get(path) or digests.get(path) or "" for path in sorted(job.inputs)},
-        env=_environment(job.rule.environment, receipt),
+        inputs={path: before.get(path) or digests[path] or "" for path in sorted(job.inputs)},
+        env={} if lock is None else {"lock": lock, **receipt["environment"]},
     )
-
-
-def _environment(lock: str | None, receipt: Mapping[str, Any]) -> dict[str, str]:
-    return {} if lock is None else {"lock": lock, **receipt["environment"]}
 
 
 def read_receipt(job: Job) -> dict[str, Any]:
@@ -164,16 +147,10 @@ def read_receipt(job: Job) -> dict[str, Any]:
 
 
 def _kept(job: Job, output: str, previous: Ledger, outcome: Outcome, digests: Digests) -> Entry:
-    """Return the line of an output that is not on disk if all that it depends on is the same.
-
-    Raises:
-        _Problem: there is no such line.
-    """
+    """Return the line of an output that is not on disk if all that it depends on is the same."""
     entry = previous.entries.get(output)
     known = outcome.ledger.entries
-    inputs = {
-        path: known[path].sha256 if path in known else digests.get(path) for path in job.inputs
-    }
+    inputs = {path: known[path].sha256 if path in known else digests[path] for path in job.inputs}
     command = ledger.digest_text(job.rule.command)
     if entry is None or (
         (entry.params, entry.code, entry.inputs, entry.env.get("lock"), entry.command)
@@ -186,7 +163,5 @@ def _kept(job: Job, output: str, previous: Ledger, outcome: Outcome, digests: Di
 def write_machine_facts(rules: Rules) -> None:
     """Write what the machine was and how long each job took; this file is not compared."""
     receipts = (read_receipt(job) for job in jobs(rules))
-    write_json(
-        Path(MACHINE),
-        [{"outputs": sorted(r["outputs"]), **r["machine"]} for r in receipts if r],
-    )
+    facts = [{"outputs": sorted(r["outputs"]), **r["machine"]} for r in receipts if r]
+    write_json(MACHINE, facts)

@@ -9,13 +9,7 @@ DEPTH = 4
 
 
 def text(explanation: Mapping[str, Any], depth: int = DEPTH) -> str:
-    """Return an explanation as lines of text.
-
-    Args:
-        explanation: from `osad.audit.explain.explain`.
-        depth: 1 only the number, 2 the files it is made of, 3 also commands, parameters and code,
-            4 also every image.
-    """
+    """Return what `osad.audit.explain.explain` gives as lines of text; see `DEPTH`."""
     lines = [*_number(explanation), *_git(explanation)]
     if depth >= 2:
         lines += _files(explanation, commands=depth >= 3)
@@ -70,8 +64,7 @@ def _git(explanation: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _files(explanation: Mapping[str, Any], *, commands: bool) -> Iterator[str]:
-    yield ""
-    yield "MADE OF (from the number down)"
+    yield from ("", "MADE OF (from the number down)")
     for table in explanation["tables"]:
         yield f"  table      {table['sha256']}  {table['path']}"
     for entry in reversed(explanation["artefacts"]):
@@ -88,8 +81,7 @@ def _files(explanation: Mapping[str, Any], *, commands: bool) -> Iterator[str]:
 
 
 def _environment(explanation: Mapping[str, Any]) -> Iterator[str]:
-    yield ""
-    yield "ENVIRONMENT"
+    yield from ("", "ENVIRONMENT")
     for name, value in explanation["environment"].items():
         source = "  (requirements/numeric.lock)" if name == "lock" else ""
         yield f"  {name:10} {value}{source}"
@@ -98,15 +90,13 @@ def _environment(explanation: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _code(explanation: Mapping[str, Any]) -> Iterator[str]:
-    yield ""
-    yield f"CODE ({len(explanation['code'])} modules)"
+    yield from ("", f"CODE ({len(explanation['code'])} modules)")
     for name, digest in explanation["code"].items():
         yield f"  {digest}  {name}"
 
 
 def _images(explanation: Mapping[str, Any], *, every: bool) -> Iterator[str]:
-    yield ""
-    yield "IMAGES"
+    yield from ("", "IMAGES")
     for seed, roles in explanation["images"].items():
         for role, images in roles.items():
             note = ", in the features but not in the split" if role == "unused" and images else ""

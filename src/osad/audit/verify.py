@@ -6,8 +6,7 @@ from pathlib import Path
 
 from osad.audit import graph, ledger, local
 from osad.audit.graph import Target
-from osad.audit.ledger import Entry, Ledger
-from osad.audit.state import Digests
+from osad.audit.ledger import Digests, Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.errors import OsadError
 from osad.core.files import read_json, sha256_file
@@ -43,13 +42,7 @@ class Findings:
 
 
 def verify(rules: Rules, known: Ledger, targets: Sequence[Target] | None) -> Findings:
-    """Compare what cells depend on with the ledger.
-
-    Args:
-        rules: the table of rules as it is now.
-        known: the ledger.
-        targets: the cells; None for everything in the ledger.
-    """
+    """Compare what cells, or (None) everything in the ledger, depend on with the ledger."""
     findings = Findings()
     where = ledger.folder(rules.grid.results)
     findings.differs += ledger.check_sums(where)
@@ -66,10 +59,18 @@ def verify(rules: Rules, known: Ledger, targets: Sequence[Target] | None) -> Fin
             _images(entry, findings)
     for path, digest in graph.sources(entries, known).items():
         _file(path, digest, digests, findings)
-    _links(entries, known, findings)
+    findings.differs += [
+        f"{entry.path}: was made from another {path} (sha256 {digest[:12]}..., its own line says "
+        f"{known.entries[path].sha256[:12]}...)"
+        for entry in entries
+        for path, digest in entry.inputs.items()
+        if path in known.entries and known.entries[path].sha256 != digest
+    ]
     _code(rules, known, entries, findings)
     _commands(rules, entries, findings)
-    _lock(rules, entries, findings)
+    locks = {entry.env["lock"] for entry in entries if "lock" in entry.env}
+    if locks and locks != {rules.grid.versions()}:
+        findings.differs.append(f"{NUMERIC_LOCK}: differs from that which made the numbers")
     _params(rules, entries, findings)
     _numbers(known, cells, findings)
     return findings
@@ -84,25 +85,33 @@ def _entries(known: Ledger, cells: Iterable[Cell], *, everything: bool) -> list[
     return [*graph.upstream(known, cells), *graph.in_order(tables)]
 
 
-def _file(path: str, stated: str, digests: Digests, findings: Findings) -> bool:
-    """Compare a file with its digest; return whether they agree."""
-    found = digests.get(path)
+def _file(path: str, stated: str, digests: Digests, findings: Findings, where: str = "") -> bool:
+    """Compare a file with the digest in the ledger, or that of a raw file in a list of them.
+
+    Returns:
+        whether the file of the ledger agrees, or the raw file is there.
+    """
+    found = digests[path]
     if found is None:
-        findings.missing.append(f"{path}: is missing; get it with `dvc pull` or run snakemake")
+        remedy = "" if where else " or run snakemake"
+        findings.missing.append(f"{path}: is missing; get it with `dvc pull`{remedy}")
         return False
     findings.files += 1
     if found != stated:
+        source = "stated" if where else "ledger"
         findings.differs.append(
-            f"{path}: differs from the ledger (sha256 {found[:12]}..., ledger {stated[:12]}...)"
+            f"{path}: differs from {where or 'the ledger'} (sha256 {found[:12]}..., {source} "
+            f"{stated[:12]}...)"
         )
-    return found == stated
+    return bool(where) or found == stated
 
 
 def _images(manifest: Entry, findings: Findings) -> None:
     """Compare every image and mask of a manifest that is itself as it should be."""
-    records = read_manifest(manifest.path)
+    records, digests = read_manifest(manifest.path), Digests()
     for record in records:
-        findings.images += _raw(record.path, record.sha256, manifest.path, findings)
+        path, stated = record.path, record.sha256
+        findings.images += _file(path, stated, digests, findings, manifest.path)
     masks = {record.mask for record in records if record.mask}
     for path in manifest.inputs if masks else ():
         if Path(path).name != SOURCE_NAME:
@@ -113,33 +122,7 @@ def _images(manifest: Entry, findings: Findings) -> None:
             continue  # Missing or damaged: its digest has told so.
         for name, digest in source.files.items():
             if f"{source.root}/{name}" in masks:
-                _raw(f"{source.root}/{name}", digest, path, findings)
-
-
-def _raw(path: str, stated: str, where: str, findings: Findings) -> bool:
-    """Compare a raw file with the digest that a list of files has; return whether it is there."""
-    if not Path(path).is_file():
-        findings.missing.append(f"{path}: is missing; get it with `dvc pull`")
-        return False
-    findings.files += 1
-    found = sha256_file(path)
-    if found != stated:
-        findings.differs.append(
-            f"{path}: differs from {where} (sha256 {found[:12]}..., stated {stated[:12]}...)"
-        )
-    return True
-
-
-def _links(entries: Iterable[Entry], known: Ledger, findings: Findings) -> None:
-    """Check that each line names its inputs with the digests that their own lines have."""
-    for entry in entries:
-        for path, digest in entry.inputs.items():
-            own = known.entries.get(path)
-            if own is not None and own.sha256 != digest:
-                findings.differs.append(
-                    f"{entry.path}: was made from another {path} (sha256 {digest[:12]}..., its "
-                    f"own line says {own.sha256[:12]}...)"
-                )
+                _file(f"{source.root}/{name}", digest, digests, findings, path)
 
 
 def _code(rules: Rules, known: Ledger, entries: Iterable[Entry], findings: Findings) -> None:
@@ -148,23 +131,22 @@ def _code(rules: Rules, known: Ledger, entries: Iterable[Entry], findings: Findi
     for name, stated in known.modules_of(entries).items():
         path = module_file(name, root / "src")
         if path is None:
-            relative = "src/" + name.replace(".", "/")
-            findings.differs.append(f"{relative}.py: is gone; the ledger names it as code")
+            gone = f"src/{name.replace('.', '/')}.py"
+            findings.differs.append(f"{gone}: is gone; the ledger names it as code")
             continue
         relative = path.relative_to(root).as_posix()
         findings.files += 1
         if sha256_file(path) == stated.file:
             continue
+        differs = f"{relative}: differs from the code that made the numbers"
         try:
-            same = syntax_digest_of(path, root / "src") == stated.syntax
+            if syntax_digest_of(path, root / "src") != stated.syntax:
+                findings.differs.append(differs)
+                continue
         except OsadError as error:
-            findings.differs.append(f"{relative}: differs from the code that made the numbers")
-            findings.differs.append(str(error))
+            findings.differs += [differs, str(error)]
             continue
-        if same:
-            findings.notes.append(f"{relative}: only its comments, texts or layout have changed")
-        else:
-            findings.differs.append(f"{relative}: differs from the code that made the numbers")
+        findings.notes.append(f"{relative}: only its comments, texts or layout have changed")
 
 
 def _commands(rules: Rules, entries: Iterable[Entry], findings: Findings) -> None:
@@ -178,12 +160,6 @@ def _commands(rules: Rules, entries: Iterable[Entry], findings: Findings) -> Non
                 f"src/osad/pipeline/rules.py: the shell command of rule {name} differs from that "
                 "which made the numbers"
             )
-
-
-def _lock(rules: Rules, entries: Iterable[Entry], findings: Findings) -> None:
-    stated = {entry.env["lock"] for entry in entries if "lock" in entry.env}
-    if stated and stated != {rules.grid.versions()}:
-        findings.differs.append(f"{NUMERIC_LOCK}: differs from that which made the numbers")
 
 
 def _params(rules: Rules, entries: Iterable[Entry], findings: Findings) -> None:
@@ -235,10 +211,7 @@ def _numbers(known: Ledger, cells: Sequence[Cell], findings: Findings) -> None:
         except OsadError:
             continue
         labels, scores = [image.label for image in images], [image.score for image in images]
-        again = {
-            "auroc": auroc(scores, labels),
-            "average_precision": average_precision(scores, labels),
-        }
+        again = {f.__name__: f(scores, labels) for f in (auroc, average_precision)}
         remade[str(cell)] = local.Remade(again)
         findings.differs += [
             f"{path}: {name} is {metrics.get(name)!r}, the scores give {value!r}"

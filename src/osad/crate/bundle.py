@@ -43,11 +43,7 @@ class Bundle:
     """An RO-Crate in the making."""
 
     def __init__(self, root: Path) -> None:
-        """Start an empty one.
-
-        Args:
-            root: the project's folder, which paths are relative to.
-        """
+        """Start an empty one; paths are relative to the project's folder."""
         from rocrate.rocrate import ROCrate
 
         self._root = root
@@ -67,12 +63,9 @@ class Bundle:
             self._crate.root_dataset[name] = value
 
     def entity(self, name: str, kind: str, /, **properties: Any) -> str:
-        """Add an entity that is no file, unless it is there already; return its id.
+        """Add an entity that is no file, unless the id is there already; return the id.
 
-        Args:
-            name: its id.
-            kind: its type.
-            properties: literals and references; those without a value (None) are left out.
+        Properties without a value (None) are left out.
         """
         if name not in self._crate:
             given = {key: value for key, value in properties.items() if value is not None}
@@ -86,7 +79,7 @@ class Bundle:
 
     def text(self, path: str, text: str, /, **properties: str) -> str:
         """Add a file with a text; return its id."""
-        return self._add(path, text.encode(), properties)
+        return self._add(path, text.encode(), **properties)
 
     def file(self, path: str, sha256: str = "", size: int | None = None) -> str:
         """Add a file of the project; return its id.
@@ -117,7 +110,7 @@ class Bundle:
         source = self._root / path
         if source.is_file() and source.stat().st_size < LIMIT:
             content = self._read(path)
-            return self._add(path, content, {}), sha256_bytes(content)
+            return self._add(path, content), sha256_bytes(content)
         if not sha256:
             raise DataError(f"{path}: is missing or too large for a crate; restore the file")
         name = self.entity(
@@ -139,9 +132,9 @@ class Bundle:
         """
         content = self._read(path)
         types = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]
-        given = {**_facts(path, content), **properties, "@type": types}
+        facts = {**_facts(path, content), **properties, "@type": types}
         added = self._crate.add_workflow(
-            BytesIO(content), dest_path=path, main=True, lang="snakemake", properties=given
+            BytesIO(content), dest_path=path, main=True, lang="snakemake", properties=facts
         )
         return str(added.id)
 
@@ -149,15 +142,14 @@ class Bundle:
         try:
             return (self._root / path).read_bytes()
         except OSError as error:
-            raise DataError(
-                f"{path}: cannot be read ({error.strerror}); restore the file"
-            ) from error
+            message = f"{path}: cannot be read ({error.strerror}); restore the file"
+            raise DataError(message) from error
 
-    def _add(self, path: str, content: bytes, properties: dict[str, str]) -> str:
+    def _add(self, path: str, content: bytes, **properties: str) -> str:
         """Add a file with a content."""
         # The bytes that were hashed are those that are written, whatever happens to the file.
-        given = {**_facts(path, content), **properties}
-        return str(self._crate.add_file(BytesIO(content), dest_path=path, properties=given).id)
+        facts = _facts(path, content) | properties
+        return str(self._crate.add_file(BytesIO(content), dest_path=path, properties=facts).id)
 
     def write(self, output: Path) -> None:
         """Write everything to a folder.

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from osad.audit import graph
-from osad.audit.cli import Subparsers, add_configfile, load_ledger, load_rules
+from osad.audit.cli import Subparsers, add_command, load_ledger, load_rules
 
 
 def export(options: argparse.Namespace) -> None:
@@ -19,9 +19,6 @@ def export(options: argparse.Namespace) -> None:
 
 def add_parser(commands: Subparsers) -> None:
     """Add the command and its options to those of ``osad audit``."""
-    text = export.__doc__ or ""
-    command = commands.add_parser("export", help=text, description=text)
-    command.set_defaults(run=export)
-    add_configfile(command)
+    command = add_command(commands, export)
     command.add_argument("cell", metavar="CELL", help="id of a run, or of a mean (no /sN)")
     command.add_argument("--output", type=Path, required=True, metavar="DIR")

@@ -5,7 +5,7 @@ holds the files of the number that are on disk and small; large ones and the ima
 by path, digest and size. Two exports of one commit, with the same files on disk, have equal bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from osad.audit import git, graph, ledger
@@ -49,22 +49,23 @@ are: of features and weights in `ro-crate-metadata.json`, of images in `{manifes
 
 
 def write_crate(rules: Rules, known: Ledger, target: Target, output: Path) -> None:
-    """Write a cell with all its inputs as a Workflow Run RO-Crate.
-
-    Args:
-        rules: the table of rules.
-        known: the ledger.
-        target: one run, or a mean over seeds with all its runs.
-        output: a folder that is empty or does not exist.
+    """Write a cell with all its inputs as a Workflow Run RO-Crate, to a new or empty folder.
 
     Raises:
         CheckError: a file is not what the ledger says.
         ConfigError: the folder is not empty, or there is no commit to take the date from.
         DataError: a file that the crate cannot do without is missing.
     """
-    _check_output(output)
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise ConfigError(f"{output}: is there and no empty folder; choose another --output")
     root = rules.grid.root
-    commit, date = _commit(root)
+    if not git.is_repository(root):
+        raise ConfigError(
+            "git: this folder is no repository with a commit, and the crate is dated by its "
+            "commit; export from a clone, or commit first"
+        )
+    commit = git.head(root) + (" with uncommitted changes" if git.changes(root) else "")
+    date = git.run(root, "show", "--no-patch", "--format=%cI", "HEAD").strip()
     ends = [graph.artefact(known, "metrics", cell) for cell in target.cells]
     entries = {entry.path: entry for entry in graph.upstream(known, target.cells)}
     bundle = Bundle(root)
@@ -84,31 +85,6 @@ def write_crate(rules: Rules, known: Ledger, target: Target, output: Path) -> No
     lines = "".join(f"{ledger.line(entry)}\n" for entry in entries.values())
     bundle.text("provenance.jsonl", lines, description="The lines of the ledger, one per output")
     bundle.write(output)
-
-
-def _check_output(output: Path) -> None:
-    """Check that the crate would overwrite nothing.
-
-    Raises:
-        ConfigError: it would.
-    """
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ConfigError(f"{output}: is there and no empty folder; choose another --output")
-
-
-def _commit(root: Path) -> tuple[str, str]:
-    """Return the commit that is checked out and its date.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if not git.is_repository(root):
-        raise ConfigError(
-            "git: this folder is no repository with a commit, and the crate is dated by its "
-            "commit; export from a clone, or commit first"
-        )
-    commit = git.head(root) + (" with uncommitted changes" if git.changes(root) else "")
-    return commit, git.run(root, "show", "--no-patch", "--format=%cI", "HEAD").strip()
 
 
 def _introduce(bundle: Bundle, target: Target, known: Ledger) -> None:
@@ -151,8 +127,7 @@ def _images(bundle: Bundle, rules: Rules, entries: Iterable[Entry]) -> dict[str,
         if entry.rule != "fetch":
             continue
         folder = Path(entry.path).parent
-        name = folder.name
-        spec = rules.grid.dataset(name)
+        spec = rules.grid.dataset(name := folder.name)
         images = bundle.entity(
             f"{identifier('file', folder.as_posix())}/",
             "Dataset",
@@ -182,55 +157,42 @@ def _cite(bundle: Bundle, subject: str, name: str, text: str) -> None:
 
 def _cite_method(bundle: Bundle, target: Target, entries: Iterable[Entry]) -> None:
     """Let the software that makes a run cite the paper of the method."""
-    method = target.cells[0].method
-    paper = method_registry.get(method).paper
+    spec = method_registry.get(target.cells[0].method)
     if any(entry.rule == "run" for entry in entries):
-        _cite(bundle, identifier("tool", "run"), identifier("citation", method), paper)
+        _cite(bundle, identifier("tool", "run"), identifier("citation", spec.name), spec.paper)
 
 
 def _project_files(root: Path) -> list[str]:
     """Return the files that say how the project is run, sorted within each folder."""
-    found = [path for path in FURTHER if (root / path).is_file()]
+    files = [path for path in FURTHER if (root / path).is_file()]
     for folder in FOLDERS:
-        files = sorted(path.relative_to(root) for path in (root / folder).rglob("*.*"))
-        found += [path.as_posix() for path in files if _is_source(root, path)]
-    return found
-
-
-def _is_source(root: Path, path: Path) -> bool:
-    hidden = any(part.startswith((".", "__")) for part in path.parts)
-    return (root / path).is_file() and not hidden
+        for path in sorted(path.relative_to(root) for path in (root / folder).rglob("*.*")):
+            hidden = any(part.startswith((".", "__")) for part in path.parts)
+            files += [] if hidden or not (root / path).is_file() else [path.as_posix()]
+    return files
 
 
 def _add_number(bundle: Bundle, root: Path, known: Ledger, target: Target) -> None:
     """Add the line of the tables that prints the number, and for a mean those of its runs."""
     tables = Path(graph.results_folder(known)) / "tables"
     runs = [str(cell) for cell in target.cells]
-    parts: dict[str, tuple[str, list[str]]] = {"number.csv": ("cells.csv", runs)}
+    parts = [("number.csv", "cells.csv", runs)]
     if target.mean:
-        parts = {"number.csv": ("summary.csv", [target.name]), "runs.csv": ("cells.csv", runs)}
-    for name, (table, cells) in parts.items():
+        parts = [("number.csv", "summary.csv", [target.name]), ("runs.csv", "cells.csv", runs)]
+    for name, table, cells in parts:
         path = (tables / table).as_posix()
-        bundle.text(
-            name, _rows(root, known, path, cells), description=f"From {path}, with its header"
-        )
+        rows = _rows(root, known, path, cells)
+        bundle.text(name, rows, description=f"From {path}, with its header")
 
 
 def _rows(root: Path, known: Ledger, path: str, cells: Sequence[str]) -> str:
-    """Return some rows of a table as CSV.
-
-    Raises:
-        CheckError: the table is not what the ledger says.
-        DataError: it is missing or has no such row.
-    """
+    """Return some rows of a table as CSV."""
     if not (root / path).is_file():
         raise DataError(f"{path}: is missing; get it with `dvc pull` or run snakemake")
     entry = known.entries.get(path)
     if entry is not None and sha256_file(root / path) != entry.sha256:
         raise CheckError(f"{path}: differs from the ledger; see `osad audit verify`")
-    rows: Mapping[str, dict[str, str]] = {
-        row["cell"]: row for row in read_csv(root / path, ["cell"])
-    }
+    rows = {row["cell"]: row for row in read_csv(root / path, ["cell"])}
     for cell in cells:
         if cell not in rows:
             raise DataError(f"{path}: has no row {cell}; run snakemake")

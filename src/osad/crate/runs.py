@@ -90,7 +90,7 @@ class Runs:
 
     def _tool(self, entry: Entry) -> None:
         """Add the software of a job and its place in the workflow."""
-        bundle, tool = self.bundle, _tool(entry.rule)
+        bundle, tool = self.bundle, identifier("tool", entry.rule)
         main = f"osad.pipeline.steps.{getattr(self.rules, entry.rule).step}"
         modules = self.known.modules_of([entry])
         files = {name: self._module(name, digests) for name, digests in modules.items()}
@@ -109,7 +109,8 @@ class Runs:
                 bundle.link(tool, "softwareRequirements", software)
         rules = list(dict.fromkeys(other.rule for other in self.entries.values()))
         position = str(rules.index(entry.rule) + 1)
-        step = bundle.entity(_step(entry.rule), "HowToStep", name=entry.rule, position=position)
+        step = identifier("step", entry.rule)
+        bundle.entity(step, "HowToStep", name=entry.rule, position=position)
         bundle.link(step, "workExample", tool)
         bundle.link(self.main, "hasPart", tool)
         bundle.link(self.main, "step", step)
@@ -125,14 +126,11 @@ class Runs:
 
     def _job(self, entry: Entry, command: str) -> str:
         """Add a job; return the id of what Snakemake did for it."""
-        bundle, rule, tool = self.bundle, entry.rule, _tool(entry.rule)
+        bundle, rule, tool = self.bundle, entry.rule, identifier("tool", entry.rule)
         action = bundle.entity(
-            identifier("run", entry.path),
-            "CreateAction",
-            name=f"{rule} {entry.path}",
-            description=command,
-            actionStatus=COMPLETED,
-        )
+            identifier("run", entry.path), "CreateAction", name=f"{rule} {entry.path}",
+            description=command, actionStatus=COMPLETED,
+        )  # fmt: skip
         bundle.link(action, "instrument", tool)
         bundle.link(bundle.root_id, "mentions", action)
         for path, digest in entry.inputs.items():
@@ -143,17 +141,17 @@ class Runs:
             lock = bundle.file(NUMERIC_LOCK.as_posix())
             self._parameter(rule, tool, "lock", lock, "File")
             bundle.link(action, "object", lock)
-        for name, value in self._values(entry):
+        device = [("device", entry.env["device"])] if "device" in entry.env else []
+        for name, value in (*leaves(entry.params), *device):
             bundle.link(action, "object", self._value(rule, tool, name, value))
         result = self._file(entry.path)
         self._parameter(rule, tool, rule, result, "File", "output")
-        bundle.link(action, "result", result)
-        if entry.path in self.images:
-            bundle.link(action, "result", self.images[entry.path])
+        images = [self.images[entry.path]] if entry.path in self.images else []
+        bundle.link(action, "result", result, *images)
         control = bundle.entity(
             identifier("control", entry.path), "ControlAction", name=f"Job {entry.path}"
         )
-        bundle.link(control, "instrument", _step(rule))
+        bundle.link(control, "instrument", identifier("step", rule))
         bundle.link(control, "object", action)
         return control
 
@@ -166,17 +164,11 @@ class Runs:
         producer = self.entries.get(path)
         file = self.bundle.file(path, digest, producer.size if producer else None)
         name = producer.rule if producer else "source"
-        slot = self._parameter(entry.rule, _tool(entry.rule), name, file, "File")
+        rule = entry.rule
+        slot = self._parameter(rule, identifier("tool", rule), name, file, "File")
         if producer:
-            self._connect(producer.rule, entry.rule, slot, _step(entry.rule))
+            self._connect(producer.rule, rule, slot, identifier("step", rule))
         return file
-
-    @staticmethod
-    def _values(entry: Entry) -> Iterator[tuple[str, Any]]:
-        """Yield the parameters of a job, the kind of device among them."""
-        yield from leaves(entry.params)
-        if "device" in entry.env:
-            yield "device", entry.env["device"]
 
     def _value(self, rule: str, tool: str, name: str, value: Any) -> str:
         """Add a parameter with its value; return the id of the value."""
@@ -197,7 +189,7 @@ class Runs:
         """Add a slot of a tool and what filled it; return the id of the slot."""
         bundle = self.bundle
         parameter = bundle.entity(
-            _output(rule) if slot == "output" else identifier(f"input/{rule}", name),
+            identifier("output", rule) if slot == "output" else identifier(f"input/{rule}", name),
             "FormalParameter",
             name=name,
             additionalType=kind,
@@ -213,7 +205,7 @@ class Runs:
         connection = self.bundle.entity(
             identifier("connection", f"{producer}/{consumer}"), "ParameterConnection"
         )
-        self.bundle.link(connection, "sourceParameter", _output(producer))
+        self.bundle.link(connection, "sourceParameter", identifier("output", producer))
         self.bundle.link(connection, "targetParameter", slot)
         self.bundle.link(owner, "connection", connection)
 
@@ -230,18 +222,6 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value[key], f"{name}.{key}" if name else str(key))
     elif name:
         yield name, value
-
-
-def _tool(rule: str) -> str:
-    return identifier("tool", rule)
-
-
-def _step(rule: str) -> str:
-    return identifier("step", rule)
-
-
-def _output(rule: str) -> str:
-    return identifier("output", rule)
 
 
 def _locked(rules: Rules, package: str) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from osad.backbones import get_backbone
 from osad.core.cells import Protocol
 from osad.core.errors import ConfigError
 from osad.data import registry as data_registry
@@ -15,6 +16,8 @@ from osad.methods.registry import MethodSpec, coerce, suggestion
 from osad.pipeline.config_files import check_plain, merge, read_yaml, shortened
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
+GRID = ("datasets", "settings", "shots", "seeds", "methods")
+"""The lists of the parameter ``grid``."""
 Changes = Mapping[str, tuple[Any, Any]]
 """Pairs of a hyper-parameter's value and the one it stands against, by name."""
 
@@ -109,20 +112,18 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
     grid, features = config["grid"], config["features"]
     for name in grid["datasets"]:
         data_registry.get(name, config["datasets"].get(name))
-    declared = {
-        name: _declared(name, values) for name, values in config.get("variants", {}).items()
-    }
+    variants = config.get("variants", {})
+    declared = {name: _declared(name, values) for name, values in variants.items()}
     hyper = {name: _resolve(name, config["methods"], declared) for name in grid["methods"]}
     for name in declared.keys() - hyper.keys():
         _resolve(name, config["methods"], declared)
-    for name in hyper:
+    for name, resolved in hyper.items():
         base = _spec(name, declared).base
         if base and base not in hyper:
             raise ConfigError(
                 f"params.yaml, grid.methods: {name} starts from the checkpoints of {base}, which "
                 f"is not there; add {base} or leave {name} out"
             )
-    for name, resolved in hyper.items():
         for stride in resolved.get("strides", ()):
             if stride not in features["strides"]:
                 raise ConfigError(
@@ -137,24 +138,14 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             f"params.yaml, grid.shots: {too_many[0]} is more than protocol.removed "
             f"({config['protocol']['removed']}); raise protocol.removed or lower the shots"
         )
-    _check_features(features)
+    get_backbone(features["backbone"]).channels(features["strides"])  # It has these strides.
+    lists = {"strides": tuple(features["strides"]), "rotation": float(features["rotation"])}
     params = Params(
         results=config["results"],
-        datasets=tuple(grid["datasets"]),
+        **{name: tuple(grid[name]) for name in GRID},
         dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
-        settings=tuple(grid["settings"]),
-        shots=tuple(grid["shots"]),
-        seeds=tuple(grid["seeds"]),
-        methods=tuple(grid["methods"]),
         removed=config["protocol"]["removed"],
-        features=Features(
-            backbone=features["backbone"],
-            image_size=features["image_size"],
-            strides=tuple(features["strides"]),
-            views=features["views"],
-            rotation=float(features["rotation"]),
-            weights_file=features["weights_file"],
-        ),
+        features=Features(**{**features, **lists}),
         hyper=hyper,
         changes={
             name: _changes(hyper[name], _resolve(name.split(".")[0], config["methods"], {}))
@@ -178,11 +169,7 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
 
 
 def _check_points(figure: FigureSpec, params: Params) -> None:
-    """Check that the methods of a line figure have the values that they are drawn at.
-
-    Raises:
-        ConfigError: one has another value, or no such hyper-parameter.
-    """
+    """Check that the methods of a line figure have the values that they are drawn at."""
     if not figure.field:
         return
     for value, method in figure.points:
@@ -201,12 +188,7 @@ def _check_points(figure: FigureSpec, params: Params) -> None:
 
 
 def _declared(name: str, values: Mapping[str, Any]) -> MethodSpec:
-    """Return the description of a variant that the configuration declares.
-
-    Raises:
-        ConfigError: its method or a hyper-parameter is unknown, a value has the wrong type, or
-            the method's file has a variant of this name.
-    """
+    """Return the description of a variant that the configuration declares."""
     place = f"params.yaml, variants.{name}"
     try:
         base = method_registry.registered(name.split(".")[0])
@@ -224,11 +206,7 @@ def _declared(name: str, values: Mapping[str, Any]) -> MethodSpec:
 
 
 def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
-    """Return the description of a method that the configuration names.
-
-    Raises:
-        ConfigError: neither a file nor the configuration knows it.
-    """
+    """Return the description of a method that the configuration names."""
     if name in declared:
         return declared[name]
     try:
@@ -243,11 +221,7 @@ def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
 def _resolve(
     name: str, methods: Mapping[str, Mapping[str, Any]], declared: Mapping[str, MethodSpec]
 ) -> dict[str, Any]:
-    """Return all hyper-parameters of a method; a variant inherits those of its method.
-
-    Raises:
-        ConfigError: the method or a hyper-parameter is unknown or a value is out of range.
-    """
+    """Return all hyper-parameters of a method; a variant inherits those of its method."""
     spec = _spec(name, declared)
     base = methods.get(name.split(".")[0], {})
     inherited = {key: value for key, value in base.items() if key not in spec.overrides}
@@ -279,26 +253,14 @@ def _protocol_names(params: Params) -> set[str]:
     return {str(protocol) for protocol in found | means}
 
 
-def _check_features(features: Mapping[str, Any]) -> None:
-    """Check that the backbone exists and has the strides.
-
-    Raises:
-        ConfigError: it does not or has not.
-    """
-    from osad.backbones import get_backbone
-
-    get_backbone(features["backbone"]).channels(features["strides"])
-
-
 def load(root: Path, *overrides: Path) -> Params:
     """Read ``params.yaml`` and further configuration files below ``root``.
 
     Raises:
         ConfigError: a file is missing, not YAML, or wrong.
     """
-    config = read_yaml(root / "params.yaml")
-    check_plain(config)
-    for path in overrides:
+    config: dict[str, Any] = {}
+    for path in (root / "params.yaml", *overrides):
         extra = read_yaml(path)
         check_plain(extra)
         merge(config, extra)
@@ -319,15 +281,10 @@ def protocols(params: Params, dataset: str, category: str) -> list[Protocol]:
     spec = data_registry.get(dataset, params.dataset_settings.get(dataset))
     settings = [setting for setting in params.settings if setting in spec.protocols]
     shots = sorted(params.shots, reverse=True)
-    found = []
-    if "general" in settings:
-        found += [Protocol("general", count) for count in shots]
+    found = [Protocol("general", count) for count in shots if "general" in settings]
     if "hard" in settings and not spec.single_class(category):
-        found += [
-            Protocol("hard", count, known)
-            for known in spec.known_classes(category)
-            for count in shots
-        ]
+        known_classes = spec.known_classes(category)
+        found += [Protocol("hard", count, known) for known in known_classes for count in shots]
     if "normal" in settings:
         found.append(Protocol("normal", 0))
     return found

@@ -39,28 +39,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     import yaml
 
+    name = path.name
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
-            raise ConfigError(
-                f"{path.name}: has more than {MAX_BYTES} bytes; is it the right file?"
-            )
+            raise ConfigError(f"{name}: has more than {MAX_BYTES} bytes; is it the right file?")
         content = yaml.safe_load(raw.decode())
     except OSError as error:
         raise ConfigError(
-            f"{path.name}: cannot be read ({error.strerror}); run from the project's root"
+            f"{name}: cannot be read ({error.strerror}); run from the project's root"
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path.name}: is not UTF-8 ({error.reason}); save it as UTF-8"
-        ) from error
+        raise ConfigError(f"{name}: is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path.name}: is not valid YAML ({error})") from error
+        raise ConfigError(f"{name}: is not valid YAML ({error})") from error
     except RecursionError as error:
-        raise ConfigError(f"{path.name}: is nested too deeply; correct it") from error
+        raise ConfigError(f"{name}: is nested too deeply; correct it") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path.name}: is not a mapping of keys to values")
+        raise ConfigError(f"{name}: is not a mapping of keys to values")
     return content
 
 

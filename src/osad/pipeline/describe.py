@@ -1,5 +1,6 @@
 """What steps are told of a grid: plain values that become JSON on their command lines."""
 
+import shlex
 from typing import Any
 
 from osad.methods import registry
@@ -15,10 +16,8 @@ def describe(grid: Grid) -> dict[str, Any]:
         "results": params.results,
         "seeds": list(params.seeds),
         "protocols": {
-            f"{dataset}/{category}": [
-                str(protocol) for protocol in protocols(params, dataset, category)
-            ]
-            for dataset, category in grid.categories
+            "/".join(place): [str(protocol) for protocol in protocols(params, *place)]
+            for place in grid.categories
         },
         "methods": [
             {
@@ -28,8 +27,8 @@ def describe(grid: Grid) -> dict[str, Any]:
                 "control": spec.control,
                 "backbone": params.features.backbone if spec.uses_backbone else "",
                 "normal_only": spec.normal_only,
-                "changes": _pairs(params.changes.get(name, {})),
-                "cuts": _pairs(params.cuts.get(name, {})),
+                "changes": dict(params.changes.get(name, {})),
+                "cuts": dict(params.cuts.get(name, {})),
             }
             for name, spec in specs.items()
         ],
@@ -39,15 +38,6 @@ def describe(grid: Grid) -> dict[str, Any]:
             for name in params.datasets
         },
     }
-
-
-def _pairs(differences: Any) -> dict[str, list[Any]]:
-    return {name: list(pair) for name, pair in differences.items()}
-
-
-def describe_figures(grid: Grid) -> dict[str, Any]:
-    """Return what the step of figures needs to know of the grid."""
-    return describe(grid) | {"figures": [figure.as_value() for figure in grid.params.figures]}
 
 
 def notes(features: Features) -> list[str]:
@@ -77,5 +67,5 @@ def feature_options(pack: str, features: Features, weights: str) -> str:
 
 def weights_options(features: Features) -> str:
     """Return the command-line options of the weights step."""
-    local = f" --local {features.weights_file}" if features.weights_file else ""
+    local = f" --local {shlex.quote(features.weights_file)}" if features.weights_file else ""
     return f"--backbone {features.backbone}{local}"

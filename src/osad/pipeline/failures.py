@@ -59,8 +59,7 @@ def of_cells(grid: Grid, jobs: list[Job], failures: Mapping[str, Failure]) -> di
     for cell in grid.cells:
         waiting = [grid.artefact("metrics", cell)]
         seen: dict[str, None] = {}
-        while waiting:
-            path = waiting.pop(0)
+        for path in waiting:  # It grows on the way.
             job = maker.get(path)
             if job is not None and job.outputs[0] not in seen:
                 seen[job.outputs[0]] = None

@@ -93,20 +93,18 @@ class Handlers:
             for cell, failure in of_cells(grid, grid_jobs, failed).items()
         }
         write_json(Path(REASONS), reasons)
-        further = {
+        further: dict[str, list[str]] = {
             "cells": ["--partial", "--failures", REASONS],
-            "report_cell": ["--partial"],
-            "report_page": ["--partial"],
+            **dict.fromkeys(("table", "figure", "report_assets"), []),
+            **dict.fromkeys(("report_cell", "report_page"), ["--partial"]),
         }
         for job in grid_jobs:
             name = job.rule.name
-            if name not in ("cells", "table", "figure", "report_assets", "report_page"):
-                if name != "report_cell" or not self._is_partial(job):
-                    continue
+            if name not in further or (name == "report_cell" and not self._is_partial(job)):
+                continue
             Path(job.receipt).unlink(missing_ok=True)
-            command = [sys.executable, "-m", "osad.runtime.job", *job.arguments()]
-            done = subprocess.run([*command, *further.get(name, [])], check=False).returncode == 0
-            if not done and name in ("cells", "table"):
+            command = [sys.executable, "-m", "osad.runtime.job", *job.arguments(), *further[name]]
+            if subprocess.run(command, check=False).returncode and name in ("cells", "table"):
                 return
 
     def _is_partial(self, job: Job) -> bool:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from osad.pipeline.fingerprint import closure
-from osad.pipeline.rule import FAILURES, RECEIPTS, Rule, as_text
+from osad.pipeline.rule import FAILURES, RECEIPTS, Rule, as_list, as_text
 from osad.pipeline.rules import Rules
 
 PHASES = {
@@ -54,11 +54,7 @@ class Job:
     def inputs(self) -> tuple[str, ...]:
         """Paths that it reads, each once."""
         values = (function(self._values) for function in self.rule.inputs.values())
-        return tuple(
-            dict.fromkeys(
-                path for paths in values for path in ([paths] if isinstance(paths, str) else paths)
-            )
-        )
+        return tuple(dict.fromkeys(path for paths in values for path in as_list(paths)))
 
     @functools.cached_property
     def params(self) -> dict[str, Any]:
@@ -88,10 +84,6 @@ class Job:
 
     def arguments(self) -> list[str]:
         """Return the step's name and its options, as the rule's command has them."""
-        made = {
-            name: [path.format(**self.wildcards) for path in ([p] if isinstance(p, str) else p)]
-            for name, p in self.rule.outputs.items()
-        }
         arguments = [self.rule.step]
         for kind, name in self.rule.options():
             if name == "options":
@@ -99,10 +91,10 @@ class Job:
             elif kind == "params":
                 arguments += [f"--{name}", as_text(self.params[name])]
             elif kind == "output":
-                arguments += [f"--{name}", *made[name]]
+                paths = as_list(self.rule.outputs[name])
+                arguments += [f"--{name}", *(path.format(**self.wildcards) for path in paths)]
             else:
-                paths = self.rule.inputs[name](self._values)
-                arguments += [f"--{name}", *([paths] if isinstance(paths, str) else paths)]
+                arguments += [f"--{name}", *as_list(self.rule.inputs[name](self._values))]
         return arguments
 
     @property

@@ -56,8 +56,8 @@ def cell_inputs(grid: Grid, mean: str) -> list[str]:
     """Return the files that say what is shown of a table cell."""
     paths = []
     for cell in runs(grid, mean):
-        paths += [grid.split(cell), grid.artefact("metrics", cell)]
-        paths += [grid.artefact(kind, cell) for kind in ("checkpoints", "scores", "maps")]
+        kinds = ("metrics", "checkpoints", "scores", "maps")
+        paths += [grid.split(cell), *(grid.artefact(kind, cell) for kind in kinds)]
         paths += grid.base_of(cell)
     return [*paths, grid.source(runs(grid, mean)[0].dataset)]
 

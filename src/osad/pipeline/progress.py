@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,21 +82,15 @@ def estimate(
     of_rule: dict[str, list[float]] = defaultdict(list)
     for (rule, _), seconds in times.items():
         of_rule[rule] += seconds
-    total, known = 0.0, False
-    for rule, method in left:
-        seconds = list(times.get((rule, method), ())) or of_rule.get(rule, [])
-        if seconds:
-            known = True
-            total += sum(seconds) / len(seconds)
-    return total / parallel if known else None
+    known = [times.get(kind) or of_rule.get(kind[0]) for kind in left]
+    means = [sum(seconds) / len(seconds) for seconds in known if seconds]
+    return sum(means) / parallel if means else None
 
 
 def parallelism(spans: Sequence[tuple[float, float]], *, most: int) -> float:
     """Return how many jobs ran at once, on average over the time in which any ran.
 
-    Args:
-        spans: begin and end of each job, seconds.
-        most: the result is at most this.
+    Spans are begin and end of each job, seconds.
 
     Example:
         >>> parallelism([(0, 2), (0, 2), (10, 12)], most=8)
@@ -113,18 +107,17 @@ def parallelism(spans: Sequence[tuple[float, float]], *, most: int) -> float:
 def measure(rules: Rules) -> Progress:
     """Look at the files of a grid."""
     grid_jobs = jobs(rules)
-    counts: dict[str, list[int]] = {}
+    totals = Counter(job.rule.name for job in grid_jobs)
+    complete: Counter[str] = Counter()
     left: list[tuple[str, str]] = []
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     spans: list[tuple[float, float]] = []
     for job in grid_jobs:
-        count = counts.setdefault(job.rule.name, [0, 0])
-        count[1] += 1
         kind = (job.rule.name, job.wildcards.get("method", ""))
         if not all(Path(output).is_file() for output in job.outputs):
             left.append(kind)
             continue
-        count[0] += 1
+        complete[job.rule.name] += 1
         span = _span(Path(job.receipt))
         if span:
             spans.append(span)
@@ -133,7 +126,7 @@ def measure(rules: Rules) -> Progress:
     done = {cell for cell in cells if Path(rules.grid.artefact("metrics", cell)).is_file()}
     failed = of_cells(rules.grid, grid_jobs, failures(grid_jobs)).keys() - done
     return Progress(
-        rules={rule: (count[0], count[1]) for rule, count in counts.items()},
+        rules={rule: (complete[rule], total) for rule, total in totals.items()},
         cells=len(cells),
         done=len(done),
         failed=len(failed),
@@ -142,12 +135,7 @@ def measure(rules: Rules) -> Progress:
 
 
 def changes(rules: Rules, *, every: float) -> Iterator[str]:
-    """Yield a line about a grid now and after each change, until everything is done.
-
-    Args:
-        rules: the table of rules.
-        every: seconds between two looks.
-    """
+    """Yield a line now and after each change, until all is done; look ``every`` so many seconds."""
     last = ""
     while True:
         progress = measure(rules)

@@ -65,10 +65,13 @@ class Rule:
     @property
     def snakemake_params(self) -> dict[str, Callable[[Wildcards], str] | str]:
         """What Snakemake compares: the parameters as texts, the code and the environment."""
+
+        def text_of(value: Callable[[Wildcards], Any]) -> Callable[[Wildcards], str]:
+            return lambda wildcards: as_text(value(wildcards))
+
         params: dict[str, Callable[[Wildcards], str] | str] = {
-            name: _as_text(value) for name, value in self.params.items()
-        }
-        params["code"] = self.code
+            **{name: text_of(value) for name, value in self.params.items()}, "code": self.code
+        }  # fmt: skip
         return params if self.environment is None else params | {"environment": self.environment}
 
     def code(self, wildcards: Wildcards) -> str:
@@ -94,8 +97,7 @@ class Rule:
     @property
     def _facets(self) -> str:
         """What tells the rule's jobs apart: its first output from the first wildcard on."""
-        paths = next(iter(self.outputs.values()))
-        path = paths if isinstance(paths, str) else paths[0]
+        path = as_list(next(iter(self.outputs.values())))[0]
         facets = path[path.index("{") :] if "{" in path else ""
         return re.sub(r"(/SOURCE)?\.\w+$", "", facets)
 
@@ -113,42 +115,36 @@ class Rule:
 
     def made(self, wildcards: Mapping[str, str]) -> list[str]:
         """Return the paths of a job's outputs."""
-        return [
-            path.format(**wildcards)
-            for paths in self.outputs.values()
-            for path in ([paths] if isinstance(paths, str) else paths)
-        ]
+        paths = [path for paths in self.outputs.values() for path in as_list(paths)]
+        return [path.format(**wildcards) for path in paths]
 
     @property
     def command(self) -> str:
         """The shell command, with Snakemake's placeholders."""
         words = [f"python -m osad.runtime.job {self.step}"]
-        for kind, name in self.options():
-            words.append(
-                "{params.options}" if name == "options" else f"--{name} {{{kind}.{name}:q}}"
-            )
-        if self.threads > 1:
-            words.append("--threads {threads}")
-        if self.gpus is not None:
-            words.append("--gpu {resources.gpu}")
-        words.append("--log {log:q}")
-        words.append(f"--failure {FAILURES}/{{output[0]:q}}.json")
-        words.append(f"--record {RECEIPTS}/{{output[0]:q}}.json")
-        return " ".join(words)
+        words += [
+            "{params.options}" if name == "options" else f"--{name} {{{kind}.{name}:q}}"
+            for kind, name in self.options()
+        ]
+        words += ["--threads {threads}"] if self.threads > 1 else []
+        words += ["--gpu {resources.gpu}"] if self.gpus is not None else []
+        words += ["--log {log:q}", f"--failure {FAILURES}/{{output[0]:q}}.json"]
+        return " ".join([*words, f"--record {RECEIPTS}/{{output[0]:q}}.json"])
 
 
 def as_text(value: object) -> str:
-    """Return a parameter as Snakemake and the command line have it: a text, or compact JSON."""
-    return value if isinstance(value, str) else compact_json(value)
+    """Return a parameter as Snakemake and the command line have it: a text, or compact JSON.
 
-
-def compact_json(value: object) -> str:
-    """Return JSON with sorted keys and without blanks: equal values give equal texts."""
+    Equal values give equal texts: keys are sorted, and there are no blanks.
+    """
+    if isinstance(value, str):
+        return value
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def _as_text(function: Callable[[Wildcards], Any]) -> Callable[[Wildcards], str]:
-    return lambda wildcards: as_text(function(wildcards))
+def as_list(paths: Paths) -> list[str]:
+    """Return one path or several as a list."""
+    return [paths] if isinstance(paths, str) else paths
 
 
 def constant(value: Any) -> Callable[[Wildcards], Any]:

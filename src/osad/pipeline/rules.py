@@ -5,6 +5,8 @@ ledger, its checks, the progress and the tables of a run that failed are all der
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from operator import attrgetter
 from typing import Any, cast
 
 from osad import backbones
@@ -12,7 +14,7 @@ from osad.core.cells import Cell
 from osad.data import registry as data_registry
 from osad.methods import registry as method_registry
 from osad.pipeline import page
-from osad.pipeline.describe import describe, describe_figures, feature_options, weights_options
+from osad.pipeline.describe import describe, feature_options, weights_options
 from osad.pipeline.grid import Grid, run_of
 from osad.pipeline.rule import Paths, Rule, Wildcards, constant
 from osad.runtime.device import visible_gpus
@@ -104,10 +106,7 @@ class Rules:
             "fetch",
             grid.source("{dataset}"),
             ({"dataset": name} for name in grid.params.datasets),
-            params={
-                "dataset": lambda w: w.dataset,
-                "settings": lambda w: settings[w.dataset],
-            },
+            params={"dataset": attrgetter("dataset"), "settings": lambda w: settings[w.dataset]},
             roots=lambda w: roots(w.dataset),
             environment=False,
             runtime=600,
@@ -144,7 +143,7 @@ class Rules:
             ),
             inputs={"manifest": lambda w: grid.manifest(w.dataset, w.category)},
             params={
-                **{name: _wildcard(name) for name in (*names, "seed")},
+                **{name: attrgetter(name) for name in (*names, "seed")},
                 "removed": constant(grid.params.removed),
             },
         )
@@ -158,18 +157,17 @@ class Rules:
             "source": lambda w: grid.source(w.dataset),
         }
         network = backbones.module(grid.params.features.backbone)
-        for name, further, code in (
-            ("pixels", {}, ()), ("pack", {"weights": grid.weights}, (network,)),
-        ):  # fmt: skip
+        for name, pack, facets, code in (
+            ("pixels", "pixels", PACK_FACETS[:2], ()),
+            ("pack", "{pack}", PACK_FACETS, (network,)),
+        ):
             chosen = [p for p in grid.packs if (p[2] == "pixels") == (name == "pixels")]
-            pack = "pixels" if name == "pixels" else "{pack}"
-            wildcards = PACK_FACETS[:2] if name == "pixels" else PACK_FACETS
             self._add(
                 name,
                 grid.pack("{dataset}", "{category}", pack),
-                (dict(zip(wildcards, values, strict=False)) for values in chosen),
+                [dict(zip(facets, values, strict=False)) for values in chosen],
                 step="features",
-                inputs=images | {key: constant(path) for key, path in further.items()},
+                inputs=images | ({"weights": constant(grid.weights)} if code else {}),
                 params={
                     "options": lambda w: feature_options(
                         getattr(w, "pack", "pixels"), grid.params.features, grid.weights
@@ -185,7 +183,7 @@ class Rules:
         self._add(
             "masks",
             grid.masks("{dataset}", "{category}"),
-            ({"dataset": dataset, "category": category} for dataset, category in grid.masked),
+            [dict(zip(PACK_FACETS, place, strict=False)) for place in grid.masked],
             inputs=images,
             params={"size": constant(grid.params.features.image_size)},
         )
@@ -236,7 +234,7 @@ class Rules:
         )
 
     def _tables(self) -> None:
-        grid, folder = self.grid, f"{self.grid.results}/tables"
+        grid, folder, figures = self.grid, f"{self.grid.results}/tables", self.grid.params.figures
         self._add(
             "cells",
             {"output": f"{folder}/cells.csv", "rates": f"{folder}/rates.csv"},
@@ -261,11 +259,11 @@ class Rules:
         )
         self._add(
             "figure",
-            {"figures": page.figure_files(grid)} if grid.params.figures else "",
+            {"figures": page.figure_files(grid)} if figures else "",
             step="figures",
             inputs=self._printed(),
             params={
-                "grid": lambda _w: describe_figures(grid),
+                "grid": lambda _w: describe(grid) | {"figures": [*map(asdict, figures)]},
                 "published": constant(PUBLISHED),
                 "output": constant(f"{grid.results}/figures"),
             },
@@ -285,7 +283,7 @@ class Rules:
         self._add(
             "report_images",
             f"{folder}/manifests/{{dataset}}/{{category}}.js",
-            ({"dataset": dataset, "category": category} for dataset, category in grid.categories),
+            [dict(zip(PACK_FACETS, place, strict=False)) for place in grid.categories],
             inputs={
                 "manifest": lambda w: grid.manifest(w.dataset, w.category),
                 "splits": lambda w: splits[w.dataset, w.category],
@@ -294,25 +292,18 @@ class Rules:
         )
         self._add(
             "report_cell",
-            {
-                "output": f"{folder}/cells/{MEAN}.js",
-                "images": f"{folder}/images/{MEAN}.js",
-            },
+            {"output": f"{folder}/cells/{MEAN}.js", "images": f"{folder}/images/{MEAN}.js"},
             (dict(zip(RUN_FACETS[:4], mean.split("/"), strict=True)) for mean in grid.means),
             inputs={"files": lambda w: page.cell_inputs(grid, _mean(w))},
-            params={
-                "cell": _mean,
-                "options": lambda w: page.cell_options(grid, _mean(w)),
-            },
+            params={"cell": _mean, "options": lambda w: page.cell_options(grid, _mean(w))},
             silent=("files",),
         )
-        figures = page.shown_figures(grid)
         self._add(
             "report_assets",
             {"files": page.asset_outputs(grid)},
             inputs={
                 "assets": constant([*grid.files(page.ASSETS)]),
-                "figures": constant(figures),
+                "figures": constant(page.shown_figures(grid)),
             },
             params={"output": constant(folder)},
             silent=("files",),
@@ -353,7 +344,3 @@ def _mean(wildcards: Wildcards) -> str:
 
 def _dataset(wildcards: Wildcards) -> str:
     return str(wildcards.manifest.partition("/")[0])
-
-
-def _wildcard(name: str) -> Callable[[Wildcards], str]:
-    return lambda wildcards: str(getattr(wildcards, name))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Tools:
     features: str
     split: Path | None
     maps: Path | None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     verified: bool = False
 
     def files(self) -> list[Path]:
@@ -89,9 +89,7 @@ def parse_cell(text: str, grid: Grid) -> Cell:
 def find_tools(rules: Rules, cell: Cell) -> Tools:
     """Find what a run's images are scored with and compare it with the ledger.
 
-    Args:
-        rules: the table of rules.
-        cell: the run; it need not be in the grid, but its checkpoint must be there.
+    The run need not be in the grid, but its checkpoint must be there.
 
     Raises:
         DataError: the checkpoint or the weights are missing.
@@ -132,21 +130,12 @@ def _hyper(checkpoint: Path) -> dict[str, Any]:
 
 
 def _check_packs(grid: Grid, tools: Tools) -> None:
-    """Compare the features that the run was scored on, where they are, with the parameters.
-
-    Raises:
-        CheckError: they are of other strides or weights.
-    """
-    cell = tools.cell
-    path = Path(grid.pack(cell.dataset, cell.category, "plain"))
+    """Compare the features that the run was scored on, where they are, with the parameters."""
+    path = Path(grid.pack(tools.cell.dataset, tools.cell.category, "plain"))
     if tools.weights is None or not path.is_file():
         return
-    info = read_metadata(path)
-    wanted = {
-        "strides": list(grid.params.features.strides),
-        "weights_sha256": sha256_file(tools.weights),
-    }
-    for name, value in wanted.items():
+    info, strides = read_metadata(path), list(grid.params.features.strides)
+    for name, value in (("strides", strides), ("weights_sha256", sha256_file(tools.weights))):
         if info.get(name) != value:
             raise CheckError(
                 f"{path}: the run's features have {name} {info.get(name)}, now it is {value}; "
@@ -155,22 +144,15 @@ def _check_packs(grid: Grid, tools: Tools) -> None:
 
 
 def _checked(rules: Rules, tools: Tools) -> Tools:
-    """Compare the files with the ledger and say what could not be compared.
-
-    Raises:
-        CheckError: the ledger is damaged or a file differs.
-    """
+    """Compare the files with the ledger and say what could not be compared."""
     where = ledger.folder(rules.grid.results)
     known = ledger.read(where)
     entry = known.entries.get(str(tools.checkpoint))
-    if entry is None:
-        note = f"{where} has no line for {tools.checkpoint}, so it cannot be checked"
-        return _with(tools, [note], verified=False)
-    problems = ledger.check_sums(where)
+    problems = ledger.check_sums(where) if entry else []
     if problems:
         raise CheckError(problems[0])
     notes = []
-    for path in tools.files():
+    for path in tools.files() if entry else [tools.checkpoint]:
         line = known.entries.get(str(path))
         if line is None:
             notes.append(f"{where} has no line for {path}, so it cannot be checked")
@@ -183,7 +165,7 @@ def _checked(rules: Rules, tools: Tools) -> Tools:
     verified = not notes
     changed = [
         name
-        for name, stated in known.modules_of([entry]).items()
+        for name, stated in known.modules_of([entry] if entry else []).items()
         if _syntax(name, rules.run.source) != stated.syntax
     ]
     if changed:
@@ -191,9 +173,14 @@ def _checked(rules: Rules, tools: Tools) -> Tools:
             f"the code has changed since the run ({changed[0]}; {len(changed)} modules), so "
             "scores can differ from the run's"
         )
-    if entry.env.get("lock") != rules.grid.versions():
+    if entry and entry.env.get("lock") != rules.grid.versions():
         notes.append("the lock file has changed since the run, so scores can differ")
-    return _with(tools, notes, verified=verified)
+    if tools.split is None:
+        notes.append(
+            "the run's split is not there, so scores of its test images can differ from the run's "
+            "in the last bits"
+        )
+    return replace(tools, notes=tuple(notes), verified=verified)
 
 
 def _syntax(name: str, source: Path) -> str:
@@ -202,14 +189,3 @@ def _syntax(name: str, source: Path) -> str:
         return module_digests(name, source).syntax
     except ConfigError:
         return ""
-
-
-def _with(tools: Tools, notes: list[str], *, verified: bool) -> Tools:
-    """Return tools with the outcome of their check."""
-    if tools.split is None:
-        notes = [
-            *notes,
-            "the run's split is not there, so scores of its test images can differ from the run's "
-            "in the last bits",
-        ]
-    return Tools(**{**tools.__dict__, "notes": tuple(notes), "verified": verified})

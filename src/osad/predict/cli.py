@@ -9,13 +9,7 @@ from typing import NoReturn
 from osad.audit.cli import add_configfile, load_rules
 from osad.core.errors import ConfigError
 from osad.predict.check import find_tools, parse_cell
-
-
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from osad.runtime.server import processors
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -28,8 +22,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add_configfile(command)
     command.add_argument("--gpu", type=int, default=0, metavar="N", help="1 to compute on a GPU")
     command.add_argument(
-        "--cores", type=int, default=cores(), metavar="N", help="processes; scores do not change"
-    )
+        "--cores", type=int, default=processors(), metavar="N",
+        help="processes; scores do not change",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> NoReturn:
@@ -50,14 +45,10 @@ def run(options: argparse.Namespace) -> NoReturn:
     arguments = [
         *tools.arguments(),
         *("--gpu", str(options.gpu), "--cores", str(options.cores)),
-        *("--output", str(options.output), "--images", *map(_plain, options.images)),
+        *("--output", str(options.output), "--images"),
+        # No parser may take a path for an option.
+        *(f"./{path}" if str(path).startswith("-") else str(path) for path in options.images),
     ]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", "osad.runtime.job", "predict", *arguments])
-
-
-def _plain(path: Path) -> str:
-    """Return a path that no parser takes for an option."""
-    text = str(path)
-    return f"./{text}" if text.startswith("-") else text

@@ -87,11 +87,7 @@ def _search(folder: Path) -> list[Path]:
 
 
 def _relative(path: Path) -> str:
-    """Return a path relative to the current directory, as text.
-
-    Raises:
-        DataError: it cannot be written into a file of UTF-8 lines.
-    """
+    """Return a path relative to the current directory, as text of one UTF-8 line."""
     text = Path(os.path.relpath(path)).as_posix()
     if not text.isprintable():
         raise DataError(f"{text!a}: its name is not plain text; rename the file")

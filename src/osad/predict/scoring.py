@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from osad.core.lazy import lazy
 from osad.data.splits import SplitRow
-from osad.learn.images import ImageSet, Scores, State
+from osad.learn.images import Scores, State
 from osad.methods.inputs import image_set
 from osad.methods.registry import Method
 from osad.predict.images import Found
@@ -49,9 +49,7 @@ def places(images: Sequence[Found], test: Sequence[SplitRow]) -> dict[int, int]:
         {1: 0}
     """
     exact = {(row.path, row.sha256): place for place, row in enumerate(test)}
-    digest: dict[str, int] = {}
-    for place, row in enumerate(test):
-        digest.setdefault(row.sha256, place)
+    digest = {row.sha256: place for place, row in reversed([*enumerate(test)])}
     return {
         number: exact.get((image.path, image.sha256), digest[image.sha256])
         for number, image in enumerate(images)
@@ -64,8 +62,8 @@ def scorer(method: Method, state: State, packs: dict[str, Pack], device: torch.d
 
     def score(images: Sequence[Found], paths: Sequence[str]) -> Scores:
         rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
-        found: ImageSet = image_set(rows, packs, device, training=False)
-        return method.score(state, replace(found, paths=tuple(paths)))
+        loaded = image_set(rows, packs, device, training=False)
+        return method.score(state, replace(loaded, paths=tuple(paths)))
 
     return score
 
@@ -82,7 +80,6 @@ def score_all(images: Sequence[Found], test: Sequence[SplitRow], score: Score) -
         total and heads (n,) and, where the method gives them, maps (n, h, w), on the CPU.
     """
     known = places(images, test)
-    parts: list[Scores | None] = [None] * len(images)
     if known:
         # Two images of equal bytes can share a place.
         at = {place: images[number] for number, place in known.items()}
@@ -90,12 +87,16 @@ def score_all(images: Sequence[Found], test: Sequence[SplitRow], score: Score) -
         whole = score(
             [at.get(place, filler) for place in range(len(test))], [row.path for row in test]
         )
-        for number, place in known.items():
-            parts[number] = _one(whole, place)
-    for number, image in enumerate(images):
-        if number not in known:
-            parts[number] = _one(score([image], [image.path]), 0)
-    return _joined([part for part in parts if part is not None])
+    parts = [
+        _one(whole, known[n]) if n in known else _one(score([image], [image.path]), 0)
+        for n, image in enumerate(images)
+    ]
+    maps = [part.maps for part in parts if part.maps is not None]
+    return Scores(
+        torch.cat([part.total for part in parts]),
+        {name: torch.cat([part.heads[name] for part in parts]) for name in parts[0].heads},
+        torch.cat(maps) if maps else None,
+    )
 
 
 def _one(scores: Scores, row: int) -> Scores:
@@ -105,14 +106,4 @@ def _one(scores: Scores, row: int) -> Scores:
         scores.total[rows].cpu(),
         {name: value[rows].cpu() for name, value in scores.heads.items()},
         None if scores.maps is None else scores.maps[rows].detach().cpu(),
-    )
-
-
-def _joined(parts: Sequence[Scores]) -> Scores:
-    """Put the scores of images behind each other."""
-    maps = [part.maps for part in parts if part.maps is not None]
-    return Scores(
-        torch.cat([part.total for part in parts]),
-        {name: torch.cat([part.heads[name] for part in parts]) for name in parts[0].heads},
-        torch.cat(maps) if maps else None,
     )

@@ -60,11 +60,7 @@ def make_packs(
     folder: Path,
     device: torch.device,
 ) -> list[Path]:
-    """Compute the packs that a method scores from, as the features step does.
-
-    Returns:
-        paths of the packs.
-    """
+    """Write the packs that a method scores from as the features step does; return their paths."""
     records = [Record(image.path, 0, "good", "test", "", image.sha256) for image in images]
     paths = []
     for pack in spec.test_packs:
@@ -83,14 +79,11 @@ def description(
     options: argparse.Namespace, hyper: dict[str, Any], *, scale: Scale | None, images: int
 ) -> dict[str, Any]:
     """Return what was scored with what, for ``prediction.json``."""
-    named = {"checkpoint": options.checkpoint, "weights": options.weights, "split": options.split}
+    named = {name: getattr(options, name) for name in ("checkpoint", "weights", "split")}
+    files = {name: path for name, path in named.items() if path is not None}
     return {
         "cell": options.cell,
-        "files": {
-            name: {"path": str(path), "sha256": sha256_file(path)}
-            for name, path in named.items()
-            if path is not None
-        },
+        "files": {n: {"path": str(p), "sha256": sha256_file(p)} for n, p in files.items()},
         "features": options.features if options.weights else "",
         "hyper": hyper,
         "images": images,
@@ -109,10 +102,8 @@ def main(argv: Sequence[str]) -> list[Path]:
     """
     options = parse(argv)
     spec = registry.get(Cell.parse(options.cell).method)
-    hyper = parse_hyper(options.hyper, spec)
-    check_checkpoint(
-        read_metadata(options.checkpoint), Cell.parse(options.trained), hyper, options.checkpoint
-    )
+    hyper, checkpoint = parse_hyper(options.hyper, spec), options.checkpoint
+    check_checkpoint(read_metadata(checkpoint), Cell.parse(options.trained), hyper, checkpoint)
     test = of_role(read_split(options.split), "test") if options.split else []
     with filling(options.output) as folder:
         images = read(find(options.images, output=options.output), workers=options.cores)
@@ -140,11 +131,7 @@ def main(argv: Sequence[str]) -> list[Path]:
 
 
 def compute(
-    images: Sequence[Found],
-    test: Sequence[SplitRow],
-    options: argparse.Namespace,
-    *,
-    folder: Path,
+    images: Sequence[Found], test: Sequence[SplitRow], options: argparse.Namespace, *, folder: Path
 ) -> tuple[Scores, int]:
     """Compute features and scores of images.
 

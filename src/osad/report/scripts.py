@@ -4,12 +4,7 @@ A file holds one call, ``osad.NAME(VALUE);``, which hands the value to the page'
 """
 
 import json
-import re
 from typing import Any
-
-from osad.core.errors import DataError
-
-CALL = re.compile(r"osad\.([a-z]+)\((.*)\);\n", re.DOTALL)
 
 
 def script(name: str, value: Any) -> str:
@@ -26,18 +21,3 @@ def script(name: str, value: Any) -> str:
         value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
     return f"osad.{name}({text});\n"
-
-
-def value_of(text: str, *, where: str) -> Any:
-    """Return the value in a script: the inverse of `script`.
-
-    Raises:
-        DataError: the text is not such a script.
-    """
-    match = CALL.fullmatch(text)
-    try:
-        if match:
-            return json.loads(match.group(2))
-    except ValueError:
-        pass
-    raise DataError(f"{where}: is not a script with data; delete it and rerun")

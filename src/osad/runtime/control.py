@@ -68,10 +68,8 @@ def start_server(modules: Sequence[str] | None = None, *, timeout: float = 60.0)
         The server, or None if it is switched off (OSAD_FORK_SERVER=0, or a system where forking
         after imports is unsafe) or cannot start: jobs are then plain processes.
     """
-    switch = os.environ.get(SWITCH, "1" if sys.platform == "linux" else "0")
-    if switch == "0":
-        return None
-    address = _address()
+    allowed = os.environ.get(SWITCH, "1" if sys.platform == "linux" else "0") != "0"
+    address = _address() if allowed else None
     if address is None:
         return None
     command = [sys.executable, "-m", "osad.runtime.server"]
@@ -120,11 +118,7 @@ def _address() -> str | None:
 def _answers(address: str) -> bool:
     """Tell whether somebody listens on a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            connection.connect(address)
-        except OSError:
-            return False
-        return True
+        return connection.connect_ex(address) == 0
 
 
 def _warn(problem: str, log: IO[bytes]) -> None:

@@ -35,12 +35,7 @@ OTHERS = {"predict": "osad.predict.step"}
 
 
 class Cancelled(BaseException):
-    """A signal asked the process to stop; it passes every ``except Exception``."""
-
-    def __init__(self, number: int) -> None:
-        """Remember the signal's number."""
-        super().__init__(number)
-        self.number = number
+    """The signal of this number asked to stop; it passes every ``except Exception``."""
 
 
 def known_steps() -> list[str]:
@@ -91,14 +86,7 @@ def write_failure(path: Path, *, step: str, reason: str, error: str) -> None:
 
 
 def write_record(path: Path, argv: Sequence[str], outputs: Sequence[Path], seconds: float) -> None:
-    """Write what a job made, as JSON.
-
-    Args:
-        path: the file.
-        argv: the step's name and its options.
-        outputs: the files written.
-        seconds: how long the job took.
-    """
+    """Write as JSON what a job, the step's name and its options, made in how much time."""
     record = {
         "step": argv[0],
         "arguments": list(argv),
@@ -128,8 +116,7 @@ def _run_step(argv: Sequence[str]) -> list[Path]:
     if name not in steps:
         raise ConfigError(f"unknown step {name!r}; known steps: {', '.join(steps)}")
     module = importlib.import_module(OTHERS.get(name, f"{STEPS}.{name}"))
-    written: list[Path] = module.main(list(argv[1:]))
-    return written
+    return [*module.main(list(argv[1:]))]
 
 
 def main(argv: list[str]) -> int:
@@ -154,8 +141,7 @@ def main(argv: list[str]) -> int:
                 path.unlink(missing_ok=True)
         written = _run_step(rest)
         if record is not None:
-            seconds = time.perf_counter() - start
-            write_record(record, rest, written, seconds)
+            write_record(record, rest, written, time.perf_counter() - start)
         return 0
     except SystemExit as stop:  # argparse has printed its message.
         if stop.code is None or isinstance(stop.code, int):
@@ -198,9 +184,10 @@ def run(argv: list[str]) -> int:
     try:
         return main(argv)
     except Cancelled as cancelled:
-        signal.signal(cancelled.number, signal.SIG_DFL)
-        os.kill(os.getpid(), cancelled.number)
-        return 128 + cancelled.number
+        (number,) = cancelled.args
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return 128 + int(number)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from osad.runtime.environment import computing_environment
 
 TYPE_CHECKING = False  # Not from typing: importing that would double the start-up time.
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping, Sequence
 
 CANCELLING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -27,6 +26,7 @@ GREETING_SECONDS = 120.0
 """How long a server may take to greet: it may still be importing."""
 GRACE_SECONDS = 3
 """How long a cancelled job may take to clean up before it is killed."""
+PR_SET_PDEATHSIG = 1
 SERVER_DIED = "the fork server ended while the job ran; run the job again"
 
 
@@ -61,17 +61,17 @@ class Cancellation:
 def main(arguments: list[str]) -> int:
     """Run a step and return its exit code."""
     log, arguments = split_log(arguments)
-    if log:
-        try:
-            close = copy_output(log)
-        except OSError as error:
-            return fail(arguments, f"{log}: cannot be written ({error.strerror})", "LogError")
-        Cancellation.before_leaving.append(close)
-        try:
-            return run(arguments)
-        finally:
-            close()
-    return run(arguments)
+    if not log:
+        return run(arguments)
+    try:
+        close = copy_output(log)
+    except OSError as error:
+        return fail(arguments, f"{log}: cannot be written ({error.strerror})", "LogError")
+    Cancellation.before_leaving.append(close)
+    try:
+        return run(arguments)
+    finally:
+        close()
 
 
 def split_log(arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -171,7 +171,8 @@ def run_on_server(
 
     from osad.runtime import protocol
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with connection, connection.makefile("rb") as answers:
 
         def end_job() -> None:
             try:
@@ -182,17 +183,13 @@ def run_on_server(
         try:
             connection.settimeout(GREETING_SECONDS)
             connection.connect(address)
-            if receive_line(connection) != protocol.greeting():
+            if answers.readline() != protocol.greeting():
                 return None
             connection.settimeout(None)
             umask = os.umask(0o077)
             os.umask(umask)
             request = protocol.pack_request(
-                arguments,
-                environment,
-                directory=os.getcwd(),
-                umask=umask,
-                search_path=sys.path,
+                arguments, environment, directory=os.getcwd(), umask=umask, search_path=sys.path
             )
             length = len(request).to_bytes(protocol.LENGTH_BYTES, "big")
             # No signal may come between the request and the handlers that cancel it.
@@ -204,34 +201,15 @@ def run_on_server(
             return None  # The server never had the whole request, so it has not run the job.
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, CANCELLING)
-        reply = receive(connection, protocol.REPLY_BYTES)
+        try:
+            reply = answers.read(protocol.REPLY_BYTES)
+        except ConnectionError:
+            reply = b""
         cancellation.leave()
     if len(reply) < protocol.REPLY_BYTES:
         return fail(arguments, SERVER_DIED, "ServerDied")
     kind, status = protocol.unpack_reply(reply)
     return status if kind == protocol.EXITED else None
-
-
-def receive(connection: socket.socket, count: int) -> bytes:
-    """Receive ``count`` bytes, or fewer when the other side ends."""
-    content = b""
-    while len(content) < count:
-        try:
-            part = connection.recv(count - len(content))
-        except ConnectionError:
-            break
-        if not part:
-            break
-        content += part
-    return content
-
-
-def receive_line(connection: socket.socket) -> bytes:
-    """Receive up to the end of a line, or to the end of what the other side sends."""
-    content = b""
-    while not content.endswith(b"\n") and (part := connection.recv(4096)):
-        content += part
-    return content
 
 
 def run_process(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -279,11 +257,7 @@ def end_group(leader: int, number: int) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have Linux end this process when its parent ends; elsewhere do nothing.
-
-    Args:
-        parent: the process id of the parent, to notice that it has already gone.
-    """
+    """Have Linux end this process when its parent ends, or has ended; elsewhere do nothing."""
     if sys.platform != "linux":
         return
     try:
@@ -292,8 +266,7 @@ def die_with_parent(parent: int) -> None:
         prctl = ctypes.CDLL(None).prctl
     except (ImportError, OSError, AttributeError):
         return  # An interpreter without ctypes: the job just outlives a killed parent.
-    pr_set_pdeathsig = 1
-    prctl(pr_set_pdeathsig, int(signal.SIGTERM), 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import gc
 import importlib
+import math
 import os
 import selectors
 import signal
@@ -83,7 +84,7 @@ class ForkServer:
 
         Args:
             listener: a socket that listens.
-            owner: process id of the process to end with.
+            owner: id of the process to end with.
             limit: jobs that run at once; None for the number of processors.
         """
         self.limit = limit or processors()
@@ -130,10 +131,8 @@ class ForkServer:
             return os.getppid() == self.owner
         try:
             os.kill(self.owner, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
+        except OSError as error:
+            return isinstance(error, PermissionError)
         return True
 
     def accept(self) -> None:
@@ -157,13 +156,14 @@ class ForkServer:
 
     def read(self, client: Client) -> None:
         """Receive a part of a request, or notice that the client cancels."""
+        content = b""
         try:
             content, streams, _, _ = socket.recv_fds(client.connection, 1 << 16, 3)
+            client.streams += streams
         except BlockingIOError:
             return
         except OSError:
-            content, streams = b"", []
-        client.streams += streams
+            pass
         if not content:
             self.cancel(client)
         elif client.job == 0 and not client.request:
@@ -275,19 +275,14 @@ class ForkServer:
 
     def stop(self) -> None:
         """End all jobs: ask first, kill what still runs after the grace period."""
-        for client in self.clients:
-            if client.job:
-                end_group(client.job, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while any(client.job for client in self.clients) and time.monotonic() < deadline:
-            self.reap()
-            time.sleep(0.01)
-        for client in self.clients:
-            if client.job:
-                end_group(client.job, signal.SIGKILL)
-        while any(client.job for client in self.clients):
-            self.reap()
-            time.sleep(0.01)
+        for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, math.inf)):
+            for client in self.clients:
+                if client.job:
+                    end_group(client.job, number)
+            deadline = time.monotonic() + seconds
+            while any(client.job for client in self.clients) and time.monotonic() < deadline:
+                self.reap()
+                time.sleep(0.01)
 
 
 def processors() -> int:

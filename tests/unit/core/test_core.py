@@ -92,23 +92,20 @@ FOREIGN = b"\x02" + bytes(7) + b"{}"
 """A file of no tensors that somebody else wrote: only its metadata show that."""
 
 
-@pytest.mark.parametrize(
-    ("kind", "content", "message"),
-    [
-        *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff")),
-        ("csv", b"path,value\n1,2\n", "column 'note' is missing"),
-        ("csv", b"", "column 'path' is missing"),
-        ("csv", b"path,value,note\n1,2,3\n1,2\n", "line 3: wrong number of fields"),
-        ("csv", b"path,value,note\n1,2,3,4\n", "line 2: wrong number of fields"),
-        ("csv", b"path,value,note\n\xff,2,3\n", "is not a UTF-8 CSV file"),
-        ("metadata", FOREIGN, "is damaged or not ours"),
-        *(
-            (kind, content, "is damaged")
-            for kind in ("metadata", "tensors")
-            for content in (b"", b"\xff" * 20, b"{" * 40)
-        ),
-    ],
-)
+@pytest.mark.parametrize(("kind", "content", "message"), [
+    *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff")),
+    ("csv", b"path,value\n1,2\n", "column 'note' is missing"),
+    ("csv", b"", "column 'path' is missing"),
+    ("csv", b"path,value,note\n1,2,3\n1,2\n", "line 3: wrong number of fields"),
+    ("csv", b"path,value,note\n1,2,3,4\n", "line 2: wrong number of fields"),
+    ("csv", b"path,value,note\n\xff,2,3\n", "is not a UTF-8 CSV file"),
+    ("metadata", FOREIGN, "is damaged or not ours"),
+    *(
+        (kind, content, "is damaged")
+        for kind in ("metadata", "tensors")
+        for content in (b"", b"\xff" * 20, b"{" * 40)
+    ),
+])  # fmt: skip
 def test_damaged_files_are_named(tmp_path, kind, content, message):
     path = tmp_path / "file.x"
     path.write_bytes(content)
@@ -198,12 +195,9 @@ def test_texts_that_are_no_cells():
             Cell.parse(text)
 
 
-def test_manifest_paths():
+def test_manifest_paths_and_exit_codes():
     assert manifest_path("elpv", "all") == Path("data/manifests/elpv.csv")
     assert manifest_path("mvtec", "carpet") == Path("data/manifests/mvtec/carpet.csv")
-
-
-def test_exit_codes_of_errors():
     codes = {name: getattr(errors, name).exit_code for name in dir(errors) if name[-5:] == "Error"}
     assert codes == {
         "OsadError": 2, "ConfigError": 2, "DataError": 2, "CheckError": 1, "TrainingError": 1,
@@ -242,8 +236,6 @@ print(len(names), *found, *sorted((heavy | {"rich"}) & sys.modules.keys()))
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    command = [sys.executable, "-c", IMPORT_ALL]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    count, *heavy = done.stdout.split()
+    count, *heavy = subprocess.check_output([sys.executable, "-c", IMPORT_ALL], text=True).split()
     assert int(count) > 50
     assert heavy == []

@@ -1,7 +1,5 @@
 """What crates say, which a validator accepts; two exports have equal bytes; what is refused."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import importlib.util
@@ -17,15 +15,13 @@ from urllib.parse import unquote
 import project_cases as cases
 import pytest
 from crate_validator import fill_cache, validate
-from project_cases import LARGE, METHOD, METRICS, NAME, PACK, RUN, SCORES, SPLIT, WEIGHTS, MadeUp
+from project_cases import CHECKPOINT, LARGE, METHOD, METRICS, NAME, PACK, RUN, SCORES, SPLIT, MadeUp
 
-from osad.audit import graph, ledger
+from osad.audit import git, graph, ledger
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.crate.crate import write_crate
-from osad.crate.runs import leaves
 
 METADATA = "ro-crate-metadata.json"
-CHECKPOINT = f"results/checkpoints/{RUN}.safetensors"
 needs_validator = pytest.mark.skipif(
     importlib.util.find_spec("rocrate_validator") is None, reason="roc-validator is not installed"
 )
@@ -165,8 +161,10 @@ def test_contents_are_those_of_the_project(made, crates):
     assert (header[:11], row[: len(RUN) + 5]) == ("cell,auroc,", f"{RUN},0.75")
     lines = crate["provenance.jsonl"].decode().splitlines()
     paths = [json.loads(line)["path"] for line in lines]
-    assert set(paths) > {WEIGHTS, PACK, CHECKPOINT, SCORES, METRICS}
+    assert set(paths) > {cases.WEIGHTS, PACK, CHECKPOINT, SCORES, METRICS}
     assert lines == [ledger.line(made.ledger.entries[path]) for path in paths]
+    root = entities(crates[RUN])["./"]
+    assert (root["datePublished"], root["version"]) == (cases.DATE, git.head(made.root))
 
 
 def test_a_mean_has_all_its_runs(crates):
@@ -214,13 +212,6 @@ def test_jobs_have_inputs_parameters_tool_and_output(made, crates):
     connection = described["#connection/pack/run"]
     assert ids(connection["sourceParameter"]) == ["#output/pack"]
     assert ids(connection["targetParameter"]) == ["#input/run/pack"]
-
-
-def test_date_and_version_are_those_of_the_commit(made, crates, tmp_path):
-    root = entities(crates[RUN])["./"]
-    command = ["git", "-C", str(made.root), "rev-parse", "HEAD"]
-    head = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert (root["datePublished"], root["version"]) == (cases.DATE, head)
 
 
 def test_changes_are_told_and_missing_results_described(tmp_path):
@@ -275,12 +266,6 @@ def test_output_must_be_new_or_empty(made, tmp_path):
         with pytest.raises(ConfigError, match=message):
             export(made, RUN, Path(f"{tmp_path}/full{output}"))
     assert files(tmp_path) == {"full/mine.txt": b"keep"}
-
-
-def test_leaves_of_nested_parameters():
-    nested = {"b": {"y": None, "x": {"deep": 1}}, "a": {}, "c": [{"d": 1}]}
-    assert list(leaves(nested)) == [("a", {}), ("b.x.deep", 1), ("b.y", None), ("c", [{"d": 1}])]
-    assert list(leaves({})) == []
 
 
 def test_other_commands_do_not_import_rocrate():

@@ -1,17 +1,9 @@
 """Manifests: reading, writing, hostile content."""
 
-from __future__ import annotations
-
 import pytest
 
 from osad.core.errors import DataError
-from osad.data.manifest import (
-    COLUMNS,
-    Record,
-    contradictions,
-    read_manifest,
-    write_manifest,
-)
+from osad.data.manifest import COLUMNS, Record, contradictions, read_manifest, write_manifest
 
 HEADER = ",".join(COLUMNS) + "\n"
 DIGEST = "0" * 64
@@ -44,20 +36,14 @@ GOOD_LINE = f"d/a.png,{DIGEST},0,good,train,\n"
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (f"/etc/passwd,{DIGEST},0,good,test,", "absolute"),
-        (f"C:/x.png,{DIGEST},0,good,test,", "absolute"),
-        (f"d/../../x.png,{DIGEST},0,good,test,", r"'\.\.'"),
-        (f"d//x.png,{DIGEST},0,good,test,", "empty part"),
-        (f"d\\x.png,{DIGEST},0,good,test,", "backslash"),
-        (f'"d/x\n.png",{DIGEST},0,good,test,', "control character"),
-        (f"d/x\x00.png,{DIGEST},0,good,test,", "control character"),
-        (f"d/x\u2028.png,{DIGEST},0,good,test,", "control character"),
-        (f",{DIGEST},0,good,test,", "is empty"),
-        (f"d/a.png,{DIGEST},0,good,test,", "repeated"),
-        (f"c/a.png,{DIGEST},0,good,test,", "byte order"),
-        (f"e.png,{'g' * 64},0,good,test,", "sha256"),
-        (f"e.png,{'A' * 64},0,good,test,", "sha256"),
-        (f"e.png,{DIGEST}0,0,good,test,", "sha256"),
+        *((f"{path},{DIGEST},0,good,test,", message) for path, message in (
+            ("/etc/passwd", "absolute"), ("C:/x.png", "absolute"), ("d/../../x.png", r"'\.\.'"),
+            ("d//x.png", "empty part"), ("d\\x.png", "backslash"), ("", "is empty"),
+            ('"d/x\n.png"', "control character"), ("d/x\x00.png", "control character"),
+            ("d/x\u2028.png", "control character"), ("d/a.png", "repeated"),
+            ("c/a.png", "byte order"),
+        )),
+        *((f"e.png,{digest},0,good,test,", "sha256") for digest in ("g" * 64, "A" * 64, "0" * 65)),
         (f"e.png,{DIGEST},2,good,test,", "label"),
         (f"e.png,{DIGEST},,good,test,", "label"),
         (f"e.png,{DIGEST},1,good,test,", "does not go with label 1"),
@@ -70,7 +56,7 @@ GOOD_LINE = f"d/a.png,{DIGEST},0,good,train,\n"
         (f"e.png,{DIGEST},0,good", "number of fields"),
         (f"e.png,{DIGEST},0,good,test,,", "number of fields"),
     ],
-)
+)  # fmt: skip
 def test_hostile_manifests_are_refused(tmp_path, line, message):
     path = tmp_path / "m.csv"
     path.write_text(HEADER + GOOD_LINE + line + "\n", encoding="utf-8", newline="")
@@ -95,10 +81,13 @@ def test_manifests_need_their_columns(tmp_path, content, message):
 
 
 def test_contradictions():
+    rows = [
+        ("a", 0, "good", "1"),
+        ("b", 1, "mono", "1"),
+        ("c", 1, "poly", "2"),
+        ("d", 1, "mono", "2"),
+    ]
     records = [
-        Record("a", 0, "good", "train", "", "1" * 64),
-        Record("b", 1, "mono", "test", "", "1" * 64),
-        Record("c", 1, "poly", "test", "", "2" * 64),
-        Record("d", 1, "mono", "test", "", "2" * 64),
+        Record(path, label, name, "test", "", digit * 64) for path, label, name, digit in rows
     ]
     assert contradictions(records) == [("a", "b")]

@@ -1,7 +1,5 @@
 """The table of data sets: counts, and how to get what is not on disk."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path
@@ -27,6 +25,9 @@ def test_every_data_set_has_a_row(tmp_path):
     assert row["known classes"].startswith("broken_end, broken_pick")
     assert "Silvestre-Blanes" in row["paper"]
     assert table_rows["optical"]["known classes"] == "-"
+    expected = {"a": registry.Counts(3, 2, {"c": 1}), "b": registry.Counts(4, 1, {}, total=7)}
+    spec = dataclasses.replace(registry.get("visa"), expected=expected)
+    assert overview.counts(spec) == "7/3/8 in 2 categories"
 
 
 def test_how_to_get_a_data_set_changes_with_what_is_there(tmp_path):
@@ -65,12 +66,6 @@ def test_the_table_names_the_files_that_the_fetch_asks_for(project):
     text = str(caught.value).split(": get ")[1].split(", or")[0]
     assert text.startswith("archive.zip from")
     assert text in overview.how(spec, project)
-
-
-def test_counts_of_categories_are_summed():
-    expected = {"a": registry.Counts(3, 2, {"c": 1}), "b": registry.Counts(4, 1, {}, total=7)}
-    spec = dataclasses.replace(registry.get("visa"), expected=expected)
-    assert overview.counts(spec) == "7/3/8 in 2 categories"
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -1,7 +1,5 @@
 """The registry of data sets, expected counts, the 3:1 division, and raw files with their list."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
@@ -120,11 +118,8 @@ assert backbones.module("mine") == "osad.backbones.mine"
 
 
 def test_wrong_counts_are_named():
-    records = [
-        Record("a", 0, "good", "train"),
-        Record("b", 0, "good", "test"),
-        Record("c", 1, "mono", "test"),
-    ]
+    rows = [("a", 0, "good", "train"), ("b", 0, "good", "test"), ("c", 1, "mono", "test")]
+    records = [Record(*row) for row in rows]
     registry.check_counts(records, registry.Counts(1, 1, {"mono": 1}), where="x/all")
     for counts, message in [
         (registry.Counts(2, 1, {"mono": 1}), "expected 2 normal training images, found 1"),
@@ -149,9 +144,6 @@ def test_three_to_one_is_the_permutation_of_scikit_learn(count):
         three_to_one(["a"])
 
 
-# --- raw files -------------------------------------------------------------------------------
-
-
 def test_an_interrupted_fetch_does_not_look_complete(project):
     raw = project / "data/raw/x"
     files = {"b.png": lambda: b"two", "a.png": lambda: b"one"}
@@ -173,25 +165,19 @@ def test_an_interrupted_fetch_does_not_look_complete(project):
     assert sorted(path.name for path in raw.iterdir()) == ["SOURCE.json", "a.png", "b.png"]
     after = (raw / "a.png").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns), "kept"
-
-
-def test_files_of_something_else_are_kept_and_refused(project):
-    raw = put(project / "data/raw/x", {"holiday.png": b"mine"})
+    put(raw, {"holiday.png": b"mine"})
     with pytest.raises(DataError, match=r"holiday\.png: is not a file of this data set"):
-        fill(raw, "x", source="test", files={"a.png": lambda: b"one"})
+        fill(raw, "x", source="test", files=files)
     assert (raw / "holiday.png").read_bytes() == b"mine"
 
 
+HOSTILE = [
+    {"files": files} for files in ({}, {"../a": DIGEST}, {"/a": DIGEST}, {"a": "12"}, {"a": 12})
+]
+
+
 @pytest.mark.parametrize(
-    "content",
-    [
-        [],
-        {"dataset": "x", "source": "s"},
-        *(
-            {"dataset": "x", "source": "s", "files": files}
-            for files in ({}, {"../a": DIGEST}, {"/a": DIGEST}, {"a": "12"}, {"a": 12})
-        ),
-    ],
+    "content", [[], *({"dataset": "x", "source": "s"} | h for h in ({}, *HOSTILE))]
 )
 def test_hostile_sources_are_refused(tmp_path, content):
     path = tmp_path / "SOURCE.json"

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
-from table_cases import FOLDER, TITLES, bad, cells_of, grid_value, method, request_of, summary_of
+from table_cases import TITLES, bad, cells_of, grid_value, method, request_of, runs_of, summary_of
 
 from osad.core.errors import ConfigError
 from osad.evaluation.figures import draw as drawing
@@ -23,26 +24,16 @@ from osad.pipeline.steps import figures
 
 ROOT = Path(__file__).resolve().parents[3]
 PROTOCOLS = ["general-m10", "general-m1"]
-LINE: dict[str, Any] = {
-    "name": "parts", "title": "Costs $5", "kind": "line",
+LINE = {
+    "name": "parts", "title": "Costs $5", "kind": "line", "protocols": PROTOCOLS,
     "parameter": {"label": "C", "log": True},
     "points": [[32, "dpdl"], [8, "dra"], [16, "patchcore"]],
-    "protocols": PROTOCOLS,
 }  # fmt: skip
-BAR: dict[str, Any] = {
-    "name": "bars", "title": "All", "kind": "bar", "methods": ["dra", "dpdl"],
-    "protocols": PROTOCOLS,
-}  # fmt: skip
-RUNS: dict[str, Any] = {
-    "elpv/all/general-m10/dpdl/s0": 0.8,
-    "elpv/all/general-m10/dpdl/s1": 0.9,
-    "elpv/all/general-m10/dra/s0": 0.7,
-    "elpv/all/general-m10/dra/s1": bad("failed", "run: loss is nan"),
-    "elpv/all/general-m10/patchcore/s0": bad("skipped", "not run"),
-    "elpv/all/general-m1/dpdl/s0": 0.4,
-    "elpv/all/general-m1/dra/s0": 0.6,
-    "elpv/all/general-m1/dra/s1": 0.5,
-}
+BAR = {"name": "bars", "title": "All", "kind": "bar", "protocols": PROTOCOLS,
+       "methods": ["dra", "dpdl"]}  # fmt: skip
+FAILED, SKIPPED = bad("failed", "run: loss is nan"), bad("skipped", "not run")
+TEN = runs_of("elpv/all/general-m10", dpdl=[0.8, 0.9], dra=[0.7, FAILED], patchcore=SKIPPED)
+RUNS = TEN | runs_of("elpv/all/general-m1", dpdl=0.4, dra=[0.6, 0.5])
 
 
 def spec_of(value: dict[str, Any], **changes: Any) -> FigureSpec:
@@ -71,15 +62,12 @@ def test_points_are_means_over_seeds_with_the_published_value():
     assert second == [pytest.approx(0.85), pytest.approx(0.005**0.5), 2, 0.937, 0.003]
 
 
-def test_categories_are_shown_by_their_mean():
-    carpet = {"mvtec/carpet/general-m10/dpdl/s0": 0.6}
-    (panel,) = panels_of(BAR, carpet | {"mvtec/grid/general-m10/dpdl/s0": 1.0})
+def test_categories_are_shown_by_their_mean_and_notes_say_what_is_averaged():
+    carpet = runs_of("mvtec/carpet/general-m10", dpdl=0.6)
+    (panel,) = panels_of(BAR, carpet | runs_of("mvtec/grid/general-m10", dpdl=1.0))
     assert (panel.title, [*panel.points.auroc_mean]) == ("MVTec AD", [0.8])
     (panel,) = panels_of(BAR, carpet)
     assert panel.title == "MVTec AD / carpet"
-
-
-def test_what_the_marks_average_is_said():
     (panel,) = panels_of(LINE)
     spread = "mean ± standard deviation over n = 2 seeds except where shown"
     assert seeds_note([panel]) == spread
@@ -127,18 +115,15 @@ def test_a_bar_figure_starts_at_chance_and_goes_below_it():
     assert "n=1" in texts(figure)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"points": [[0, "dra"], [1, "dpdl"]]}, r"s\.0\.points: 0 has no place on a logarithmic"),
-        ({"points": [[1, "dra"], [1.0, "dpdl"]]}, "1 is there twice"),
-        ({"points": [[1, "dra"], [2, "drx"]]}, r"'drx' is not in the grid; did you mean 'dra'\?"),
-        ({"protocols": ["general-m2"]}, r"figures\.0\.protocols: 'general-m2' is not in the grid"),
-        ({"methods": ["dra"]}, r"figures\.0\.methods: a line figure has none"),
-        ({"kind": "bar", "methods": ["dra"]}, "parameter: a bar figure has none"),
-        ({"kind": "bar"}, r"a bar figure .*; (add|remove) it"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"points": [[0, "dra"], [1, "dpdl"]]}, r"figures\.0\.points: 0 has no place on a log"),
+    ({"points": [[1, "dra"], [1.0, "dpdl"]]}, "1 is there twice"),
+    ({"points": [[1, "dra"], [2, "drx"]]}, r"'drx' is not in the grid; did you mean 'dra'\?"),
+    ({"protocols": ["general-m2"]}, r"figures\.0\.protocols: 'general-m2' is not in the grid"),
+    ({"methods": ["dra"]}, r"figures\.0\.methods: a line figure has none"),
+    ({"kind": "bar", "methods": ["dra"]}, "parameter: a bar figure has none"),
+    ({"kind": "bar"}, r"a bar figure .*; (add|remove) it"),
+])  # fmt: skip
 def test_a_wrong_figure_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         spec_of(LINE, **changes)
@@ -155,8 +140,8 @@ def options(tmp_path: Path) -> list[str]:
     }
     names = map(str, request_of(**request).cells)
     write_frame(tmp_path / "cells.csv", cells_of({name: RUNS.get(name, 0.75) for name in names}))
-    value = grid_value(**request) | {"figures": [spec_of(v).as_value() for v in (LINE, BAR)]}
-    common = ["--cells", str(tmp_path / "cells.csv"), "--published", str(FOLDER)]
+    value = grid_value(**request) | {"figures": [asdict(spec_of(v)) for v in (LINE, BAR)]}
+    common = ["--cells", str(tmp_path / "cells.csv"), "--published", str(ROOT / "data/published")]
     return ["--grid", json.dumps(value), *common]
 
 
@@ -196,8 +181,7 @@ LONG = [*sorted(CONFIGURED, key=len)[-2:], "Wide MMMM words " * 12]
 @pytest.mark.parametrize("title", LONG)
 @pytest.mark.parametrize("value", [LINE, BAR])
 def test_no_text_leaves_the_figure(title, value):
-    some = {cell: run for cell, run in RUNS.items() if "/general-m10/" in cell}
-    for runs in (some, {}):
+    for runs in (TEN, {}):
         figure = draw(value, runs, title=title)
         assert ("no results" in texts(figure)) == (not runs)
         parts, box = drawn(figure)

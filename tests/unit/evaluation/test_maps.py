@@ -104,23 +104,19 @@ def test_other_files_are_refused(tmp_path):
             anomaly_maps.read(path)
 
 
-@pytest.mark.parametrize(
-    ("images", "cell", "message"),
-    [
-        (IMAGES, CELL.replace("s0", "s1"), f"is of cell {CELL}"),
-        (IMAGES[:2], CELL, "has 3 maps for 2 test images"),
-        ([*IMAGES, ("d", "4" * 64)], CELL, "has 3 maps for 4 test images"),
-        ([IMAGES[1], IMAGES[0], IMAGES[2]], CELL, "has the map of data/a.png"),
-        ([(PATHS[0], "9" * 64), *IMAGES[1:]], CELL, "where that of data/a.png .99999"),
-    ],
-)
+@pytest.mark.parametrize(("images", "cell", "message"), [
+    (IMAGES, CELL.replace("s0", "s1"), f"is of cell {CELL}"),
+    (IMAGES[:2], CELL, "has 3 maps for 2 test images"),
+    ([*IMAGES, ("d", "4" * 64)], CELL, "has 3 maps for 4 test images"),
+    ([IMAGES[1], IMAGES[0], IMAGES[2]], CELL, "has the map of data/a.png"),
+    ([(PATHS[0], "9" * 64), *IMAGES[1:]], CELL, "where that of data/a.png .99999"),
+])  # fmt: skip
 def test_maps_of_other_images_are_refused(images, cell, message):
     with pytest.raises(CheckError, match=message):
         anomaly_maps.check(pack(), images, cell=cell, where=Path("m.safetensors"))
 
 
 # PatchCore
-
 
 SMALL = {"candidates": 300, "coreset": 30, "projection": 8}
 
@@ -131,22 +127,18 @@ def test_patchcore_s_maps_are_the_distances_of_its_patches():
     state = method.fit(packs.training(range(20), (), "key"))
     images = packs.images([*range(20, 36)])
     scores = method.score(state, images)
-    features = images.maps[16].take().double()
-    bank = state["bank"].double()
+    features, bank = images.maps[16].take().double(), state["bank"].double()
     assert scores.maps.shape == (16, 8, 8)
     assert scores.maps.dtype == torch.float32
     for image, y, x in [(0, 0, 0), (3, 2, 7), (15, 7, 1)]:
-        wanted = (bank - features[image, :, y, x]).norm(dim=1).min()
-        assert scores.maps[image, y, x].item() == pytest.approx(wanted.item(), rel=1e-4)
+        nearest = (bank - features[image, :, y, x]).norm(dim=1).min()
+        assert scores.maps[image, y, x].item() == pytest.approx(nearest.item(), rel=1e-4)
     # The score is the largest distance times a weight that is less than 1.
     assert bool((scores.total < scores.maps.flatten(1).amax(1)).all())
     # The upper left quarter of an anomaly is shifted (see learn_cases).
     anomalous = scores.maps[10:]
     assert anomalous[:, :4, :4].mean() > 1.5 * anomalous[:, 4:, 4:].mean()
-
-
-def test_patchcore_s_maps_are_as_fine_as_its_first_stride():
-    packs = Packs("maps", 30, 6)
+    # Maps are as fine as the first stride.
     method = learn_cases.build("patchcore", strides=[32, 16], **SMALL)
     state = method.fit(packs.training(range(20), (), "key"))
     assert method.score(state, packs.images([21, 33])).maps.shape == (2, 4, 4)

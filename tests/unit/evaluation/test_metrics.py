@@ -48,8 +48,7 @@ def test_constant_perfect_and_reversed_rankings_are_exact(n_normal: int, n_anoma
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], []])
 def test_one_class_has_no_value(labels: list[int]) -> None:
     scores = np.arange(len(labels), dtype=float)
-    assert auroc(scores, labels) is None
-    assert average_precision(scores, labels) is None
+    assert auroc(scores, labels) is average_precision(scores, labels) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -77,19 +76,16 @@ def test_agrees_with_the_definitions_and_scikit_learn(rows: list[tuple[int, bool
         assert ours(scores, labels) == pytest.approx(theirs(labels, scores), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("scores", "labels", "message"),
-    [
-        ([0.1, float("nan")], [0, 1], "index 1 is not finite"),
-        ([float("inf"), 0.1], [0, 1], "index 0 is not finite"),
-        ([0.1, 0.2, 0.3], [0, 1], r"shape \(3,\) and labels \(2,\)"),
-        ([[0.1, 0.2]], [[0, 1]], r"must be \(n,\)"),
-        ([0.1, 0.2], [0, 2], "must be 0"),
-        ([0.1, 0.2], [0, -1], "must be 0"),
-        ([0.1, 0.2], [0, float("nan")], "must be 0"),
-        (["0.1", "0.2"], [0, 1], "must be real numbers"),
-    ],
-)
+@pytest.mark.parametrize(("scores", "labels", "message"), [
+    ([0.1, float("nan")], [0, 1], "index 1 is not finite"),
+    ([float("inf"), 0.1], [0, 1], "index 0 is not finite"),
+    ([0.1, 0.2, 0.3], [0, 1], r"shape \(3,\) and labels \(2,\)"),
+    ([[0.1, 0.2]], [[0, 1]], r"must be \(n,\)"),
+    ([0.1, 0.2], [0, 2], "must be 0"),
+    ([0.1, 0.2], [0, -1], "must be 0"),
+    ([0.1, 0.2], [0, float("nan")], "must be 0"),
+    (["0.1", "0.2"], [0, 1], "must be real numbers"),
+])  # fmt: skip
 def test_bad_input_is_refused(scores: object, labels: object, message: str) -> None:
     for compute in (auroc, average_precision):
         with pytest.raises(ValueError, match=message):

@@ -62,56 +62,50 @@ def find(placed: pd.DataFrame, where: str, method: str, parts: float | None = No
     return printed.astype(object).where(printed.notna(), None).iloc[0].tolist()
 
 
-@pytest.mark.parametrize(
-    ("where", "method", "mean", "std", "source"),
-    [
-        ("elpv all general 10 -", "dra", 0.845, 0.013, DRA.format(1)),
-        ("elpv all hard 10 mono", "devnet", 0.599, 0.040, DRA.format(2)),
-        ("elpv all hard 10 mean", "dpdl", 0.818, 0.003, DPDL.format(2)),
-        ("elpv all hard 10 mean", "dra", 0.766, 0.029, DRA.format(2)),
-        ("elpv all normal 0 -", "patchcore", 0.916, None, AHL.format(4)),
-        ("elpv all general 1 -", "dpdl", 0.897, 0.002, DPDL.format(1)),
-        ("elpv all general 1 -", "ahl", 0.723, 0.008, AHL.format(1)),
-        ("elpv all general 1 -", "ahl.devnet", 0.828, 0.005, AHL.format(1)),
-        ("mvtec mean normal 0 -", "patchcore", 0.992, None, AHL.format(4)),
-        ("mvtec carpet general 10 -", "devnet", 0.867, 0.040, DRA.format(1)),
-        ("mvtec mean general 10 -", "mpfm", 0.982, 0.003, MPFM.format("main table (general)")),
-        ("optical all general 10 -", "mpfm", 0.992, 0.002, MPFM.format("main table (general)")),
-        ("mvtec mean normal 0 -", "wt_flow", 0.9905, None, WT),
-        ("mvtec_3d mean normal 0 -", "wt_flow", 0.851, None, WT),
-        ("mvtec mean normal 0 -", "flow_mismatching", 0.987, None, MISMATCH),
-        ("visa mean normal 0 -", "flow_mismatching", 0.98, None, MISMATCH),
-        # Printed "metal", "weft crack", "barretts-short-seg".
-        ("mvtec carpet hard 10 metal_contamination", "dpdl", 0.938, 0.005, DPDL.format(6)),
-        ("aitex all hard 10 weft_crack", "dra", 0.717, 0.072, DRA.format(2)),
-        ("hyperkvasir all hard 10 barretts_short_segment", "devnet", 0.799, 0.036, DRA.format(2)),
-        # Contradictions: the method's own paper wins over a slip in a later one.
-        ("sdd all general 10 -", "mlep", 0.983, 0.013, DRA.format(1)),
-        ("mvtec mean general 1 -", "devnet", 0.794, 0.014, DRA.format(1)),
-        ("headct all general 10 -", "ahl", 0.993, 0.002, AHL.format(1)),
-        ("mvtec metal_nut hard 10 mean", "dpdl", 0.978, 0.002, DPDL.format(2)),
-        ("elpv all general 10 -", "dpdl.no_dpl", None, None, ""),
-        ("elpv all general 10 -", "mahalanobis", None, None, ""),
-        ("elpv all general 10 -", "patchcore", None, None, ""),
-        ("elpv all normal 0 -", "dpdl", None, None, ""),
-        ("elpv all general 5 -", "dra", None, None, ""),
-        ("elpv mono general 10 -", "dra", None, None, ""),
-        ("mvtec metal_nut hard 10 scratch", "dpdl", None, None, ""),  # Table 6 is cut off there.
-        ("mpdd mean normal 0 -", "wt_flow", None, None, ""),  # Printed as a pixel AUROC.
-        ("mine all general 10 -", "dra", None, None, ""),
-    ],
-)
+@pytest.mark.parametrize(("where", "method", "mean", "std", "source"), [
+    ("elpv all general 10 -", "dra", 0.845, 0.013, DRA.format(1)),
+    ("elpv all hard 10 mono", "devnet", 0.599, 0.040, DRA.format(2)),
+    ("elpv all hard 10 mean", "dpdl", 0.818, 0.003, DPDL.format(2)),
+    ("elpv all hard 10 mean", "dra", 0.766, 0.029, DRA.format(2)),
+    ("elpv all normal 0 -", "patchcore", 0.916, None, AHL.format(4)),
+    ("elpv all general 1 -", "dpdl", 0.897, 0.002, DPDL.format(1)),
+    ("elpv all general 1 -", "ahl", 0.723, 0.008, AHL.format(1)),
+    ("elpv all general 1 -", "ahl.devnet", 0.828, 0.005, AHL.format(1)),
+    ("mvtec mean normal 0 -", "patchcore", 0.992, None, AHL.format(4)),
+    ("mvtec carpet general 10 -", "devnet", 0.867, 0.040, DRA.format(1)),
+    ("mvtec mean general 10 -", "mpfm", 0.982, 0.003, MPFM.format("main table (general)")),
+    ("optical all general 10 -", "mpfm", 0.992, 0.002, MPFM.format("main table (general)")),
+    ("mvtec mean normal 0 -", "wt_flow", 0.9905, None, WT),
+    ("mvtec_3d mean normal 0 -", "wt_flow", 0.851, None, WT),
+    ("mvtec mean normal 0 -", "flow_mismatching", 0.987, None, MISMATCH),
+    ("visa mean normal 0 -", "flow_mismatching", 0.98, None, MISMATCH),
+    # Printed "metal", "weft crack", "barretts-short-seg".
+    ("mvtec carpet hard 10 metal_contamination", "dpdl", 0.938, 0.005, DPDL.format(6)),
+    ("aitex all hard 10 weft_crack", "dra", 0.717, 0.072, DRA.format(2)),
+    ("hyperkvasir all hard 10 barretts_short_segment", "devnet", 0.799, 0.036, DRA.format(2)),
+    # Contradictions: the method's own paper wins over a slip in a later one.
+    ("sdd all general 10 -", "mlep", 0.983, 0.013, DRA.format(1)),
+    ("mvtec mean general 1 -", "devnet", 0.794, 0.014, DRA.format(1)),
+    ("headct all general 10 -", "ahl", 0.993, 0.002, AHL.format(1)),
+    ("mvtec metal_nut hard 10 mean", "dpdl", 0.978, 0.002, DPDL.format(2)),
+    ("elpv all general 10 -", "dpdl.no_dpl", None, None, ""),
+    ("elpv all general 10 -", "mahalanobis", None, None, ""),
+    ("elpv all general 10 -", "patchcore", None, None, ""),
+    ("elpv all normal 0 -", "dpdl", None, None, ""),
+    ("elpv all general 5 -", "dra", None, None, ""),
+    ("elpv mono general 10 -", "dra", None, None, ""),
+    ("mvtec metal_nut hard 10 scratch", "dpdl", None, None, ""),  # Table 6 is cut off there.
+    ("mpdd mean normal 0 -", "wt_flow", None, None, ""),  # Printed as a pixel AUROC.
+    ("mine all general 10 -", "dra", None, None, ""),
+])  # fmt: skip
 def test_printed_numbers(placed, where, method, mean, std, source) -> None:
     assert find(placed, where, method) == [mean, std, source]
 
 
-def test_a_mean_over_other_parts_has_no_printed_number(placed: pd.DataFrame) -> None:
+def test_means_are_printed_over_all_parts_and_stand_beside_no_other(placed: pd.DataFrame) -> None:
     for where, n_parts in (("aitex all hard 10 mean", 6), ("mvtec mean general 10 -", 15)):
         assert find(placed, where, "dra", parts=n_parts)[0] is not None
         assert find(placed, where, "dra", parts=n_parts - 1) == [None, None, ""]
-
-
-def test_the_numbers_of_parts_are_those_of_the_printed_rows(placed: pd.DataFrame) -> None:
     of_dra = placed[(placed.method == "dra") & (placed.shots == 10)]
     for (setting, dataset, category), n_parts in PARTS.items():
         rows = of_dra[(of_dra.dataset == dataset) & (of_dra.setting == setting)]
@@ -121,12 +115,9 @@ def test_the_numbers_of_parts_are_those_of_the_printed_rows(placed: pd.DataFrame
         spec = data_registry.get(dataset)
         parts = spec.known_classes(category) if setting == "hard" else spec.categories
         assert len(parts) == n_parts, dataset
-
-
-def test_printed_class_means_agree_with_printed_means(placed: pd.DataFrame) -> None:
     # Rounded class values: their mean may differ from the printed mean by one in the last digit.
-    rows = placed[(placed.dataset == "aitex") & (placed.setting == "hard") & (placed.shots == 10)]
-    means = rows[rows.method == "dra"].set_index("known_class").published_mean
+    rows = of_dra[(of_dra.dataset == "aitex") & (of_dra.setting == "hard")]
+    means = rows.set_index("known_class").published_mean
     assert means.drop("mean").mean() == pytest.approx(means["mean"], abs=1.1e-3)
 
 
@@ -140,12 +131,10 @@ def test_every_row_has_a_place_or_a_reason(rows: pd.DataFrame, placed: pd.DataFr
     assert set(unknown.method) <= set(LEFT_OUT)
     of_papers = image[image.source.str.startswith(("DPDL ", "DRA ", "AHL "))]
     assert len(of_papers) == 697 + 660 + 581
+    # KDAD: DRA's Tables 1 and 2; AHL's Table 4.
     assert Counter(of_papers.method[of_papers.index.isin(unknown.index)]) == {
-        "KDAD": 60 + 9,  # DRA's Tables 1 and 2; AHL's Table 4.
-        "AHL": 96,
-        "FS-DRA (fully supervised)": 9,
-        "DPDL[Mn+Ma+Mr]": 6,
-    }
+        "KDAD": 60 + 9, "AHL": 96, "FS-DRA (fully supervised)": 9, "DPDL[Mn+Ma+Mr]": 6,
+    }  # fmt: skip
 
 
 def test_every_place_is_a_cell_of_this_benchmark(placed: pd.DataFrame) -> None:
@@ -187,14 +176,11 @@ GOOD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("source", " "), ("method", ""), ("setting", "easy"), ("shots", "-1"), ("shots", "ten"),
-        ("mean", ""), ("mean", "x"), ("mean", "nan"), ("mean", "-0.1"), ("mean", "1.2"),
-        ("mean", "101"), ("std", "inf"), ("std", "-1"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("column", "value"), [
+    ("source", " "), ("method", ""), ("setting", "easy"), ("shots", "-1"), ("shots", "ten"),
+    ("mean", ""), ("mean", "x"), ("mean", "nan"), ("mean", "-0.1"), ("mean", "1.2"),
+    ("mean", "101"), ("std", "inf"), ("std", "-1"),
+])  # fmt: skip
 def test_a_wrong_row_is_refused_with_file_and_line(tmp_path: Path, column: str, value: str) -> None:
     with pytest.raises(DataError, match="no file of published numbers"):
         load(tmp_path)

@@ -1,7 +1,5 @@
 """Feature packs: their kinds, their files, and their extraction."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import re
@@ -12,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data_cases import noise
 from PIL import Image
 
 from osad.backbones import get_backbone
 from osad.core.errors import CheckError, ConfigError, DataError, TrainingError
 from osad.core.files import read_metadata, sha256_file, write_tensors
-from osad.core.seeds import numpy_generator
 from osad.data.images import open_verified
 from osad.data.manifest import Record, write_manifest
 from osad.features import compute, views
@@ -33,12 +31,6 @@ LITE = get_backbone("tf_efficientnet_lite0")
 CPU = torch.device("cpu")
 
 
-def picture(number: int, size: int = 32) -> Image.Image:
-    """Return an image of noise."""
-    values = numpy_generator("picture", number).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    return Image.fromarray(values)
-
-
 def test_kinds():
     assert PACKS == ("pixels", "plain", "rotated", "pseudo", "cutmix", "draem")
     assert TEST_PACKS == ("pixels", "plain")
@@ -52,21 +44,23 @@ def test_kinds():
     assert KINDS["pseudo"].strides([16, 32]) == KINDS["draem"].strides([16, 32]) == (32,)
 
 
-# Packs
-
-
 def info_of(pack: str = "plain", **changes: object) -> PackInfo:
     digests = ("1" * 64, "2" * 64)
     info = PackInfo(pack, ("a", "b"), digests, "cpu", "resnet18", "3" * 64, 40, (16, 32), (5, 6))
     return replace(info, **changes)
 
 
-def test_shapes_of_packs():
-    assert info_of().shapes() == {"s16": (2, 5, 3, 3), "s32": (2, 6, 2, 2)}
-    assert info_of("holdout", views=2).shapes() == {"s16": (2, 2, 5, 3, 3), "s32": (2, 2, 6, 2, 2)}
-    deep = info_of("rotated", strides=(32,), channels=(6,), views=4)
-    assert deep.shapes() == {"s32": (2, 4, 6, 2, 2)}
-    assert info_of("pixels").shapes() == {"intensity": (2, 2)}
+@pytest.mark.parametrize(
+    ("pack", "changes", "shapes"),
+    [
+        ("plain", {}, {"s16": (2, 5, 3, 3), "s32": (2, 6, 2, 2)}),
+        ("holdout", {"views": 2}, {"s16": (2, 2, 5, 3, 3), "s32": (2, 2, 6, 2, 2)}),
+        ("rotated", {"strides": (32,), "channels": (6,), "views": 4}, {"s32": (2, 4, 6, 2, 2)}),
+        ("pixels", {}, {"intensity": (2, 2)}),
+    ],
+)
+def test_shapes_of_packs(pack, changes, shapes):
+    assert info_of(pack, **changes).shapes() == shapes
 
 
 def tensors_of(info: PackInfo) -> dict[str, torch.Tensor]:
@@ -90,6 +84,11 @@ def test_a_pack_is_read_as_it_was_written(pack_file):
     for name, tensor in tensors_of(info_of()).items():
         assert torch.equal(pack.tensor(name), tensor)
     assert level_name(16) == "s16"
+    pack_file.write_bytes(pack_file.read_bytes()[:-10])
+    with pytest.raises(DataError, match=r"plain\.safetensors: is damaged"):
+        Pack.open(pack_file)
+    with pytest.raises(DataError, match="cannot be read"):
+        Pack.open(pack_file.with_name("none"))
 
 
 def test_rows(pack_file):
@@ -122,14 +121,6 @@ def test_a_pack_that_contradicts_itself_or_is_of_another_format(tmp_path, change
         Pack.open(path)
 
 
-def test_a_truncated_pack(pack_file):
-    pack_file.write_bytes(pack_file.read_bytes()[:-10])
-    with pytest.raises(DataError, match=r"plain\.safetensors: is damaged"):
-        Pack.open(pack_file)
-    with pytest.raises(DataError, match="cannot be read"):
-        Pack.open(pack_file.with_name("none"))
-
-
 def test_values_that_are_not_finite_are_not_written(tmp_path):
     tensors = tensors_of(info_of())
     tensors["s16"][1, 0, 0, 0] = float("inf")
@@ -138,9 +129,6 @@ def test_values_that_are_not_finite_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="do not fit"):
         write_pack(tmp_path / "p.safetensors", tensors, info_of(image_size=64))
     assert list(tmp_path.iterdir()) == []
-
-
-# Extraction
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +146,7 @@ def project(tmp_path, monkeypatch):
     records = []
     for number in range(21):
         path = f"images/{number:02}.png"
-        picture(number).save(path)
+        noise(number, 32).save(path)
         label = int(number % 4 == 0)
         split = "test" if label or number % 4 == 1 else "train"
         name = "spot" if label else "good"
@@ -203,16 +191,6 @@ def test_bytes_do_not_depend_on_the_number_of_processes(project, weights, pack):
     assert pack_read.info.sha256 == tuple(r.sha256 for r in chosen)
     assert len(chosen) == COUNTS[pack]
     assert str(Path.cwd()) not in str(read_metadata("out/1.safetensors"))
-
-
-def test_which_images_are_in_which_pack(project):
-    training = [r for r in project if r.split == "train"]
-    anomalies = [r for r in project if r.label == 1]
-    assert {r.label for r in training} == {0}
-    assert set(select_records(project, "rotated")) == {*training, *anomalies}
-    assert all(select_records(project, pack) == training for pack in SYNTHETIC)
-    with pytest.raises(DataError, match="pack pseudo: the manifest has no image for it"):
-        select_records(anomalies, "pseudo")
 
 
 def test_values_of_packs(project, weights):
@@ -294,7 +272,14 @@ def test_the_first_wrong_image_is_named(project, weights, pack, threads):
     assert no_children()
 
 
-def test_a_damaged_image_of_the_right_digest(project, weights):
+def test_a_damaged_image_or_unreadable_weights_surface_from_the_workers(project, weights, tmp_path):
+    path = tmp_path / "resnet18.tv_in1k.safetensors"
+    write_tensors(path, {"conv1.weight": torch.zeros(1)}, {})
+    argv = arguments("plain", path, "p.safetensors", threads=2)
+    argv[argv.index(LITE.name)] = "resnet18"
+    with pytest.raises(DataError, match=r"tv_in1k\.safetensors: tensor conv1\.weight has shape"):
+        main(argv)
+    assert no_children()
     path = Path(project[3].path)
     path.write_bytes(path.read_bytes()[:-200])
     project[3] = Record(str(path), 0, "good", "train", "", sha256_file(path))
@@ -304,33 +289,21 @@ def test_a_damaged_image_of_the_right_digest(project, weights):
     assert no_children()
 
 
-def test_unreadable_weights_surface_from_the_workers(project, tmp_path):
-    path = tmp_path / "resnet18.tv_in1k.safetensors"
-    write_tensors(path, {"conv1.weight": torch.zeros(1)}, {})
-    argv = arguments("plain", path, "p.safetensors", threads=2)
-    argv[argv.index(LITE.name)] = "resnet18"
-    with pytest.raises(DataError, match=r"tv_in1k\.safetensors: tensor conv1\.weight has shape"):
-        main(argv)
-    assert no_children()
-
-
-def test_a_killed_worker_is_one_message(project, monkeypatch):
+def test_a_killed_worker_is_one_message_and_other_errors_are_not_hidden(project, monkeypatch):
     def die(path: Path, sha256: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(compute, "open_verified", die)
-    with pytest.raises(TrainingError, match="a worker process was killed"):
-        extract(plan_pixels(project), workers=2, device=CPU, progress=silent)
-    assert no_children()
-
-
-def test_unexpected_errors_are_not_hidden(project, monkeypatch):
     def fail(path: Path, sha256: str) -> None:
         raise ZeroDivisionError("a mistake in the code")
 
-    monkeypatch.setattr(compute, "open_verified", fail)
-    with pytest.raises(ZeroDivisionError, match="a mistake in the code"):
-        extract(plan_pixels(project), workers=2, device=CPU, progress=silent)
+    for function, error, message in (
+        (die, TrainingError, "a worker process was killed"),
+        (fail, ZeroDivisionError, "a mistake in the code"),
+    ):
+        monkeypatch.setattr(compute, "open_verified", function)
+        with pytest.raises(error, match=message):
+            extract(plan_pixels(project), workers=2, device=CPU, progress=silent)
+        assert no_children()
 
 
 def test_progress(project, weights, capsys):
@@ -349,22 +322,16 @@ def test_progress(project, weights, capsys):
         ("--views", "0", "--views 0: must be 1 or more"),
         ("--threads", "0", "--threads 0: must be 1 or more"),
         ("--backbone", "vgg", r"features\.backbone: 'vgg' is unknown"),
+        ("--backbone", None, "pack plain: option --backbone is missing"),
     ],
 )
 def test_wrong_options(project, weights, option, value, message):
     argv = arguments("plain", weights, "p.safetensors")
-    argv[argv.index(option) + 1] = value
+    place = argv.index(option)
+    argv[place : place + 2] = [option, value] if value else []
     with pytest.raises(ConfigError, match=message):
         main(argv)
-
-
-def test_missing_options(project):
-    with pytest.raises(ConfigError, match="pack plain: option --backbone is missing"):
-        main("--pack plain --manifest m.csv --output p".split())
     assert parse_strides("8") == (8,)
-
-
-# Packs whose views need a second image
 
 
 @pytest.mark.parametrize("pack", [name for name, kind in KINDS.items() if kind.second_image])
@@ -376,27 +343,27 @@ def test_loaded_views_are_those_of_image_and_partner(project, pack):
     images = {path: views.resize(Image.open(path), 64, LITE.interpolation) for path in paths}
     for row in (2, 3):
         others = [views.partner(paths, row, pack=pack, view=view) for view in range(2)]
-        made = views.make_views(
-            images[paths[row]],
-            paths[row],
-            KINDS[pack],
-            views=2,
-            rotation=0.0,
-            sources=[images[paths[other]] for other in others],
-        )
+        image, sources = images[paths[row]], [images[paths[other]] for other in others]
+        options = {"views": 2, "rotation": 0.0, "sources": sources}
+        made = views.make_views(image, paths[row], KINDS[pack], **options)
         for view in range(2):
             np.testing.assert_array_equal(loaded[2 * (row - 2) + view], np.asarray(made[view]))
     other = paths[views.partner(paths, 0, pack=pack, view=1)]
-    picture(99).save(other)
+    noise(99, 32).save(other)
     with pytest.raises(DataError, match=rf"^{other}: its content has changed"):
         load_views(Task(info), range(1))
 
 
-def test_one_image_alone_has_no_partner(project, weights):
-    training = select_records(project, "draem")
-    with pytest.raises(
-        DataError, match=r"pack draem: a view needs two .*, there is only images/02"
-    ):
+def test_which_images_are_in_which_pack(project, weights):
+    training = [r for r in project if r.split == "train"]
+    anomalies = [r for r in project if r.label == 1]
+    assert {r.label for r in training} == {0}
+    assert set(select_records(project, "rotated")) == {*training, *anomalies}
+    assert all(select_records(project, pack) == training for pack in SYNTHETIC)
+    with pytest.raises(DataError, match="pack pseudo: the manifest has no image for it"):
+        select_records(anomalies, "pseudo")
+    message = r"pack draem: a view needs two .*, there is only images/02"
+    with pytest.raises(DataError, match=message):
         maps_of(training[:1], "draem", weights)
     with pytest.raises(ConfigError, match="has no stride 64"):
         maps_of(training, "draem", weights, strides=[64])

@@ -1,22 +1,15 @@
 """Views of images: resized, rotated, and with synthetic defects."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np
 import pytest
+from data_cases import noise as picture
 from PIL import Image
 
 from osad.core.seeds import numpy_generator
 from osad.features import defects, operations, views
 from osad.features.kinds import KINDS
-
-
-def picture(number: int, size: int = 64) -> Image.Image:
-    """Return an image of noise."""
-    values = numpy_generator("picture", number).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    return Image.fromarray(values)
 
 
 def flat(value: int, size: int = 16) -> Image.Image:
@@ -27,6 +20,12 @@ def flat(value: int, size: int = 16) -> Image.Image:
 def changed(one: Image.Image, two: Image.Image) -> np.ndarray:
     """Return where two images differ, (h, w) bool."""
     return (np.asarray(one) != np.asarray(two)).any(axis=2)
+
+
+def box(where: np.ndarray) -> tuple[int, int, int, int]:
+    """Return the first row, the first column, the height and the width of what is marked."""
+    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+    return rows[0], columns[0], np.ptp(rows) + 1, np.ptp(columns) + 1
 
 
 class Fixed:
@@ -49,83 +48,72 @@ class Fixed:
         return np.array(drawn, dtype=int) if size else drawn
 
 
-def test_resize_ignores_the_aspect_ratio():
+def test_resize_ignores_the_aspect_ratio_and_averages():
     image = Image.new("RGB", (10, 40), (7, 8, 9))
     for interpolation in ("bicubic", "bilinear"):
         result = views.resize(image, 16, interpolation)
         assert result.size == (16, 16)
         assert result.getextrema() == ((7, 7), (8, 8), (9, 9))
-
-
-def test_resize_averages_when_it_shrinks():
     values = np.zeros((4, 4, 3), dtype=np.uint8)
     values[::2] = 200
     result = views.resize(Image.fromarray(values), 1, "bilinear")
     assert result.getpixel((0, 0)) == (100, 100, 100)
 
 
-def test_rotate_by_quarter_turns():
+def test_rotate_turns_fills_corners_with_black_and_keeps_values():
     values = np.zeros((3, 3, 3), dtype=np.uint8)
     values[0, 1] = 255  # top
     turned = np.asarray(views.rotate(Image.fromarray(values), 90.0))
     assert turned[1, 0].tolist() == [255, 255, 255]  # left: counter-clockwise
     assert int(turned.sum()) == 3 * 255
-
-
-def test_rotate_fills_corners_with_black_and_keeps_values():
-    image = Image.new("RGB", (40, 40), (9, 9, 9))
-    turned = np.asarray(views.rotate(image, 45.0))
+    turned = np.asarray(views.rotate(flat(9, 40), 45.0))
     assert turned[0, 0].tolist() == [0, 0, 0]
     assert turned[20, 20].tolist() == [9, 9, 9]
     assert set(np.unique(turned)) == {0, 9}  # nearest: no new values
 
 
 def test_jitter_by_hand():
-    grey = Image.new("RGB", (2, 2), (100, 100, 100))
     # Of a flat grey image contrast and saturation change nothing; brightness scales it.
     rng = Fixed(1.1, 0.9, 1.05, 0.0, order=(0, 1, 2, 3))
-    assert operations.color_jitter(grey, rng).getpixel((0, 0)) == (110, 110, 110)
+    assert operations.color_jitter(flat(100, 2), rng).getpixel((0, 0)) == (110, 110, 110)
     # Contrast first: around the mean of 50, 0 -> 5 and 100 -> 95, then halved brightness.
     two = Image.fromarray(np.array([[[0] * 3, [100] * 3]], dtype=np.uint8))
     rng = Fixed(0.5, 0.9, 1.0, 0.0, order=(1, 0, 2, 3))
     result = np.asarray(operations.color_jitter(two, rng, strength=0.5))[0, :, 0].tolist()
     assert result == [2, 47]
-
-
-def test_turn_hue_by_hand():
-    red = Image.new("RGB", (1, 1), (255, 0, 0))
-    assert operations.turn_hue(red, 0.0).getpixel((0, 0)) == (255, 0, 0)
-    assert operations.turn_hue(red, 1 / 3).getpixel((0, 0)) == (0, 255, 0)
-    grey = Image.new("RGB", (1, 1), (80, 80, 80))
-    assert operations.turn_hue(grey, 0.4).getpixel((0, 0)) == (80, 80, 80)
-
-
-def test_jitter_draws_within_its_strength():
-    grey = Image.new("RGB", (1, 1), (200, 200, 200))
     values = [
-        operations.color_jitter(grey, numpy_generator(i)).getpixel((0, 0))[0] for i in range(200)
+        operations.color_jitter(flat(200, 1), numpy_generator(i)).getpixel((0, 0))[0]
+        for i in range(200)
     ]
     assert 179 <= min(values) < 185
     assert 215 < max(values) <= 220
 
 
 @pytest.mark.parametrize(
+    ("colour", "turn", "expected"),
+    [
+        ((255, 0, 0), 0.0, (255, 0, 0)),
+        ((255, 0, 0), 1 / 3, (0, 255, 0)),
+        ((80, 80, 80), 0.4, (80, 80, 80)),
+    ],
+)
+def test_turn_hue_by_hand(colour, turn, expected):
+    image = Image.new("RGB", (1, 1), colour)
+    assert operations.turn_hue(image, turn).getpixel((0, 0)) == expected
+
+
+@pytest.mark.parametrize(
     ("name", "numbers", "expected"),
     [
         ("gamma", (1.0, 2.0, 0.5), (100, 39, 160)),  # 255 (100/255)^e
-        ("brightness", (1.2, 10), (130, 130, 130)),
-        ("solarise", (64,), (155, 155, 155)),
-        ("solarise", (128,), (100, 100, 100)),
-        ("posterise", (1,), (0, 0, 0)),
-        ("posterise", (3,), (96, 96, 96)),
-        ("invert", (), (155, 155, 155)),
-        ("sharpness", (3.0,), (100, 100, 100)),
+        ("brightness", (1.2, 10), (130, 130, 130)), ("invert", (), (155, 155, 155)),
+        ("solarise", (64,), (155, 155, 155)), ("solarise", (128,), (100, 100, 100)),
+        ("posterise", (1,), (0, 0, 0)), ("posterise", (3,), (96, 96, 96)),
         ("hue", (0.2, 1.5), (100, 100, 100)),  # grey has no hue
-        ("contrast", (), (100, 100, 100)),
-        ("equalise", (), (100, 100, 100)),
-        ("turn", (45.0,), (100, 100, 100)),  # at the centre
+        ("sharpness", (3.0,), (100, 100, 100)), ("contrast", (), (100, 100, 100)),
+        ("equalise", (), (100, 100, 100)), ("turn", (45.0,), (100, 100, 100)),  # at the centre
     ],
-)
+)  # fmt: skip
 def test_operations_by_hand(name, numbers, expected):
     result = operations._TEXTURES[name](flat(100), Fixed(*numbers))
     assert result.size == (16, 16)
@@ -151,18 +139,14 @@ def test_texture_applies_three_different_operations(monkeypatch):
     assert seen == set(range(10))
 
 
-# Defects
-
-
 def test_cutmix_changes_one_rectangle_of_the_right_area():
     image = picture(0, 100)
     shares = []
     for number in range(100):
         where = changed(image, defects.cutmix(image, numpy_generator("cutmix", number)))
-        rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
-        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        top, left, height, width = box(where)
         shares.append(height * width / 10_000)
-        assert where[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.9
+        assert where[top : top + height, left : left + width].mean() > 0.9
         assert 0.25 < width / height < 4
     assert 0.015 < min(shares) < 0.04
     assert 0.12 < max(shares) < 0.16
@@ -174,7 +158,7 @@ def test_scar_is_small_and_inside():
         where = changed(image, defects.cutpaste_scar(image, numpy_generator("scar", number)))
         # At 128 pixels at most 8 x 13 or so; its rotated box has no more area than a square.
         assert 1 <= where.sum() <= 9 * 14
-        assert max(np.ptp(np.flatnonzero(where.any(axis))) + 1 for axis in (0, 1)) <= 16
+        assert max(box(where)[2:]) <= 16
 
 
 def test_cutmix_patch_comes_from_the_other_image(monkeypatch):
@@ -186,26 +170,24 @@ def test_cutmix_patch_comes_from_the_other_image(monkeypatch):
         rng = numpy_generator("foreign", number)
         result = np.asarray(defects.cutmix(flat(0, 100), rng, Image.fromarray(other)))
         pasted = result[:, :, 2] == 250
-        rows, columns = np.flatnonzero(pasted.any(1)), np.flatnonzero(pasted.any(0))
-        assert pasted.sum() == len(rows) * len(columns)  # one rectangle ...
+        row, column, height, width = box(pasted)
+        assert pasted.sum() == height * width  # one rectangle ...
         assert not result[~pasted].any()  # ... and nothing changed outside
         assert 0.015 < pasted.mean() < 0.16
-        patch = result[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        patch = result[row : row + height, column : column + width]
         left, top = int(patch[0, 0, 0]), int(patch[0, 0, 1])
-        source = other[top : top + len(rows), left : left + len(columns)]
-        np.testing.assert_array_equal(patch, source)
-        places.add((left == columns[0]) and (top == rows[0]))
+        np.testing.assert_array_equal(patch, other[top : top + height, left : left + width])
+        places.add((left == column) and (top == row))
     assert places == {False}  # source and target corner are independent
 
 
-def test_perlin_noise_is_zero_at_lattice_points_and_smooth():
+def test_perlin_noise_by_hand():
+    """It is zero at lattice points and smooth."""
     noise = defects.perlin_noise(32, (4, 2), numpy_generator("noise"))
     np.testing.assert_allclose(noise[::8, ::16], 0.0, atol=1e-12)
     assert 0.1 < np.abs(noise).max() <= 1.0
     assert np.abs(np.diff(noise, axis=0)).max() < 0.5
 
-
-def test_perlin_noise_by_hand(monkeypatch):
     class Right:
         def uniform(self, low: float, high: float, size: tuple[int, int]) -> np.ndarray:
             return np.zeros(size)  # all gradients point to the right
@@ -226,7 +208,12 @@ def test_perlin_blend_changes_blobs_of_the_right_area():
     assert 0.1 < max(shares) <= 0.15 + 1 / 64**2
 
 
-def test_mask_by_hand(monkeypatch):
+def test_masks_are_blobs_of_many_sizes(monkeypatch):
+    """The last one is by hand."""
+    masks = [defects.draem_mask(64, numpy_generator("mask", number)) for number in range(60)]
+    shares = [mask.mean() for mask in masks]
+    assert min(shares) >= 0.002
+    assert 0.1 < max(shares) < 0.6
     half = np.full((8, 8), 0.353)  # times the root of 2: 0.4992, not above one half
     half[:, :4] = 0.354  # 0.5006
     cells = []
@@ -244,15 +231,13 @@ def test_mask_by_hand(monkeypatch):
     assert not mask[:4].any()
 
 
-def test_masks_are_blobs_of_many_sizes():
-    masks = [defects.draem_mask(64, numpy_generator("mask", number)) for number in range(60)]
-    shares = [mask.mean() for mask in masks]
-    assert min(shares) >= 0.002
-    assert max(shares) > 0.1
-    assert max(shares) < 0.6
-
-
-def test_blend_by_hand(monkeypatch):
+def test_blend_by_hand_and_the_rest_unchanged(monkeypatch):
+    for number in range(10):
+        seed, image = ("blend", number), picture(number)
+        mask = defects.draem_mask(64, numpy_generator(*seed))
+        result = defects.draem_blend(image, numpy_generator(*seed), picture(-1))
+        assert not changed(image, result)[~mask].any()
+        assert changed(image, result)[mask].mean() > 0.8
     mask = np.zeros((16, 16), dtype=bool)
     mask[2:5, 7:9] = True
     monkeypatch.setattr(defects, "draem_mask", lambda size, rng: mask)
@@ -260,20 +245,6 @@ def test_blend_by_hand(monkeypatch):
     result = np.asarray(defects.draem_blend(flat(100), Fixed(0.25), flat(200)))
     assert (result[mask] == 175).all()  # 0.25 * 100 + 0.75 * 200
     assert (result[~mask] == 100).all()
-
-
-def test_blend_leaves_the_rest_unchanged():
-    for number in range(10):
-        seed = ("blend", number)
-        image = picture(number)
-        mask = defects.draem_mask(64, numpy_generator(*seed))
-        result = np.asarray(defects.draem_blend(image, numpy_generator(*seed), picture(-1)))
-        differs = (result != np.asarray(image)).any(axis=2)
-        assert not differs[~mask].any()
-        assert differs[mask].mean() > 0.8
-
-
-# Views of packs
 
 
 def test_pixel_statistics_by_hand():

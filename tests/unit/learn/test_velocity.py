@@ -1,7 +1,5 @@
 """The velocity network, its inputs, its schedule and its average, by hand-worked values."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -23,61 +21,30 @@ from osad.learn.velocity import (
 )
 
 
-def network(dtype: torch.dtype = torch.float32, *, last: bool = True) -> dict[str, torch.Tensor]:
-    state = init_velocity(3, 8, 2, torch_generator("net"), embedding=4)
-    if last:
-        state["velocity.out.weight"] = draws(3, 8, key="last")
-    return {name: value.to(dtype) for name, value in state.items()}
-
-
-# --- time ---------------------------------------------------------------------------------
-
-
-def test_time_embedding_by_hand():
+def test_time_embedding_and_schedule_by_hand():
     found = time_embedding(torch.tensor([0.002]), 4)
     expected = [math.cos(2), math.cos(0.02), math.sin(2), math.sin(0.02)]
     torch.testing.assert_close(found, torch.tensor([expected]), rtol=1e-5, atol=1e-6)
-
-
-def test_times_of_a_batch_are_told_apart():
-    found = time_embedding(torch.linspace(0, 1, 101), 128)
-    assert found.shape == (101, 128)
-    distances = torch.cdist(found, found) + 10 * torch.eye(101)
-    assert distances.min() > 0.5
-
-
-def test_cosine_by_hand():
-    schedule = cosine(4)
+    # Times between 0 and 1 are told apart.
+    assert torch.pdist(time_embedding(torch.linspace(0, 1, 101), 128)).min() > 0.5
     expected = [1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0]
-    assert [schedule(step) for step in range(5)] == pytest.approx(expected)
-
-
-# --- network ------------------------------------------------------------------------------
-
-
-def test_velocity_starts_at_zero_with_the_shape_of_its_input():
-    state = network(last=False)
-    found = velocity(state, draws(5, 6, 3), torch.linspace(0, 1, 5), (2, 3))
-    assert found.shape == (5, 6, 3)
-    assert bool((found == 0).all())
-    assert all(name.startswith("velocity.") for name in state)
+    assert [cosine(4)(step) for step in range(5)] == pytest.approx(expected)
 
 
 def test_velocity_equals_its_formula_written_out():
-    state = network(torch.float64)
+    state = init_velocity(3, 8, 2, torch_generator("net"), embedding=4)
+    state = {name: value.double() for name, value in state.items()}
     x, t = draws(2, 6, 3).double(), torch.tensor([0.1, 0.7], dtype=torch.float64)
+    assert all(name.startswith("velocity.") for name in state)
+    assert velocity(state, x, t, (2, 3)).tolist() == torch.zeros(2, 6, 3).tolist()  # At the start.
+    state["velocity.out.weight"] = draws(3, 8, key="last").double()
 
     def apply(name: str, v: torch.Tensor) -> torch.Tensor:
-        weight = state[f"velocity.{name}.weight"]
-        bias = state[f"velocity.{name}.bias"]
-        return (weight * v.unsqueeze(-2)).sum(-1) + bias
+        return v @ state[f"velocity.{name}.weight"].T + state[f"velocity.{name}.bias"]
 
     def norm(v: torch.Tensor) -> torch.Tensor:
         centred = v - v.mean(-1, keepdim=True)
         return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-
-    def silu(v: torch.Tensor) -> torch.Tensor:
-        return v / (1 + torch.exp(-v))
 
     def around(block: int, h: torch.Tensor) -> torch.Tensor:
         kernel = state[f"velocity.{block}.around.weight"]
@@ -89,6 +56,7 @@ def test_velocity_equals_its_formula_written_out():
                     found[:, p] += kernel[:, 0, down + 1, right + 1] * h[:, q]
         return found
 
+    silu = torch.nn.functional.silu
     time = silu(apply("time", time_embedding(t, 4)))
     h = apply("in", x)
     for block in range(2):
@@ -98,25 +66,19 @@ def test_velocity_equals_its_formula_written_out():
     torch.testing.assert_close(velocity(state, x, t, (2, 3)), apply("out", norm(h)))
 
 
-# --- average ------------------------------------------------------------------------------
-
-
 def test_moving_average_forgets_the_start_early_and_slowly_later():
     start = {"a": torch.zeros(1)}
     average = MovingAverage(start, 0.5)
     average({"a": torch.ones(1)})
     assert average.state["a"].item() == pytest.approx(0.9)  # Decay 1 / 10.
     average({"a": torch.zeros(1)})
-    assert average.state["a"].item() == pytest.approx(0.9 * 2 / 11)
-    for _ in range(20):
+    values = [average.state["a"].item()]
+    for _ in range(21):
         average({"a": torch.zeros(1)})
-    before = average.state["a"].item()
-    average({"a": torch.zeros(1)})
-    assert average.state["a"].item() == pytest.approx(before / 2)
+        values.append(average.state["a"].item())
+    assert values[0] == pytest.approx(0.9 * 2 / 11)
+    assert values[-1] == pytest.approx(values[-2] / 2)
     assert start["a"].item() == 0
-
-
-# --- projection ---------------------------------------------------------------------------
 
 
 def correlated(n: int = 70) -> torch.Tensor:
@@ -129,9 +91,7 @@ def correlated(n: int = 70) -> torch.Tensor:
 def test_projection_gives_the_principal_components_of_the_correlation(shrinkage):
     maps = correlated()
     state = fit_projection(rows(maps), 2, shrinkage=shrinkage)
-    found = project(state, maps)
-    assert found.shape == (70, 4, 2)
-    flat = found.flatten(0, 1).double().numpy()
+    flat = project(state, maps).flatten(0, 1).double().numpy()
     channels = maps.double().transpose(0, 1).flatten(1).numpy()
     variances = np.sort(np.linalg.eigvalsh(np.corrcoef(channels)))[::-1][:2]
     expected = np.diag(variances / ((1 - shrinkage) * variances + shrinkage))
@@ -147,40 +107,21 @@ def test_projection_with_all_components_keeps_standardised_distances():
     torch.testing.assert_close(torch.pdist(flat), torch.pdist(standard), rtol=1e-3, atol=1e-3)
 
 
-def test_channel_without_variance_is_not_blown_up():
+def test_a_channel_without_variance_is_not_blown_up_and_one_that_is_not_finite_refused():
     maps = correlated()
     maps[:, 1] = 7
-    state = fit_projection(rows(maps), 3, shrinkage=1.0)
-    assert bool(project(state, maps + 1).isfinite().all())
-    assert project(state, maps + 1).abs().max() < 50
-
-
-def test_projection_of_features_that_are_not_finite_is_refused():
-    maps = correlated()
+    assert project(fit_projection(rows(maps), 3, shrinkage=1.0), maps + 1).abs().max() < 50
     maps[3, 0, 0, 0] = math.nan
     with pytest.raises(TrainingError, match="not finite"):
         fit_projection(rows(maps), 2, shrinkage=1.0)
 
 
-# --- batches ------------------------------------------------------------------------------
-
-
 def test_batches_show_every_normal_before_any_again():
-    vectors = torch.arange(7.0).view(7, 1, 1).half()
-    batches = list(flow_batches(vectors, "cell", 7, 3))
+    batches = list(flow_batches(torch.arange(7.0).view(7, 1, 1).half(), "cell", 7, 3))
     seen = torch.cat([batch.features for batch in batches]).flatten().tolist()
     assert len(batches) == 7
     assert all(sorted(seen[start : start + 7]) == list(range(7)) for start in (0, 7, 14))
     assert batches[0].features.dtype == torch.float32
     assert all(bool((batch.labels == 0).all()) for batch in batches)
-
-
-def test_batches_depend_on_the_key():
-    vectors = torch.arange(20.0).view(20, 1, 1).half()
-
-    def order(key: str) -> list[float]:
-        batches = flow_batches(vectors, key, 2, 10)
-        return torch.cat([batch.features for batch in batches]).flatten().tolist()
-
-    assert order("a") == order("a")
-    assert order("a") != order("b")
+    other = flow_batches(torch.arange(7.0).view(7, 1, 1).half(), "other", 7, 3)
+    assert seen != torch.cat([batch.features for batch in other]).flatten().tolist()

@@ -1,7 +1,5 @@
 """`osad check-method`: the example of the docs passes, each check catches a wrong method."""
 
-from __future__ import annotations
-
 import re
 import sys
 from dataclasses import dataclass

@@ -4,17 +4,14 @@ Features are generated, so that a kind is a direction: the seen anomalies move a
 images (``pseudo``) the even ones, the kinds here others. Each number is a mean over data sets.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from statistics import mean
 
 import pytest
 import torch
-from learn_cases import CHANNELS, Packs, build, rows
+from learn_cases import CHANNELS, Packs, auroc_of, build, rows
 
-from osad.evaluation.metrics import auroc
 from osad.learn.images import ImageSet, State
 from osad.methods import registry
 from osad.methods.registry import Method
@@ -69,12 +66,12 @@ def shown(key: str, kind: str, size: float) -> tuple[ImageSet, ImageSet]:
 @functools.cache
 def found(name: str, kind: str, size: float) -> float:
     """Return the AUROC of moved images, mean over the data sets."""
-    values = []
-    for key in KEYS:
-        method = small(name)
-        low, high = (method.score(fitted(name, key), part).total for part in shown(key, kind, size))
-        values.append(auroc(torch.cat([low, high]).numpy(), [0] * N_TEST + [1] * N_TEST))
-    return mean(value for value in values if value is not None)
+
+    def separation(key: str) -> float:
+        method, state = small(name), fitted(name, key)
+        return auroc_of(*(method.score(state, part).total for part in shown(key, kind, size)))
+
+    return mean(map(separation, KEYS))
 
 
 # DRA on the lone channels and AHL on DRA: the difference varies a lot between data sets.

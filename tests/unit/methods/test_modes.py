@@ -1,20 +1,18 @@
 """Normals of several modes: anomalies between them look most normal to one Gaussian."""
 
-from __future__ import annotations
-
 import functools
 
 import pytest
 import torch
-from learn_cases import build, rows
+from learn_cases import auroc_of, build, rows
 
 from osad.core.seeds import torch_generator
-from osad.evaluation.metrics import auroc
 from osad.learn.images import ImageSet, TrainingData
 
-CHANNELS, SIDE, VIEWS, MODES = 12, 4, 2, 4
-PER_MODE = 16
-SEEDS = (0, 1)
+CHANNELS, SIDE, VIEWS, PER_MODE, SEEDS = 12, 4, 2, 16, (0, 1)
+SIGNS = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+MODES = 3.0 * SIGNS.repeat_interleave(3, 1)
+"""Four corners of a square, each coordinate seen by three channels, (4, 6)."""
 TRAINED = {
     "epochs": 10, "iterations": 10, "batch": 24, "lr": 3e-3, "adapter": 4, "head_width": 16,
 }  # fmt: skip
@@ -24,20 +22,14 @@ VALUES = {
     "dpdl": TRAINED
     | {"epochs": 25, "iterations": 20, "adapter": 32, "head_width": 64}
     | {"prototypes": 16, "codebook_samples": 1000},
-    "mpfm": TRAINED | {"components": MODES, "dims": 12, "width": 16, "blocks": 1},
+    "mpfm": TRAINED | {"components": 4, "dims": 12, "width": 16, "blocks": 1},
 }
-
-
-def corners(scale: float) -> torch.Tensor:
-    """Return the modes: four corners of a square, seen by all channels of two groups."""
-    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    return scale * signs.repeat_interleave(3, 1)  # (4, 6)
 
 
 def images(
     name: str, centres: torch.Tensor, shift: float, seed: int, *, training: bool
 ) -> ImageSet:
-    """Make one image per centre (n, 6); ``shift`` moves a group of channels of its own.
+    """Make one image per centre (n, 6); ``shift`` moves other channels.
 
     Each view is drawn anew around the centre; a pseudo anomaly has one quarter from elsewhere.
     """
@@ -63,23 +55,19 @@ def score(method: str, seed: int, seen: str = "shifted") -> dict[str, float]:
     ``shifted`` are two modes moved in channels of their own, ``between`` lie half-way between
     neighbouring modes, away from the middle.
     """
-    modes = corners(3.0)
-    halfway = (modes[[0, 2, 0, 1]] + modes[[1, 3, 2, 3]]) / 2
-    centres, shift = (halfway, 0.0) if seen == "between" else (modes[:2], 3.0)
+    halfway = (MODES[[0, 2, 0, 1]] + MODES[[1, 3, 2, 3]]) / 2
+    centres, shift = (halfway, 0.0) if seen == "between" else (MODES[:2], 3.0)
     data = TrainingData(
-        images("normal", modes.repeat(PER_MODE, 1), 0.0, seed, training=True),
+        images("normal", MODES.repeat(PER_MODE, 1), 0.0, seed, training=True),
         images("seen", centres, shift, seed, training=True),
         f"modes/{seed}",
     )
     model = build(method, **VALUES[method.split(".")[0]])
     state = model.fit(data)
-    good = model.score(state, images("good", modes.repeat(8, 1), 0.0, seed, training=False))
+    good = model.score(state, images("good", MODES.repeat(8, 1), 0.0, seed, training=False))
     bad = model.score(state, images("bad", torch.zeros(32, 6), 0.0, seed, training=False))
-    labels = [0] * 32 + [1] * 32
-    parts = {name: torch.cat([head, bad.heads[name]]) for name, head in good.heads.items()}
-    parts["total"] = torch.cat([good.total, bad.total])
-    found = {name: auroc(values.numpy(), labels) for name, values in parts.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    heads = {name: auroc_of(head, bad.heads[name]) for name, head in good.heads.items()}
+    return heads | {"total": auroc_of(good.total, bad.total)}
 
 
 def mean(method: str, head: str = "total", seen: str = "shifted") -> float:

@@ -1,7 +1,5 @@
 """What the trained methods minimise: their losses on one batch, batches, rates and schedules."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 
@@ -9,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from learn_cases import Call, Packs, draws
+from learn_cases import Call, Packs, adapted, draws, layers
 
 from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch
-from osad.learn.heads import adapter
 from osad.learn.images import State
 from osad.methods import registry
 
@@ -26,18 +23,12 @@ LABELS = torch.tensor([NORMAL] * 4 + [SEEN] * 3 + [PSEUDO] * 2)
 
 
 def call(name: str, monkeypatch: pytest.MonkeyPatch, **values: Any) -> Call:
+    """Return a method's call of the loop, with a state whose adapter takes part."""
     fields = registry.get(name).resolve()
     shared = {key: value for key, value in SHARED.items() if key in fields}
-    return Call(name, DATA, monkeypatch, **shared | values)
-
-
-def randomised(state: State) -> State:
-    """Return a state whose adapter's zeros are replaced, so that it takes part."""
-    return state | {"adapter.up.weight": 0.1 * draws(24, 4, key="adapter")}
-
-
-def batch(n: int) -> torch.Tensor:
-    return draws(n, 16, 24, key="batch")
+    made = Call(name, DATA, monkeypatch, **shared | values)
+    made.state["adapter.up.weight"] = 0.1 * draws(24, 4, key="adapter")
+    return made
 
 
 def deviation(scores: torch.Tensor, targets: list[int]) -> float:
@@ -50,15 +41,13 @@ def largest(state: State, head: str, x: torch.Tensor) -> torch.Tensor:
     return (x @ state[f"{head}.weight"][0] + state[f"{head}.bias"]).abs().max(1).values
 
 
-# --- DevNet -------------------------------------------------------------------------------
-
-
 def test_devnet_pulls_all_anomalies_to_the_margin(monkeypatch):
     made = call("devnet", monkeypatch)
-    state, features = randomised(made.state), batch(9)
-    scores = largest(state, "head", adapter(state, features))
+    features = draws(9, 16, 24, key="batch")
+    scores = largest(made.state, "head", adapted(made.state, features))
     expected = deviation(scores, [0] * 4 + [1] * 5)
-    assert made.loss(state, Batch(features, LABELS)).item() == pytest.approx(expected, rel=1e-5)
+    loss = made.loss(made.state, Batch(features, LABELS))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_devnet_trains_on_half_anomalies_with_falling_rate(monkeypatch):
@@ -73,16 +62,12 @@ def test_devnet_trains_on_half_anomalies_with_falling_rate(monkeypatch):
     assert not made.options.get("decoupled")
 
 
-# --- DRA ----------------------------------------------------------------------------------
-
-
 def test_dra_trains_each_head_on_its_labels(monkeypatch):
     made = call("dra", monkeypatch)
-    state, features = randomised(made.state), batch(14)
-    x = adapter(state, features)
+    state, features = made.state, draws(14, 16, 24, key="batch")
+    x = adapted(state, features)
     reference, x = x[:5].mean(0), x[5:]
-    hidden = F.relu(F.linear(x.mean(1), state["normal.0.weight"], state["normal.0.bias"]))
-    normal = F.linear(hidden, state["normal.1.weight"], state["normal.1.bias"])[:, 0].abs()
+    normal = layers(state, "normal.0", "normal.1", x.mean(1))[:, 0].abs()
     maps = (reference - x).transpose(1, 2).reshape(9, 24, 4, 4)
     maps = F.conv2d(maps, state["residual.conv.weight"], state["residual.conv.bias"], padding=1)
     mean = maps.mean((0, 2, 3), keepdim=True)
@@ -101,7 +86,7 @@ def test_dra_trains_each_head_on_its_labels(monkeypatch):
     np.testing.assert_allclose(state["residual.running_mean"], 0.1 * mean.flatten(), atol=1e-6)
 
 
-def test_dra_puts_five_references_before_its_batch(monkeypatch):
+def test_dra_puts_five_references_before_its_batch_and_its_rate_falls_one_epoch_early(monkeypatch):
     made = call("dra", monkeypatch, iterations=20, epochs=1)
     assert len(made.batches) == 20
     for labels in made.counts(skip=5):
@@ -110,18 +95,11 @@ def test_dra_puts_five_references_before_its_batch(monkeypatch):
     references = torch.cat([part.labels[:5] for part in made.batches])
     assert set(references.tolist()) == {NORMAL, PSEUDO}
     assert made.batches[0].features.shape == (53, 16, 24)
-
-
-def test_dra_s_rate_falls_one_epoch_early(monkeypatch):
-    made = call("dra", monkeypatch, iterations=20, epochs=1)
     rates = made.rates(400)
     assert rates[:180] == [2e-4] * 180  # Nine epochs of 20 steps.
     assert rates[180:380] == pytest.approx([2e-5] * 200)
     assert rates[380:] == pytest.approx([2e-6] * 20)
     assert made.options["fixed"] == {"residual.running_mean", "residual.running_var"}
-
-
-# --- DPDL ---------------------------------------------------------------------------------
 
 
 def test_dpdl_s_batches_and_optimiser(monkeypatch):

@@ -1,7 +1,5 @@
 """Parameters: what is shipped is right, what is wrong is named, files merge as in Snakemake."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import shutil

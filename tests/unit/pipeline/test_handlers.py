@@ -1,6 +1,4 @@
-"""What the start and the end of a run do."""
-
-from __future__ import annotations
+"""What the start and the end of a run do, and what is said of cells without a number."""
 
 import json
 import os
@@ -15,20 +13,27 @@ from project_cases import rules_of
 from osad.core.cells import Cell
 from osad.core.files import write_json, write_text
 from osad.pipeline import handlers
+from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.grid import run_of
 from osad.pipeline.handlers import REASONS, Handlers
 from osad.pipeline.jobs import jobs, makers
 
-RULES = rules_of(methods=("patchcore", "dra", "random"), seeds=(0, 1), shots=(1,))
-MAKERS = makers(jobs(RULES))
-CELL = Cell("elpv", "all", "general-m1", "dra", 0)
-SHARING = Cell("elpv", "all", "general-m1", "patchcore", 0)
-FETCHED = "data/raw/elpv/SOURCE.json"
+RULES = rules_of(
+    methods=("ahl", "dra", "patchcore", "random"), seeds=(0, 1), shots=(1,),
+    settings=("general", "normal"),
+)  # fmt: skip
+GRID, JOBS = RULES.grid, jobs(RULES)
+MAKERS = makers(JOBS)
+CELL, SHARING = (Cell("elpv", "all", "general-m1", name, 0) for name in ("dra", "patchcore"))
+METRICS, SCORES = GRID.artefact("metrics", CELL), GRID.artefact("scores", CELL)
+FETCHED, MANIFEST = "data/raw/elpv/SOURCE.json", "data/manifests/elpv.csv"
+SPLIT, SHARED_SPLIT = GRID.split(CELL), GRID.split(run_of(SHARING))
+CUTMIX = GRID.pack("elpv", "all", "cutmix")
 ENDS = ["cells", "tables", "figures", "report_assets", "report_page"]
 """Steps that are run after any failure."""
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def calls(monkeypatch, tmp_path):
     """Run handlers in an empty folder with a stand-in for the server and for processes."""
     calls = []
@@ -45,17 +50,18 @@ def calls(monkeypatch, tmp_path):
     return calls
 
 
-def handlers_of_run() -> Handlers:
+def a_run() -> Handlers:
     return Handlers(RULES, adopt=lambda _: ["adopted 2"], record=lambda _: "ledger: 5 outputs")
 
 
-def fail(path: str, error: str = "DataError") -> None:
-    write_json(MAKERS[path].failure, {"step": "x", "reason": "no disk", "error": error})
+def fail(path: str, reason: str = "bad", error: str = "DataError") -> None:
+    """Leave the record of the failure of the job that makes a file."""
+    write_json(MAKERS[path].failure, {"step": "x", "reason": reason, "error": error})
 
 
 def make(*cells: Cell) -> None:
     """Write every file that the metrics of cells depend on, as in an earlier run."""
-    waiting = [RULES.grid.artefact("metrics", cell) for cell in cells]
+    waiting = [GRID.artefact("metrics", cell) for cell in cells]
     while waiting:
         job = MAKERS[waiting.pop()]
         waiting += job.inputs
@@ -63,17 +69,72 @@ def make(*cells: Cell) -> None:
             write_text(path, "old")
 
 
-def steps(calls: list) -> list[str]:
-    return [command[3] for command in calls]
+def told() -> dict[str, tuple[str, str]]:
+    """Return status and reason by cell."""
+    return {str(cell): why[1:] for cell, why in of_cells(GRID, JOBS, failures(JOBS)).items()}
+
+
+def like(*parts: str) -> set[str]:
+    """Return the cells that have one of some texts in their ids."""
+    return {cell for cell in map(str, GRID.cells) if any(part in cell for part in parts)}
+
+
+# --- why a cell has no number -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "cells"),
+    [
+        (METRICS, {str(CELL)}),
+        (GRID.artefact("scores", SHARING), like("patchcore/s0")),
+        (SCORES, like("m1/dra/s0", "ahl/s0")),
+        (SPLIT, like("general-m1") & like("s0")),
+        (SHARED_SPLIT, (like("normal-m0") | like("patchcore")) & like("s0")),
+        (CUTMIX, like("ahl")),
+        (GRID.masks("elpv", "all"), like("dra", "ahl", "patchcore")),
+        (GRID.weights, like("dra", "ahl", "patchcore")),
+        (MANIFEST, like("")),
+        ("results/tables/cells.csv", set()),
+    ],
+)
+def test_a_failure_concerns_all_cells_that_depend_on_it(path, cells):
+    fail(path)
+    assert told() == dict.fromkeys(cells, ("failed", "x: bad"))
+
+
+def test_the_nearest_failure_counts_but_missing_data_most():
+    fail(GRID.artefact("scores", SHARING), "loss is nan")
+    fail(GRID.weights, "no disk")
+    assert told() == {
+        cell: ("failed", "x: loss is nan" if cell.endswith("patchcore/s0") else "x: no disk")
+        for cell in like("patchcore", "dra", "ahl")
+    }
+    fail(FETCHED, "see page", "MissingData")
+    assert told() == dict.fromkeys(like(""), ("skipped", "x: see page"))
+
+
+def test_failures_have_the_name_of_the_cell_or_of_the_file():
+    fail(SCORES, "no")
+    fail(CUTMIX)
+    write_text(".osad/failures/results/scores/visa/candle/x.csv.json", "of an earlier grid")
+    assert list(failures(JOBS).values()) == [  # In the pipeline's order.
+        Failure(CUTMIX, "failed", "x: bad"), Failure(str(CELL), "failed", "x: no"),
+    ]  # fmt: skip
+    for text in ("", "{", "[]", "3", '{"step": "x"}'):
+        write_text(MAKERS[CUTMIX].failure, text)
+        unknown = f"unknown; see {MAKERS[CUTMIX].failure}"
+        assert next(iter(failures(JOBS).values())) == Failure(CUTMIX, "failed", unknown)
+
+
+# --- the start and the end --------------------------------------------------------------------
 
 
 def test_the_server_lives_as_long_as_the_run(calls, monkeypatch, capsys):
-    run = handlers_of_run()
+    run = a_run()
     run.restore()
     run.start()
     assert os.environ["OSAD_SERVER"] == "/tmp/address"
     run.success()
-    assert calls == ["stopped"]
     assert "OSAD_SERVER" not in os.environ
     run.success()
     assert calls == ["stopped"]
@@ -84,27 +145,25 @@ def test_the_server_lives_as_long_as_the_run(calls, monkeypatch, capsys):
 
 
 def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
-    scores = RULES.grid.artefact("scores", CELL)
-    fail(scores)
-    fail(RULES.grid.split(CELL))
-    ends = [job for job in jobs(RULES) if job.rule.step in ENDS]
+    fail(SCORES)
+    fail(SPLIT)
+    ends = [job for job in JOBS if job.rule.step in ENDS]
     for job in ends:
         write_text(job.receipt, "old")
-    run = handlers_of_run()
+    run = a_run()
     run.start()
     run.error()
     assert calls.pop(0) == "stopped"
-    assert steps(calls) == ENDS
     further = {"cells": ["--partial", "--failures", REASONS], "report_page": ["--partial"]}
-    for command, job in zip(calls, ends, strict=True):
+    for command, job, step in zip(calls, ends, ENDS, strict=True):
         own = [sys.executable, *shlex.split(job.command)[1:]]
-        assert command == own + further.get(job.rule.step, [])
+        assert command == own + further.get(step, [])
         assert not Path(job.receipt).exists()
     reasons = json.loads(Path(REASONS).read_text())
-    assert reasons[str(CELL)] == {"status": "failed", "reason": "x: no disk"}
-    assert not any("normal-m0" in cell for cell in reasons)
+    assert reasons[str(CELL)] == {"status": "failed", "reason": "x: bad"}
+    assert reasons.keys() == like("general-m1") & like("s0")
     text = capsys.readouterr().err
-    assert f"osad: failed: {CELL}: x: no disk\n" in text
+    assert f"osad: failed: {CELL}: x: bad\n" in text
     assert "osad: 2 failed; tables and page show them as failed" in text
     assert "ledger" not in text
 
@@ -112,74 +171,65 @@ def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
 @pytest.mark.parametrize(("failing", "ran"), [("cells", 1), ("tables", 2), ("figures", 5)])
 def test_without_tables_nothing_is_made_of_them(calls, monkeypatch, failing, ran):
     monkeypatch.setenv("FAILING", failing)
-    fail(RULES.grid.split(CELL))
-    handlers_of_run().error()
-    assert steps(calls) == ENDS[:ran]
+    fail(SPLIT)
+    a_run().error()
+    assert [command[3] for command in calls] == ENDS[:ran]
 
 
 @pytest.mark.parametrize("more", [False, True])
-def test_missing_data_are_told_apart_and_the_rest_is_recorded(calls, capsys, more):
-    fail(FETCHED, "MissingData")
+def test_missing_data_are_told_apart_and_the_rest_is_recorded(capsys, more):
+    fail(FETCHED, "see page", "MissingData")
     if more:
-        fail(RULES.grid.weights)
-    handlers_of_run().error()
+        fail(GRID.weights)
+    a_run().error()
     text = capsys.readouterr().err
-    assert f"osad: skipped: {FETCHED}: x: no disk\n" in text
+    assert f"osad: skipped: {FETCHED}: x: see page\n" in text
     assert "1 data sets are missing; tables and page show their cells as skipped" in text
     assert ("1 failed" in text) == more
     assert ("osad: ledger: 5 outputs\n" in text) != more
-    assert steps(calls) == ENDS
 
 
 def test_a_cell_with_some_runs_is_shown_with_these(calls):
     """Its old files go, also those of a cell without any run; whole cells keep theirs."""
     fail(FETCHED)
-    pages = {}
+    pages = []
     for method, seeds in (("random", (0, 1)), ("dra", (1,)), ("patchcore", ())):
-        cells = [Cell("elpv", "all", "general-m1", method, seed) for seed in seeds]
-        make(*cells)
         name = f"elpv/all/general-m1/{method}"
-        pages[name] = MAKERS[f"results/report/cells/{name}.js"]
-        for path in (*pages[name].outputs, pages[name].receipt):
+        make(*(Cell.parse(f"{name}/s{seed}") for seed in seeds))
+        pages.append(MAKERS[f"results/report/cells/{name}.js"])
+        for path in (*pages[-1].outputs, pages[-1].receipt):
             write_text(path, "old")
-    handlers_of_run().error()
-    whole, some, none = pages.values()
-    assert steps(calls) == [*ENDS[:3], "report_cell", *ENDS[3:]]
-    assert calls[3][3:] == [*some.arguments(), "--partial"]
-    for page, kept in ((whole, True), (some, False), (none, False)):
+    a_run().error()
+    assert [command[3] for command in calls] == [*ENDS[:3], "report_cell", *ENDS[3:]]
+    assert calls[3][3:] == [*pages[1].arguments(), "--partial"]
+    for page, kept in zip(pages, (True, False, False), strict=True):
         assert {Path(path).exists() for path in (*page.outputs, page.receipt)} == {kept}
 
 
 @pytest.mark.parametrize(
     ("cell", "missing"),
     [
-        (CELL, RULES.grid.artefact("scores", CELL)),
-        (CELL, RULES.grid.artefact("maps", CELL)),
-        (CELL, RULES.grid.packs_of(CELL)[0]),
-        (CELL, RULES.grid.masks("elpv", "all")),
-        (CELL, RULES.grid.split(CELL)),
-        (CELL, RULES.grid.manifest("elpv", "all")),
-        (SHARING, RULES.grid.split(run_of(SHARING))),
+        *((CELL, path) for path in (SCORES, GRID.artefact("maps", CELL), *GRID.packs_of(CELL))),
+        *((CELL, path) for path in (GRID.masks("elpv", "all"), SPLIT, MANIFEST)),
+        (SHARING, SHARED_SPLIT),
     ],
 )
-def test_old_metrics_of_a_cell_that_lacks_a_file_are_dropped(calls, cell, missing):
+def test_old_metrics_of_a_cell_that_lacks_a_file_are_dropped(cell, missing):
     make(cell)
-    metrics = Path(RULES.grid.artefact("metrics", cell))
     fail(missing)
-    handlers_of_run().error()
-    assert metrics.exists()
+    a_run().error()
+    assert Path(GRID.artefact("metrics", cell)).exists()
     Path(missing).unlink()
-    handlers_of_run().error()
-    assert not metrics.exists()
+    a_run().error()
+    assert not Path(GRID.artefact("metrics", cell)).exists()
 
 
 def test_an_interrupted_run_without_failures_writes_nothing(calls, capsys, tmp_path):
     make(CELL)
-    Path(RULES.grid.split(CELL)).unlink()
+    Path(SPLIT).unlink()
     before = sorted(tmp_path.rglob("*"))
-    run = handlers_of_run()
+    run = a_run()
     run.start()
     run.error()
-    assert calls == ["stopped"]
-    assert capsys.readouterr().err == ""
+    assert (calls, capsys.readouterr().err) == (["stopped"], "")
     assert sorted(tmp_path.rglob("*")) == before

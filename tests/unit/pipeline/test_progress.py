@@ -1,7 +1,5 @@
 """How far a grid is, and what the commands that show it print."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

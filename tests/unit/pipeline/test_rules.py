@@ -1,7 +1,5 @@
 """The table of rules: whole, free of contradictions, and all that else is derived from it."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
@@ -105,15 +103,11 @@ def test_every_step_understands_its_command(tmp_path, monkeypatch):
 
 def test_outputs_logs_and_records_are_unique_and_relative(rules):
     every = jobs(rules)
-    for paths in (
-        [path for job in every for path in job.outputs],
-        [job.rule.log.format(**job.wildcards) for job in every],
-        [job.receipt for job in every],
-        [job.failure for job in every],
-    ):
+    outputs = [path for job in every for path in job.outputs]
+    logs = [job.rule.log.format(**job.wildcards) for job in every]
+    for paths in (outputs, logs, [job.receipt for job in every], [job.failure for job in every]):
         assert len(set(paths)) == len(paths)
-        assert not [path for path in paths if Path(path).is_absolute() or ".." in path]
-        assert not [path for path in paths if "{" in path]
+        assert not [path for path in paths if path.startswith("/") or ".." in path or "{" in path]
     assert makers(every).keys() == {path for rule in rules for path in rule.files}
     assert len(every) <= 1200
 
@@ -150,10 +144,7 @@ def test_rules_without_any_job_are_left_out_of_all_targets():
     few, plain = rules_of_grid("controls"), rules_of_grid("no figures")
     assert [rule.name for rule in few if not rule.files] == ["weights", "pack", "masks"]
     assert targets(few, "features") == ["results/of controls/features/elpv/all/pixels.safetensors"]
-    assert not hasattr(plain, "figure")
-    assert targets(plain, "figures") == []
-    with pytest.raises(AttributeError, match="there is no rule 'nothing'"):
-        plain.nothing  # noqa: B018
+    assert (hasattr(plain, "figure"), targets(plain, "figures")) == (False, [])
 
 
 @pytest.mark.parametrize(("visible", "asked"), [(0, 0), (1, 1), (4, 1)])
@@ -166,20 +157,18 @@ def test_every_rule_states_its_needs(monkeypatch, visible, asked):
         assert rule.resources["gpu"] == (asked if rule.name in NETWORKS else 0)
 
 
-def test_parameters_are_texts_that_equal_values_share(rules):
-    for rule in rules:
-        for job in list(jobs_of(rule))[:1]:
-            wildcards = SimpleNamespace(**job.wildcards)
-            for value in rule.snakemake_params.values():
-                text = value(wildcards) if callable(value) else value
-                assert isinstance(text, str)
-                assert "\n" not in text
-        made = rule.name not in ("fetch", "weights")  # The others are only taken from somewhere.
-        assert ("environment" in rule.snakemake_params) == made
+def test_equal_parameters_are_equal_texts():
     hyper = dict(reversed(shipped().hyper["dpdl"].items()))
-    again = rules_of(hyper=shipped().hyper | {"dpdl": hyper}).run.snakemake_params["hyper"]
+    again = rules_of(hyper=shipped().hyper | {"dpdl": hyper})
     wildcards = SimpleNamespace(method="dpdl")
-    assert again(wildcards) == rules_of_grid("default").run.snakemake_params["hyper"](wildcards)
+    first, second = (
+        rules.run.snakemake_params["hyper"](wildcards)
+        for rules in (again, rules_of_grid("default"))
+    )
+    assert first == second == first.replace("\n", "")
+    # Data and weights are only taken from somewhere: no package makes them.
+    without = [rule.name for rule in again if "environment" not in rule.snakemake_params]
+    assert without == ["fetch", "weights"]
 
 
 def test_code_is_that_of_the_step_and_of_what_its_wildcards_name():

@@ -1,7 +1,5 @@
 """Heat maps: which colours where, of which size, under which name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +13,14 @@ from osad.predict.images import Found
 from osad.predict.output import filling, map_names
 
 
-def test_levels_by_hand():
-    scores = np.array([[-1, 0, 1, 2, 4, 5]], np.float32)
-    assert levels(scores, Scale(0.0, 4.0, "")).tolist() == [[0, 0, 64, 128, 255, 255]]
-    assert levels(scores, Scale(2.0, 2.0, "")).tolist() == [[0, 0, 0, 0, 255, 255]]
-
-
-def test_the_scale_is_made_of_scores_that_occur():
+def test_scales_and_levels_by_hand():
+    """A scale is made of scores that occur."""
     scores = np.arange(1, 2001, dtype=np.float32)[::-1].reshape(2, 40, 25)
     assert scale_of(scores, "s") == Scale(1000.0, 1998.0, "s")
     assert scale_of(np.ones((1, 1, 1), np.float32), "s") == Scale(1.0, 1.0, "s")
+    scores = np.array([[-1, 0, 1, 2, 4, 5]], np.float32)
+    assert levels(scores, Scale(0.0, 4.0, "")).tolist() == [[0, 0, 64, 128, 255, 255]]
+    assert levels(scores, Scale(2.0, 2.0, "")).tolist() == [[0, 0, 0, 0, 255, 255]]
 
 
 @pytest.mark.parametrize(
@@ -53,12 +49,8 @@ def test_low_scores_leave_the_image_and_high_ones_colour_it():
     assert (left != right.mean()).any()
     again = overlay(image, scores, image_size=64, scale=Scale(0.0, 8.0, ""))
     assert drawn.tobytes() == again.tobytes()
-
-
-def test_scores_of_a_wrong_shape_are_refused():
     with pytest.raises(ConfigError, match="do not fit 32 pixels"):
-        overlay(Image.new("RGB", (9, 9)), np.zeros((40, 7), np.float32), image_size=32,
-                scale=Scale(0.0, 1.0, ""))  # fmt: skip
+        overlay(image, np.zeros((40, 7), np.float32), image_size=32, scale=Scale(0.0, 1.0, ""))
 
 
 def test_names_of_heat_maps():

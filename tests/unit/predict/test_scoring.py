@@ -1,7 +1,5 @@
 """Scores of single images: the bits of the run, and of nothing but the image."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 
@@ -13,6 +11,7 @@ from learn_cases import Packs
 from osad.data.splits import SplitRow
 from osad.learn.images import Scores
 from osad.methods import registry
+from osad.methods.trial import BUDGET
 from osad.predict.images import Found
 from osad.predict.scoring import places, score_all
 
@@ -23,11 +22,6 @@ def row(path: str, digest: str) -> SplitRow:
     return SplitRow(path, digest, "test", 0, "good")
 
 
-BUDGET = {
-    "epochs": 1, "iterations": 3, "batch": 12, "adapter": 8, "head_width": 16, "prototypes": 4,
-    "holistic_width": 16, "residual_width": 8, "codebook_samples": 200, "candidates": 200,
-    "coreset": 20, "projection": 8,
-}  # fmt: skip
 NORMALS, ANOMALIES = tuple(range(30)), (100, 101, 102, 103)
 TEST = (*range(30, 100), *range(104, 120))
 """86 images: a full batch of 64, and a rest."""

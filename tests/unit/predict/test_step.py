@@ -1,19 +1,16 @@
 """Which images are scored, and what is written of them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from data_cases import every_kind
 from PIL import Image
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_csv, sha256_file, write_tensors
 from osad.data.splits import SplitRow, write_split
-from osad.features.views import pixel_statistics
 from osad.learn.images import ImageSet
 from osad.methods import registry
 from osad.predict import step
@@ -52,12 +49,8 @@ def test_wrong_arguments_are_refused(project, arguments, message):
     Path("linked/folder").symlink_to("../empty")
     with pytest.raises(DataError, match=message):
         find([Path(argument) for argument in arguments], output=OUT)
-
-
-def test_the_output_may_not_lie_among_the_images(project):
-    put("in/a.png")
-    with pytest.raises(ConfigError, match="lies in the folder of images in"):
-        find([Path("in")], output=Path("in/deep/out"))
+    with pytest.raises(ConfigError, match="lies in the folder of images linked"):
+        find([Path("linked")], output=Path("linked/deep/out"))
 
 
 def test_all_bad_images_are_named(project):
@@ -73,31 +66,12 @@ def test_all_bad_images_are_named(project):
         assert line.startswith(f"{name}.png: cannot be {reason} (")
     with pytest.raises(DataError, match=r"and 2 more$"):
         read(["c.png"] * 12, workers=1)
+    put("large.png", Image.new("1", (9500, 9500)))
+    with pytest.raises(DataError, match=r"^large\.png: has 9500 x 9500 pixels, more than [^\n]*$"):
+        read(["large.png"], workers=1)
 
 
 CELL = "mine/all/normal-m0/mean_intensity/s0"
-
-
-def kinds() -> dict[str, tuple[Image.Image, dict]]:
-    """Return an image of every kind with its options for saving, by file name."""
-    ramp = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    colour = Image.merge("RGB", [Image.fromarray(ramp + shift) for shift in (0, 5, 15)])
-    return {
-        "grey.png": (Image.fromarray(ramp), {}),
-        "colour.png": (colour, {}),
-        "alpha.png": (colour.convert("RGBA"), {}),
-        "deep.png": (Image.fromarray(ramp.astype(np.uint16) * 257), {}),
-        "deep.tif": (Image.fromarray(ramp.astype(np.uint16) * 257), {}),
-        "palette.png": (colour.convert("P"), {}),
-        "turned.png": (colour, {"exif": exif}),
-        "print.jpg": (Image.new("CMYK", (8, 8), (0, 0, 0, 0)), {"quality": 95}),
-        "bit.png": (Image.new("1", (5, 3), 1), {}),
-        "dot.png": (Image.new("L", (1, 1), 51), {}),
-        "strip.bmp": (Image.new("L", (3, 500), 102), {}),
-        "large.png": (Image.new("L", (9000, 6000), 51), {}),
-    }
 
 
 def run_step(*images: str, output: str = "out", **changed: str) -> list[Path]:
@@ -121,23 +95,16 @@ def checkpoint(cell: str = CELL, state: dict[str, torch.Tensor] = FITTED, **meta
 def test_every_kind_of_image_is_scored(project, capsys):
     """By the distance of the mean intensity from 0.25, in units of 0.5."""
     checkpoint()
-    images = kinds()
-    for name, (image, options) in images.items():
-        put(f"in/{name}", image, **options)
+    means = every_kind("in")
     written = run_step("in")
     assert [path.as_posix() for path in written] == ["out/prediction.json", "out/scores.csv"]
     rows = read_csv("out/scores.csv", ["path", "sha256", "score"])
     assert list(rows[0]) == ["path", "sha256", "score"]
-    assert [row["path"] for row in rows] == sorted(f"in/{name}" for name in images)
+    assert [row["path"] for row in rows] == sorted(f"in/{name}" for name in means)
     scores = {row["path"].removeprefix("in/"): float(row["score"]) for row in rows}
-    with Image.open("in/palette.png") as image:
-        means = {"palette.png": pixel_statistics(image.convert("RGB"))[0]}
-    means |= dict.fromkeys(("grey.png", "deep.png", "deep.tif"), 115 / 255)
-    means |= dict.fromkeys(("colour.png", "alpha.png", "turned.png"), (115 + 20 / 3) / 255)
-    means |= {"print.jpg": 1.0, "bit.png": 1.0, "dot.png": 0.2, "strip.bmp": 0.4, "large.png": 0.2}
     assert scores == pytest.approx({n: abs(m - 0.25) / 0.5 for n, m in means.items()}, abs=1e-6)
     assert all(line["sha256"] == sha256_file(line["path"]) for line in rows)
-    assert "12 images scored with" in capsys.readouterr().out
+    assert "13 images scored with" in capsys.readouterr().out
     assert json.loads(Path("out/prediction.json").read_text())["maps"] is None
 
 
@@ -153,27 +120,23 @@ def test_the_bytes_do_not_depend_on_cores_or_on_the_order_of_images(project):
     assert str(project) not in text
 
 
-def test_images_that_cannot_be_read_leave_nothing(project):
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "cannot be decoded"),
+        *(
+            (Image.new(mode, (2, 2)), "pixels of kind '.*' are not supported")
+            for mode in ("F", "LAB")
+        ),
+    ],
+)
+def test_images_that_cannot_be_read_leave_nothing(project, image, message):
     checkpoint()
     put("in/a.png")
-    Path("in/b.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"in/b\.png: cannot be decoded"):
+    put("in/b.tif", image) if image else Path("in/b.tif").write_bytes(b"no image")
+    with pytest.raises(DataError, match=rf"in/b\.tif: {message}"):
         run_step("in")
     assert sorted(path.name for path in project.iterdir()) == ["c.safetensors", "in"]
-
-
-@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
-def test_kinds_without_a_known_range_are_refused(project, mode):
-    checkpoint()
-    put("in/a.tif", Image.new(mode, (2, 2)))
-    with pytest.raises(DataError, match=r"in/a\.tif: pixels of kind '.*' are not supported"):
-        run_step("in")
-
-
-def test_too_large_an_image_is_refused_with_one_message(project):
-    put("large.png", Image.new("1", (9500, 9500)))
-    with pytest.raises(DataError, match=r"^large\.png: has 9500 x 9500 pixels, more than [^\n]*$"):
-        read(["large.png"], workers=1)
 
 
 def test_a_checkpoint_of_something_else_is_refused(project):

@@ -1,7 +1,5 @@
 """The environment of jobs, their device, and the requests that clients send."""
 
-from __future__ import annotations
-
 import os
 import random
 

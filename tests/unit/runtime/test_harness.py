@@ -1,7 +1,5 @@
 """How a step is found, run, and reported when it fails."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

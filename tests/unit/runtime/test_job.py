@@ -1,7 +1,5 @@
 """A job as its client runs it: environment, streams, log, exit codes, and cancelling."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

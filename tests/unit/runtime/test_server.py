@@ -1,7 +1,5 @@
 """The fork server: equal bytes, its life and end, and clients that do without it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

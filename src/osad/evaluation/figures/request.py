@@ -1,6 +1,5 @@
 """What a figure shows: pairs of a parameter's value and a method, or methods side by side."""
 
-import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,10 +45,6 @@ class FigureSpec:
     def methods(self) -> tuple[str, ...]:
         """Return the methods that the figure shows."""
         return tuple(method for _, method in self.points)
-
-    def as_value(self) -> dict[str, Any]:
-        """Return the fields by name, to pass the figure on as JSON."""
-        return dataclasses.asdict(self)
 
 
 def expand_figures(

@@ -40,11 +40,6 @@ def panels(spec: FigureSpec, summary: pd.DataFrame, request: Request) -> tuple[P
 
     A data set with several categories is shown by the mean over them where the summary has one,
     else each category has a panel.
-
-    Args:
-        spec: what the figure shows.
-        summary: rows of ``summary.csv``, in their order.
-        request: the grid, with the titles of data sets.
     """
     marks = pd.DataFrame(
         [(protocol, x, method) for protocol in spec.protocols for x, method in spec.points],

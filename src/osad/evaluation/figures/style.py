@@ -79,10 +79,7 @@ def new_figure(
 ) -> tuple[mpl_figure.Figure, list[Axes]]:
     """Return an empty figure with one set of axes for each panel, side by side.
 
-    Args:
-        panels: its parts; without any, one empty set of axes says so.
-        title: text above all.
-        height: of a panel in inches.
+    Without panels, one empty set of axes says so. The height is that of a panel in inches.
     """
     count = max(len(panels), 1)
     lines = textwrap.wrap(title, TITLE_CHARACTERS * count)
@@ -109,12 +106,7 @@ def add_notes(figure: mpl_figure.Figure, panels: Sequence[Panel], *, titles: Seq
 
 
 def figure_bytes(figure: mpl_figure.Figure, kind: str) -> bytes:
-    """Return a figure as the bytes of a file.
-
-    Args:
-        figure: the figure; drawn with the settings of this module (see `style`).
-        kind: ``svg``, ``png`` or ``pdf``.
-    """
+    """Return a figure, drawn in this `style`, as the bytes of an ``svg``, ``png`` or ``pdf``."""
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=METADATA[kind])

@@ -163,8 +163,7 @@ def check_controls(cells: pd.DataFrame) -> list[str]:
     expected = {"true_labels": (1.0, "1.0"), "constant": (0.5, "exactly 0.5"), "random": (0.5, "")}
     messages = []
     for row in cells[(cells.status == "ok") & cells.method.isin(expected)].itertuples():
-        value, must = expected[row.method]
-        tolerance = 0.0
+        (value, must), tolerance = expected[row.method], 0.0
         if math.isnan(row.auroc):
             messages.append(f"{row.cell}: has no AUROC, its test set has only one class")
             continue
@@ -179,7 +178,5 @@ def check_controls(cells: pd.DataFrame) -> list[str]:
 def control_problem(cells: pd.DataFrame) -> str:
     """Return one line that names the first wrong control and counts the others; empty if none."""
     messages = check_controls(cells)
-    if not messages:
-        return ""
     more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
-    return f"control {messages[0]}{more}"
+    return f"control {messages[0]}{more}" if messages else ""

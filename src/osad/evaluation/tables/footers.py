@@ -51,14 +51,7 @@ def differences_text(differences: Differences) -> str:
 def footers(
     setting: str, rows: pd.DataFrame, *, request: Request, methods_in_rows: bool = False
 ) -> tuple[str, ...]:
-    """Return the lines below a table.
-
-    Args:
-        setting: name of the table.
-        rows: its rows of ``summary.csv``.
-        request: notes, and texts on methods and data sets.
-        methods_in_rows: whether the table has methods in rows, not in columns.
-    """
+    """Return the lines below the table of a setting, which has these rows of ``summary.csv``."""
     used = [method for method in request.methods if method in set(rows.method)]
     known = [request.datasets[name] for name in rows.dataset.unique()]
     lines = [

@@ -121,14 +121,7 @@ def methods_in_rows(methods: Iterable[str], controls: Iterable[str]) -> bool:
 def build_table(
     setting: str, summary: pd.DataFrame, *, cells: pd.DataFrame, request: Request
 ) -> Table:
-    """Build the table of one setting.
-
-    Args:
-        setting: ``general``, ``hard`` or ``normal``.
-        summary: all rows of ``summary.csv``, in their order.
-        cells: all rows of ``cells.csv``.
-        request: order of methods, controls, and texts.
-    """
+    """Build the table of one setting from all rows of ``summary.csv`` and ``cells.csv``."""
     rows = summary[summary.setting == setting]
     if rows.empty:
         return Table(setting, TITLES[setting], (), (), ("The grid has no such cell.",))

@@ -13,12 +13,9 @@ if TYPE_CHECKING:
 
 
 def summary_table(summary: pd.DataFrame) -> Table:
-    """Return one line a table cell: seeds, ours, published, ours minus published.
+    """Return one line a row of ``summary.csv``: seeds, ours, published, ours minus published.
 
     Better than published is green, worse is yellow; a cell without a result is red.
-
-    Args:
-        summary: rows of ``summary.csv``, in their order.
     """
     from rich import box
     from rich.table import Table

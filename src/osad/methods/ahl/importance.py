@@ -131,8 +131,10 @@ def make_monitor(
 def task_risks(predicted: torch.Tensor, labels: torch.Tensor, unseen: torch.Tensor) -> torch.Tensor:
     """Average c_j (predicted - label)^2 over each task's own unseen images, (T,).
 
-    Predictions (n, T) are on the scale of the labels (n,) in {0, 1}; ``unseen`` (n, T) holds the
-    weights c_j > 0 of the images that are unseen in a task, 0 elsewhere.
+    Args:
+        predicted: (n, T) scores, on the scale of the labels.
+        labels: (n,) in {0, 1}.
+        unseen: (n, T), the weights c_j > 0 of the images that are unseen in a task; 0 elsewhere.
 
     Source:
         AHL (arXiv 2310.12790), the risk r_i of a base model.
@@ -178,21 +180,23 @@ class Importance:
         if len(self.history) <= self.memory:
             return torch.full((tasks,), 1 / tasks, device=scores.device)
         past = torch.stack(self.history[-self.memory - 1 :], dim=1)
-        if not self.state:
-            generator = torch_generator(self.key, "importance")
-            self.state = init_lstm(tasks, tasks, LAYERS, generator)
-            self.state |= init_linear("out", 2 * tasks, tasks, generator)
-        self.state = minimise(
-            self.state,
+        state = minimise(
+            self.state or self._initial(tasks, scores.device),
             itertools.repeat(Batch(past[:, :-1], past[:, -1]), self.steps),
             _squared_error,
-            device=scores.device,
             lr=self.lr,
             weight_decay=self.weight_decay,
         )
+        self.state = state
         with torch.no_grad():
-            risks = task_risks(predict(self.state, past[:, 1:]), self.labels, self.unseen)
+            risks = task_risks(predict(state, past[:, 1:]), self.labels, self.unseen)
             return F.softmax(-risks, dim=0)
+
+    def _initial(self, tasks: int, device: torch.device) -> State:
+        generator = torch_generator(self.key, "importance")
+        state = init_lstm(tasks, tasks, LAYERS, generator)
+        state |= init_linear("out", 2 * tasks, tasks, generator)
+        return {name: value.to(device) for name, value in state.items()}
 
 
 def _squared_error(state: State, batch: Batch) -> torch.Tensor:

@@ -11,7 +11,6 @@ import numpy as np
 from osad.core.errors import TrainingError
 from osad.core.seeds import numpy_generator
 from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch, endless
-from osad.learn.gaussian import check_finite
 from osad.learn.images import ImageSet, Rows, State, TrainingData, batched
 from osad.learn.lazy_torch import torch
 from osad.learn.products import distances
@@ -59,7 +58,8 @@ def kinds_of_normals(normal: ImageSet, n_kinds: int, key: str) -> Index:
         TrainingError: a feature is not finite, or there are fewer images than clusters.
     """
     vectors = pooled(normal, (max(normal.maps),), spread=False).cpu()
-    check_finite(vectors)
+    if not bool(torch.isfinite(vectors).all()):
+        raise TrainingError("features of the normals are not finite; rebuild the feature packs")
     if len(vectors) < n_kinds:
         raise TrainingError(f"{len(vectors)} normals cannot make {n_kinds} clusters")
     assigned: Index = distances(vectors, codebook(vectors, n_kinds, key)).argmin(1).numpy()

@@ -20,6 +20,16 @@ TOP = 0.01
 """Share of the positions whose mean is added to the maximum."""
 
 
+def interior_times(count: int) -> list[float]:
+    """Return t_j = j / (count + 1) for j = 1..count; neither noise (0) nor data (1) is visited.
+
+    Example:
+        >>> interior_times(3)
+        [0.25, 0.5, 0.75]
+    """
+    return [number / (count + 1) for number in range(1, count + 1)]
+
+
 def residuals(
     velocity: Velocity, data: torch.Tensor, noise: torch.Tensor, time: float
 ) -> torch.Tensor:
@@ -89,7 +99,7 @@ def heat(
     fraction: float,
     exponent: int,
 ) -> torch.Tensor:
-    """Average the aggregated mismatch δ_j over times t_j = j / (T + 1): (1/T) Σ_j t_j^exponent δ_j.
+    """Average the aggregated mismatch over time: (1/T) Σ_j t_j^exponent δ_j.
 
     Fields, vectors (n, P, d) and noise (K, P, d): see `residuals`; aggregates: see `aggregate`.
     The result is (n, P) float32, 0 or more.
@@ -99,8 +109,7 @@ def heat(
         that the mismatch has towards the noise.
     """
     total = torch.zeros(data.shape[:2], dtype=data.dtype, device=data.device)
-    for number in range(1, times + 1):
-        time = number / (times + 1)
+    for time in interior_times(times):
         errors = residuals(velocity, data, noise, time)
         total += time**exponent / times * aggregate(errors, how, fraction)
     return total

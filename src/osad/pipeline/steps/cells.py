@@ -72,10 +72,9 @@ def main(argv: Sequence[str]) -> list[Path]:
         failure = failures.get(str(cell), {"status": "skipped", "reason": NOT_RUN})
         outcomes[cell] = failure if metrics is None else metrics
     cells = cell_frame(request, outcomes)
-    problem = control_problem(cells)
-    if problem and not options.partial:
-        raise CheckError(f"{problem}; {REMEDY}: repair them before making tables")
-    if problem:
+    if problem := control_problem(cells):
+        if not options.partial:
+            raise CheckError(f"{problem}; {REMEDY}: repair them before making tables")
         print(f"warning: {problem}; {REMEDY}", file=sys.stderr)
     write_frame(options.output, cells)
     write_frame(options.rates, rate_frame(outcomes))

@@ -86,12 +86,9 @@ def main(argv: list[str]) -> list[Path]:
     parser.add_argument("--gpu", type=int, default=0, help="number of GPUs granted")
     parser.add_argument("--quick", action="store_true", help="no trial computation, no torch")
     parser.add_argument(
-        "--sleep",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
+        "--sleep", type=float, default=0.0, metavar="SECONDS",
         help="hold the process before it writes, to look at it from outside",
-    )
+    )  # fmt: skip
     options = parser.parse_args(argv)
     report = describe()
     if not options.quick:

@@ -81,9 +81,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--upstream", default="", help="table cell whose runs the fits start from")
     parser.add_argument("--output", required=True, type=Path, help="script with the numbers")
     parser.add_argument("--images", required=True, type=Path, help="script with the pictures")
-    parser.add_argument(
-        "--partial", action="store_true", help="leave out runs that have no metrics"
-    )
+    parser.add_argument("--partial", action="store_true", help="leave out runs without metrics")
     return parser.parse_args(argv)
 
 

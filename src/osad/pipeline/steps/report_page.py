@@ -33,14 +33,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the options."""
     parser = table_parser("report_page", __doc__)
     parser.add_argument("--lock", required=True, help="digest of the lock file")
-    for name, text in (
-        ("shared", "files whose digests are shown: data, weights, features"),
-        ("bench", "measured times"),
-    ):
+    shared = "files whose digests are shown: data, weights, features"
+    for name, text in (("shared", shared), ("bench", "measured times")):
         parser.add_argument(f"--{name}", nargs="*", default=[], type=Path, help=text)
-    parser.add_argument(
-        "--partial", action="store_true", help="table cells may lack their own files"
-    )
+    text = "table cells may lack their own files"
+    parser.add_argument("--partial", action="store_true", help=text)
     return parser.parse_args(argv)
 
 

@@ -1,39 +1,19 @@
 """Original files: where they come from, and what is said when they are not here."""
 
-from __future__ import annotations
-
 import http.server
-import io
 import json
 import threading
-import zipfile
 from functools import partial
 from pathlib import Path
 
 import pytest
 from data_cases import put as put_all
-from data_cases import sha256, tree
+from data_cases import sha256, tree, zipped
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.data.fetch import original
-from osad.data.fetch.original import (
-    Archive,
-    MissingData,
-    how_to_get,
-    locate,
-    locate_named,
-    originals,
-)
+from osad.data.fetch.original import Archive, MissingData, how_to_get, locate, originals
 from osad.runtime.harness import main as step_main
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as target:
-        for name, content in files.items():
-            target.writestr(zipfile.ZipInfo(name), content)
-    return stream.getvalue()
-
 
 ONE = zipped({"top/a.txt": b"one"})
 TWO = zipped({"b.txt": b"two"})
@@ -78,11 +58,14 @@ def refused(error: type[Exception], message: str, archives: list, **settings: ob
         pytest.fail("the block must not run")
 
 
-def test_a_folder_of_unpacked_files_is_used_in_place(project):
+def test_what_a_person_has_is_used_in_place_and_under_any_name(project):
     put(project / "mine/top/a.txt", b"one")
     with originals("x", [archive()], {"raw_path": "mine"}) as root:
         assert root == Path("mine")
     assert tree(project) == {"mine/top/a.txt": b"one"}
+    put(project / "mine.zip", ONE)
+    with originals("x", [archive(digest=digest(TWO))], {"raw_path": "mine.zip"}) as root:
+        assert tree(root) == {"top/a.txt": b"one"}
 
 
 @pytest.mark.parametrize("raw_path", ["mine", "mine/one.zip"])
@@ -94,12 +77,6 @@ def test_archives_in_raw_path_are_unpacked_elsewhere(project, raw_path):
     assert tree(project) == {"mine/one.zip": ONE}
     message = r"mine/one\.zip: its sha256 is .* expected 00"
     refused(CheckError, message, [archive(digest="sha256:00")], raw_path=raw_path)
-
-
-def test_an_archive_of_another_name_is_a_persons_own(project):
-    put(project / "mine.zip", ONE)
-    with originals("x", [archive(digest=digest(TWO))], {"raw_path": "mine.zip"}) as root:
-        assert tree(root) == {"top/a.txt": b"one"}
 
 
 @pytest.mark.parametrize(
@@ -135,19 +112,19 @@ def test_archives_put_there_by_hand_are_known_again(project, capsys):
 
 def test_the_digest_of_a_wrong_archive_is_not_kept(project):
     """Its content is found to be wrong while it is read, so that the right one can follow."""
+
+    def read_top() -> bytes:
+        with originals("x", [archive()], {}) as root:
+            return (locate(root, "top") / "top/a.txt").read_bytes()
+
     place = project / "data/downloads/x"
     put(place / "one.zip", TWO)
     with pytest.raises(DataError, match="no folder in it holds top"):
-        _read_top()
+        read_top()
     assert not (place / "digests.json").exists()
     put(place / "one.zip", ONE)
-    assert _read_top() == b"one"
+    assert read_top() == b"one"
     assert json.loads((place / "digests.json").read_text()) == {"one.zip": digest(ONE)}
-
-
-def _read_top() -> bytes:
-    with originals("x", [archive()], {}) as root:
-        return (locate(root, "top") / "top/a.txt").read_bytes()
 
 
 def test_several_archives_have_a_folder_each_and_nothing_stays(project):
@@ -184,47 +161,35 @@ def test_archives_are_downloaded_and_kept(project, site):
 
 
 def test_a_download_that_fails_names_page_and_place(project, site):
+    """One with a wrong digest is no missing file."""
     folder, address = site
     put(folder / "one.zip", ONE)
-    both = [
-        archive(url=f"{address}/one.zip"),
-        archive("two.zip", url=f"{address}/two.zip"),
-    ]
+    both = [archive(url=f"{address}/one.zip"), archive("two.zip", url=f"{address}/two.zip")]
     message = (
         rf"two\.zip: is not given \(HTTP status 404\); data set 'x' is not here: .* get one\.zip, "
         rf"two\.zip from {PAGE} and put them into data/downloads/x, or name your copy as "
         r"datasets\.x\.raw_path in params\.yaml; then run the same command again"
     )
     refused(MissingData, message, both)
-
-
-def test_a_download_with_a_wrong_digest_is_no_missing_file(project, site):
-    folder, address = site
-    put(folder / "one.zip", ONE)
     wrong = [archive(url=f"{address}/one.zip", digest=digest(TWO))]
     refused(CheckError, "has not the digest", wrong)
-    assert not (project / "data/downloads/x/one.zip").exists()
+    assert not Path("data/downloads/x/one.zip").exists()
 
 
-def test_what_a_person_has_to_do_is_said_once_and_then_it_goes_on(project):
+def test_what_a_person_has_to_do_is_said_once_and_then_it_goes_on(project, monkeypatch):
+    """No download starts while a person is needed."""
+    monkeypatch.setattr(original, "download", lambda *_, **__: pytest.fail("downloaded"))
     needed = archive(needs="an account")
     message = (
         rf"^data set 'x' is not here and a person has to get it: get one\.zip from {PAGE} "
         r"\(needs an account\) and put it into data/downloads/x, or name .*raw_path"
     )
     refused(MissingData, message, [needed])
+    both = [needed, archive("two.zip", url="http://127.0.0.1:9/two.zip")]
+    refused(MissingData, r"get one\.zip from", both)
     put(project / "data/downloads/x/one.zip", ONE)
     with originals("x", [needed], {}) as root:
         assert tree(root) == {"top/a.txt": b"one"}
-
-
-def test_no_download_starts_while_a_person_is_needed(project, monkeypatch):
-    monkeypatch.setattr(original, "download", lambda *_, **__: pytest.fail("downloaded"))
-    both = [archive(), archive("two.zip", url="http://127.0.0.1:9/two.zip")]
-    refused(MissingData, r"get one\.zip from", both)
-
-
-def test_a_data_set_without_archives_needs_a_path(project):
     refused(MissingData, r"name the folder .*raw_path", [])
 
 
@@ -237,7 +202,7 @@ def test_the_step_records_that_a_person_is_needed(project):
     assert "data/downloads/brainmri" in failure["reason"]
 
 
-def test_folders_are_found_inside_wrappers(tmp_path):
+def test_folders_are_found_inside_wrappers_and_under_the_name_of_their_archive(tmp_path):
     for folder in ("w", "w/deeper", "__MACOSX"):
         put_all(tmp_path / folder, {"yes/a": b"", "no/a": b""})
     assert locate(tmp_path, "yes", "no") == tmp_path / "w"
@@ -247,12 +212,9 @@ def test_folders_are_found_inside_wrappers(tmp_path):
     put_all(tmp_path / "v", {"yes/a": b"", "no/a": b""})
     with pytest.raises(DataError, match=r"v and .*w both hold yes, no"):
         locate(tmp_path, "yes", "no")
-
-
-def test_folders_named_like_their_archive(tmp_path):
     put_all(tmp_path, {"c1/c1/Train/a": b"", "c2/Train/a": b""})
-    assert locate_named(tmp_path, "c1") == tmp_path / "c1/c1"
-    assert locate_named(tmp_path, "c2") == tmp_path / "c2"
+    assert original.locate_named(tmp_path, "c1") == tmp_path / "c1/c1"
+    assert original.locate_named(tmp_path, "c2") == tmp_path / "c2"
 
 
 def test_how_to_get_several_files():

@@ -1,7 +1,5 @@
 """Users' own images described by a table."""
 
-from __future__ import annotations
-
 from dataclasses import astuple
 from pathlib import Path
 
@@ -54,13 +52,9 @@ def build(text: str | bytes = TABLE, settings: dict | None = None) -> list[tuple
 def test_a_table_without_split_divides_the_normals(images):
     # ceil(3 / 4) = 1 of three normals is a test image; which one is scikit-learn's draw.
     rows = build()
-    assert [row[:3] for row in rows] == [
-        ("a.png", "0", "good"),
-        ("b 1.PNG", "0", "good"),
-        ("c.png", "1", "scratch"),
-        ("deep/d.png", "0", "good"),
-        ("e.png", "1", "dent"),
-    ]
+    assert [",".join(row[:3]) for row in rows] == [
+        "a.png,0,good", "b 1.PNG,0,good", "c.png,1,scratch", "deep/d.png,0,good", "e.png,1,dent",
+    ]  # fmt: skip
     assert sorted(row[3] for row in rows if row[1] == "0") == ["test", "train", "train"]
     assert {row[3] for row in rows if row[1] == "1"} == {"test"}
     assert [row[4] for row in rows] == ["", "", "mask.png", "", ""]
@@ -73,11 +67,8 @@ def test_a_table_without_split_divides_the_normals(images):
 
 def test_a_table_with_split_keeps_it(images):
     text = "split,class,label,path\ntest,good,0,a.png\ntrain,,0,c.png\n,scratch,1,e.png\n"
-    assert [(row[0], row[3]) for row in build(text)] == [
-        ("a.png", "test"),
-        ("c.png", "train"),
-        ("e.png", "test"),
-    ]
+    splits = {row[0]: row[3] for row in build(text)}
+    assert splits == {"a.png": "test", "c.png": "train", "e.png": "test"}
 
 
 @pytest.mark.parametrize(
@@ -103,9 +94,7 @@ LINE = "a.png,0,good,,\ne.png,1,dent,,\n"
     ("line", "message"),
     [
         ("/etc/x.png,0,good,,", "path '/etc/x.png' is absolute"),
-        ("C:/x.png,0,good,,", "is absolute"),
         ("../secret.png,0,good,,", r"'\.\.'"),
-        ("deep\\d.png,0,good,,", "backslash"),
         ('"x\n.png",0,good,,', "control character"),
         ("x\x00.png,0,good,,", "control character"),
         (",0,good,,", "path '' is empty"),
@@ -154,37 +143,30 @@ def test_hostile_lines_are_refused_with_their_number(line, message):
         (b"path,label,class\na.png,0,good\nk\xe4se.png,0,good\n", "line 3: byte 0xe4 is not UTF-8"),
         ("path,label,class\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
         (b"\x89PNG\r\n\x1a\n\x00", "byte 0x89 is not UTF-8"),
-        (
-            b"path,label,class,split\na.png,0,good,test\nb.png,1,dent,\n",
-            "no normal image has split train",
-        ),
+        (b"path,label,class,split\na.png,0,good,test\nb.png,1,dent,\n", "no normal .* split train"),
     ],
 )
-def test_files_that_are_no_tables_are_refused(content, message):
+def test_files_that_are_no_tables_are_refused(monkeypatch, content, message):
     with pytest.raises(DataError, match=rf"^t\.csv.*{message}"):
         parse(content, "t.csv")
-
-
-def test_a_file_that_is_too_large_is_refused(monkeypatch):
     monkeypatch.setattr(listing, "MAX_BYTES", 10)
     with pytest.raises(DataError, match=r"t\.csv: has 19 bytes, more than 10"):
         parse(b"path,label,class\n\n\n", "t.csv")
 
 
 def test_files_must_be_there_and_inside(images, tmp_path):
-    with pytest.raises(DataError, match=r"my/list\.csv, line 7: my/images/f\.png is not a file"):
-        build(TABLE + "f.png,0,good,\n")
     (tmp_path / "secret.png").write_bytes(png(9))
-    Path("my/images/f.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(DataError, match=r"line 7: my/images/f\.png is a link to a place outside"):
-        build(TABLE + "f.png,0,good,\n")
-    Path("my/images/f.png").unlink()
+    Path("my/images/g.png").symlink_to(tmp_path / "secret.png")
     Path("my/images/out").symlink_to(tmp_path)
-    with pytest.raises(DataError, match=r"line 7: my/images/out/secret\.png is a link to a place"):
-        build(TABLE + "out/secret.png,0,good,\n")
-    with pytest.raises(
-        DataError, match=r"nowhere\.csv: cannot be read .* correct the setting table of 'mine'"
+    for name, message in (
+        ("f.png", r"f\.png is not a file"),
+        ("g.png", r"g\.png is a link to a place outside"),
+        ("out/secret.png", r"out/secret\.png is a link to a place"),
     ):
+        with pytest.raises(DataError, match=rf"my/list\.csv, line 7: my/images/{message}"):
+            build(f"{TABLE}{name},0,good,\n")
+    message = r"nowhere\.csv: cannot be read .* correct the setting table of 'mine'"
+    with pytest.raises(DataError, match=message):
         build(settings=SETTINGS | {"table": "nowhere.csv"})
     with pytest.raises(DataError, match="my/photos: raw_path of 'mine' is not a folder"):
         build(settings=SETTINGS | {"raw_path": "my/photos"})
@@ -199,22 +181,15 @@ def test_damaged_images_and_masks_of_another_size_are_refused(images):
         build()
 
 
-def test_a_changed_copy_of_the_table_is_noticed(images):
-    build()
-    copy = Path("data/raw/mine/table.csv")
-    copy.write_text(copy.read_text().replace("scratch", "dent"))
-    with pytest.raises(CheckError, match=r"table\.csv: has changed since the fetch"):
-        manifest("mine", SETTINGS)
-
-
-def test_the_layout_may_not_change_below_a_copy(images):
+def test_a_changed_copy_or_another_layout_is_noticed(images):
     build()
     folder = registry.get("mine", {"layout": "folder", "raw_path": "my/images"})
     with pytest.raises(DataError, match="train/good: there are no images"):
         folder.records(read_source(Path("data/raw/mine/SOURCE.json")), "all")
-
-
-# --- masks of photographs that are stored turned ------------------------------------------------
+    copy = Path("data/raw/mine/table.csv")
+    copy.write_text(copy.read_text().replace("scratch", "dent"))
+    with pytest.raises(CheckError, match=r"table\.csv: has changed since the fetch"):
+        manifest("mine", SETTINGS)
 
 
 def turned(size: tuple[int, int], number: int | None) -> bytes:
@@ -244,9 +219,9 @@ def test_masks_of_turned_photographs(tmp_path, image, mask, message):
     put(tmp_path, {"i.png": image, "m.png": mask})
     if message is None:
         assert read_image(tmp_path / "m.png", mask_of=tmp_path / "i.png") == mask
-    else:
-        with pytest.raises(DataError, match=rf"m\.png: the mask has .*{message}"):
-            read_image(tmp_path / "m.png", mask_of=tmp_path / "i.png")
+        return
+    with pytest.raises(DataError, match=rf"m\.png: the mask has .*{message}"):
+        read_image(tmp_path / "m.png", mask_of=tmp_path / "i.png")
 
 
 def test_orientation_is_read_from_every_format():

@@ -1,7 +1,5 @@
 """MVTec AD's family: masks, and which files of a layout are used."""
 
-from __future__ import annotations
-
 import io
 from collections import Counter
 
@@ -16,8 +14,6 @@ from osad.data.images import decode
 from osad.data.layouts import mvtec as mvtec_layout
 from osad.data.layouts.mvtec import Item, one_mask
 from osad.data.sets import mvtec_3d, mvtec_loco, visa
-
-# --- masks ---------------------------------------------------------------------------------------
 
 
 def decoded(content: bytes) -> list[list[int]]:
@@ -36,44 +32,44 @@ def merged(*masks: bytes, over: bytes | None = None) -> bytes:
     return one_mask(named, image=over or numbered(1, SIZE), name="i")
 
 
-def test_several_masks_become_one():
-    masks = [mask((0, 0, 231), (1, 1, 231)), mask((1, 1, 5), (3, 5, 5))]
-    assert decoded(merged(*masks)) == grid((0, 0), (1, 1), (3, 5))
+def painted(where: tuple[int, ...], value: int, kind: type = np.uint8) -> bytes:
+    values = np.zeros((4, 6, 3)[: len(where)], dtype=kind)
+    values[where] = value
+    return encoded(values)
+
+
+def palette() -> bytes:
+    picture = Image.new("P", SIZE)
+    picture.putpalette([0, 0, 0, 0, 0, 0, 255, 0, 0])  # Number 1 is black, too.
+    picture.putpixel((4, 0), 1)
+    picture.putpixel((5, 0), 2)
+    return encoded(picture)
+
+
+@pytest.mark.parametrize(
+    ("masks", "marked"),
+    [
+        ([mask((0, 0, 231), (1, 1, 231)), mask((1, 1, 5), (3, 5, 5))], [(0, 0), (1, 1), (3, 5)]),
+        ([mask((2, 3, 1))], [(2, 3)]),
+        ([palette()], [(0, 4), (0, 5)]),
+        ([painted((1, 2, 2), 9)], [(1, 2)]),
+        ([painted((3, 0), 1, np.uint16)], [(3, 0)]),
+    ],
+    ids=["several", "numbers", "palette", "colours", "16 bits"],
+)
+def test_masks_become_one_of_0_and_255(masks, marked):
+    assert decoded(merged(*masks)) == grid(*marked)
     assert merged(*masks[::-1]) == merged(*masks)
 
 
-def test_a_mask_of_numbers_becomes_one_of_0_and_255():
-    assert decoded(merged(mask((2, 3, 1)))) == grid((2, 3))
-
-
-def test_a_plain_mask_is_kept():
+def test_a_plain_mask_is_kept_and_an_opaque_one_marks_nothing():
     grey = mask((2, 3, 255))
     assert merged(grey) == grey
     one_bit = encoded(np.asarray(grid((0, 5))) > 0)
     assert merged(one_bit) == one_bit
     assert Image.open(io.BytesIO(one_bit)).mode == "1"
-
-
-def test_of_a_palette_the_numbers_count():
-    picture = Image.new("P", SIZE)
-    picture.putpalette([0, 0, 0, 0, 0, 0, 255, 0, 0])  # Number 1 is black, too.
-    picture.putpixel((4, 0), 1)
-    picture.putpixel((5, 0), 2)
-    assert decoded(merged(encoded(picture))) == grid((0, 4), (0, 5))
-
-
-def test_of_colours_the_strongest_counts():
-    values = np.zeros((4, 6, 3), dtype=np.uint8)
-    values[1, 2, 2] = 9
-    assert decoded(merged(encoded(values))) == grid((1, 2))
     opaque = np.dstack([np.zeros((4, 6, 3), np.uint8), np.full((4, 6), 255, np.uint8)])
     assert merged(encoded(opaque)) == b""
-
-
-def test_of_16_bits_small_numbers_count():
-    values = np.zeros((4, 6), dtype=np.uint16)
-    values[3, 0] = 1
-    assert decoded(merged(encoded(values))) == grid((3, 0))
 
 
 @pytest.mark.parametrize(
@@ -111,9 +107,6 @@ def test_an_image_whose_mask_is_empty_has_none(tmp_path, capsys):
     assert "1 masks mark no pixel" in capsys.readouterr().err
 
 
-# --- layouts -------------------------------------------------------------------------------------
-
-
 def test_where_a_mask_goes():
     assert Item("x", "candle/test/anomaly/000.JPG").mask_target == (
         "candle/ground_truth/anomaly/000_mask.png"
@@ -124,44 +117,23 @@ def test_where_a_mask_goes():
 
 
 def test_the_masks_of_loco_are_those_of_the_images_folder():
-    paths = [
-        "train/good/000.png",
-        "validation/good/000.png",
-        "test/good/000.png",
-        "test/logical_anomalies/000.png",
-        "ground_truth/logical_anomalies/000/001.png",
-        "ground_truth/logical_anomalies/000/000.png",
-        "ground_truth/logical_anomalies/000/._000.png",
-        "ground_truth/structural_anomalies/000/000.png",
-    ]
-    assert mvtec_loco.plan_category(paths) == [
-        Item("test/good/000.png", "test/good/000.png"),
-        Item(
-            "test/logical_anomalies/000.png",
-            "test/logical_anomalies/000.png",
-            (
-                "ground_truth/logical_anomalies/000/000.png",
-                "ground_truth/logical_anomalies/000/001.png",
-            ),
-        ),
-        Item("train/good/000.png", "train/good/000.png"),
+    masks = [f"ground_truth/logical_anomalies/000/00{number}.png" for number in range(2)]
+    names = [f"{name}/000.png" for name in ("test/good", "test/logical_anomalies", "train/good")]
+    others = ["ground_truth/logical_anomalies/000/._000.png", "validation/good/000.png",
+              "ground_truth/structural_anomalies/000/000.png"]  # fmt: skip
+    assert mvtec_loco.plan_category([*names, *masks[::-1], *others]) == [
+        Item(name, name, tuple(masks) if "logical" in name else ()) for name in names
     ]
     with pytest.raises(DataError, match=r"logical_anomalies/000\.png: an anomalous image without"):
-        mvtec_loco.plan_category(paths[:4])
+        mvtec_loco.plan_category([*names, others[1]])
 
 
 def test_of_3d_only_colours_are_used():
     paths = [
-        "train/good/rgb/000.png",
-        "train/good/xyz/000.tiff",
-        "validation/good/rgb/000.png",
-        "test/good/rgb/000.png",
-        "test/good/gt/000.png",
-        "test/hole/rgb/007.png",
-        "test/hole/xyz/007.tiff",
-        "test/hole/gt/007.png",
-        "calibration/camera_parameters.json",
-    ]
+        "train/good/rgb/000.png", "train/good/xyz/000.tiff", "validation/good/rgb/000.png",
+        "test/good/rgb/000.png", "test/good/gt/000.png", "test/hole/rgb/007.png",
+        "test/hole/xyz/007.tiff", "test/hole/gt/007.png", "calibration/camera_parameters.json",
+    ]  # fmt: skip
     assert mvtec_3d.plan_category(paths) == [
         Item("test/good/rgb/000.png", "test/good/000.png"),
         Item("test/hole/rgb/007.png", "test/hole/007.png", ("test/hole/gt/007.png",)),
@@ -200,18 +172,14 @@ def test_a_wrong_split_of_visa_is_refused(tmp_path, line, message):
 
 
 def test_the_folder_of_the_categories_is_found(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / "top" / name).mkdir(parents=True)
-    (tmp_path / "__MACOSX/a").mkdir(parents=True)
-    assert mvtec_layout.category_root(tmp_path, ["a", "b"]) == tmp_path / "top"
-    assert mvtec_layout.category_root(tmp_path / "top", ["a", "b"]) == tmp_path / "top"
+    for name in ("top/a", "top/b", "__MACOSX/a"):
+        (tmp_path / name).mkdir(parents=True)
+    for root in (tmp_path, tmp_path / "top"):
+        assert mvtec_layout.category_root(root, ["a", "b"]) == tmp_path / "top"
     with pytest.raises(DataError, match=r"top: the folder of the category 'c' is missing \(1 of 3"):
         mvtec_layout.category_root(tmp_path, ["a", "b", "c"])
     with pytest.raises(DataError, match="no folder in it holds c"):
         mvtec_layout.category_root(tmp_path, ["c", "a"])
-
-
-def test_a_wrong_category_is_named(tmp_path):
     put(tmp_path, {"a/train/good/0.png": numbered(1, SIZE)})
     with pytest.raises(DataError, match=r"/a: test: there are no anomalous images"):
         mvtec_layout.plan_all(tmp_path, ["a"])

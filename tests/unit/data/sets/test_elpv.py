@@ -1,32 +1,16 @@
 """ELPV: out of its package, with the published counts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
-from data_cases import DIGEST, build, fetch, manifest, sha256, tree
+from data_cases import DIGEST, fetch, manifest, sha256, tree
 
 from osad.core.errors import CheckError, DataError
 from osad.data import registry
 from osad.data.images import open_verified
 from osad.data.manifest import read_manifest
-from osad.data.sets import elpv
+from osad.data.sets import elpv as elpv_set
 from osad.data.source import read_source
-
-
-@pytest.fixture(scope="module")
-def fetched(tmp_path_factory):
-    root = tmp_path_factory.mktemp("elpv")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        build("elpv")  # Its counts are checked.
-    return root
-
-
-@pytest.fixture
-def elpv_project(fetched, monkeypatch):
-    monkeypatch.chdir(fetched)
 
 
 def test_classes_are_those_of_the_paper():
@@ -38,7 +22,7 @@ def test_classes_are_those_of_the_paper():
     assert counts.anomalies == {"mono": 313, "poly": 402}
 
 
-def test_only_what_is_used_is_copied(elpv_project):
+def test_only_what_is_used_is_copied(elpv):
     records = read_manifest("data/manifests/elpv-all.csv")
     assert len({r.sha256 for r in records}) == len(records) == 2223
     first = records[0]
@@ -52,7 +36,7 @@ def test_only_what_is_used_is_copied(elpv_project):
     assert len(source.files) == 2224
 
 
-def test_a_changed_image_is_found_and_a_fetch_repairs_it(elpv_project):
+def test_a_changed_image_is_found_and_a_fetch_repairs_it(elpv):
     source, image = Path("data/raw/elpv/SOURCE.json"), Path("data/raw/elpv/images/cell0002.png")
     before, content = source.read_bytes(), image.read_bytes()
     image.write_bytes(content[:100])
@@ -67,39 +51,32 @@ def test_a_changed_image_is_found_and_a_fetch_repairs_it(elpv_project):
     assert image.read_bytes() == content
 
 
-def test_other_content_is_refused(project, monkeypatch):
-    monkeypatch.setattr(elpv, "CONTENT_SHA256", DIGEST)
-    with pytest.raises(CheckError, match="content digest"):
-        fetch("elpv")
-    assert not Path("data/raw/elpv/SOURCE.json").exists()
-
-
-def test_without_its_package(project, monkeypatch):
+def test_other_content_or_another_package_is_refused(project, monkeypatch):
     def missing(name):
-        raise elpv.importlib.metadata.PackageNotFoundError(name)
+        raise elpv_set.importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(elpv.importlib.metadata, "version", missing)
-    with pytest.raises(DataError, match=r"pip install elpv-dataset==1\.0\.0\.post1"):
-        fetch("elpv")
-    monkeypatch.setattr(elpv.importlib.metadata, "version", lambda name: "2.0")
-    with pytest.raises(DataError, match=r"2\.0 is installed, expected 1\.0\.0\.post1"):
-        fetch("elpv")
+    with monkeypatch.context() as patch:
+        patch.setattr(elpv_set, "CONTENT_SHA256", DIGEST)
+        with pytest.raises(CheckError, match="content digest"):
+            fetch("elpv")
+    assert not Path("data/raw/elpv/SOURCE.json").exists()
+    for version, message in (
+        (missing, r"pip install elpv-dataset==1\.0\.0\.post1"),
+        (lambda name: "2.0", r"2\.0 is installed, expected 1\.0\.0\.post1"),
+    ):
+        monkeypatch.setattr(elpv_set.importlib.metadata, "version", version)
+        with pytest.raises(DataError, match=message):
+            fetch("elpv")
 
 
 def test_labels(monkeypatch):
-    monkeypatch.setattr(elpv, "CELLS", 4)
-    lines = [
-        "images/cell0001.png  1.0                 mono",
-        "images/cell0002.png  0.0                 poly",
-        "images/cell0003.png  0.3333333333333333  mono",
-        "images/cell0004.png  1.0                 poly",
-    ]
-    assert elpv.parse_labels("\n".join(lines), "labels.csv") == {
-        "images/cell0001.png": "mono",
-        "images/cell0002.png": "good",
-        "images/cell0004.png": "poly",
-    }
+    monkeypatch.setattr(elpv_set, "CELLS", 4)
+    labels = ["1.0                 mono", "0.0 poly", "0.3333333333333333  mono", "1.0 poly"]
+    lines = [f"images/cell000{n}.png  {label}" for n, label in enumerate(labels, start=1)]
+    assert elpv_set.parse_labels("\n".join(lines), "labels.csv") == {
+        "images/cell0001.png": "mono", "images/cell0002.png": "good", "images/cell0004.png": "poly",
+    }  # fmt: skip
     with pytest.raises(CheckError, match="expected 4 lines, found 3"):
-        elpv.parse_labels("\n".join(lines[:3]), "labels.csv")
+        elpv_set.parse_labels("\n".join(lines[:3]), "labels.csv")
     with pytest.raises(DataError, match=r"labels\.csv, line 4"):
-        elpv.parse_labels("\n".join([*lines[:3], "../x.png 1.0 mono"]), "labels.csv")
+        elpv_set.parse_labels("\n".join([*lines[:3], "../x.png 1.0 mono"]), "labels.csv")

@@ -1,7 +1,5 @@
 """What is special about data sets without categories: crops, labels, faulty originals."""
 
-from __future__ import annotations
-
 import io
 from collections import Counter
 from pathlib import Path
@@ -18,6 +16,7 @@ from data_cases import (
     originals_of,
     pixels,
     real,
+    saved,
     sdd,
     small,
     write_archive,
@@ -28,9 +27,9 @@ from osad.core.errors import ConfigError, DataError
 from osad.data import registry
 from osad.data.layouts.reading import encode_png
 from osad.data.manifest import three_to_one
-from osad.data.sets import headct as headct_set
 from osad.data.sets import mastcam, optical
 from osad.data.sets.aitex import columns
+from osad.data.sets.headct import parse_labels
 from osad.data.source import read_source
 
 SAMPLE = {"sample": True}
@@ -44,11 +43,8 @@ def built(monkeypatch: pytest.MonkeyPatch, dataset: str) -> dict:
     return {r.path.removeprefix(f"data/raw/{dataset}/"): r for r in build(dataset)}
 
 
-# --- cutting and encoding --------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (256, 256), (300, 300, 3), (2, 70_000)])
-def test_png_files_hold_the_pixels_and_are_the_same_everywhere(shape):
+def test_png_files_hold_the_pixels(shape):
     values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     decoded = Image.open(io.BytesIO(encode_png(values)))
     assert (decoded.format, decoded.mode) == ("PNG", "RGB" if len(shape) == 3 else "L")
@@ -64,25 +60,11 @@ def test_a_png_file_by_hand():
     )
 
 
-def test_squares_of_strips():
-    assert columns(4096, 256) == [(x, x + 256, slice(x, x + 256)) for x in range(0, 4096, 256)]
-    assert columns(3796, 256)[-1] == (3584, 3796, slice(3540, 3796))
-    assert len(columns(3796, 256)) == 15
-    assert columns(256, 256) == [(0, 256, slice(0, 256))]
-
-
-# --- SDD -------------------------------------------------------------------------------------
-
-
 def test_sdd_pieces(project):
     """Masks counted by hand: all marked pixels of three images lie in their middle thirds."""
     sample = real("sdd-raw")
     records = build("sdd", {"raw_path": str(sample), **SAMPLE})
-    assert counted(records) == {
-        ("train", "good"): 31,
-        ("test", "good"): 11,
-        ("test", "defect"): 3,
-    }
+    assert counted(records) == {("train", "good"): 31, ("test", "good"): 11, ("test", "defect"): 3}
     marked = {"kos21_Part5_1": 3712, "kos38_Part0_1": 6275, "kos38_Part1_1": 3006}
     anomalies = [r for r in records if r.label == 1]
     assert {Path(r.path).stem: (pixels(r.mask) == 255).sum() for r in anomalies} == marked
@@ -97,11 +79,7 @@ def test_sdd_without_leaks_between_pieces(project):
     """12 of 15 images have no defect: 9 are trained on, 3 tested with 6 pieces of the others."""
     split = {"split": "image_disjoint"}
     records = build("sdd", {"raw_path": str(real("sdd-raw")), **SAMPLE, **split})
-    assert counted(records) == {
-        ("train", "good"): 27,
-        ("test", "good"): 15,
-        ("test", "defect"): 3,
-    }
+    assert counted(records) == {("train", "good"): 27, ("test", "good"): 15, ("test", "defect"): 3}
     images = {(r.split, Path(r.path).stem.rsplit("_", 1)[0]) for r in records}
     assert len({name for _, name in images}) == len(images)
     spec = registry.get("sdd", split)
@@ -123,39 +101,29 @@ def test_sdd_stray_copies_are_left_out(project, capsys):
     assert "kos01/Part7.jpg: repeats Part2.jpg" in lines
 
 
+TOPS = {"sdd": "kos01", "aitex": "AITEX", "headct": "head_ct/head_ct"}
+
+
 @pytest.mark.parametrize(
-    ("dataset", "change", "message"),
+    ("dataset", "name", "content", "message"),
     [
-        ("sdd", {"kos01/Part1_label.bmp": None}, r"Part1_label\.bmp: cannot be read"),
-        (
-            "sdd",
-            {"kos01/Part1_label.bmp": numbered(0, (4, 8))},
-            r"Part1_label\.bmp: the mask has 4 x 8 pixels and its image 4 x 9",
-        ),
-        ("sdd", {"kos01/Part1.jpg": b"no image"}, r"Part1\.jpg: cannot be decoded"),
-        (
-            "aitex",
-            {"AITEX/Defect_images/Defect_images/0002_099_00.png": numbered(3, (8, 4))},
-            r"0002_099_00\.png: its second field is not the code",
-        ),
-        (
-            "aitex",
-            {"AITEX/NODefect_images/f0/0001_000_00.png": numbered(3, (4, 8))},
-            r"0001_000_00\.png: is 4 x 8 pixels, no strip",
-        ),
-        ("headct", {"head_ct/head_ct/004.png": None}, r"004\.png: cannot be read"),
+        ("sdd", "Part1_label.bmp", None, "cannot be read"),
+        ("sdd", "Part1_label.bmp", numbered(0, (4, 8)), "the mask has 4 x 8 .* its image 4 x 9"),
+        ("sdd", "Part1.jpg", b"no image", "cannot be decoded"),
+        ("aitex", "Defect_images/Defect_images/0002_099_00.png", numbered(3, (8, 4)),
+         "its second field is not the code"),
+        ("aitex", "NODefect_images/f0/0001_000_00.png", numbered(3, (4, 8)), "is 4 x 8 pixels"),
+        ("headct", "004.png", None, "cannot be read"),
     ],
-)
-def test_originals_with_faults(project, dataset, change, message):
-    files = {"sdd": sdd, "aitex": aitex, "headct": headct}[dataset]() | change
+)  # fmt: skip
+def test_originals_with_faults(project, dataset, name, content, message):
+    files = {"sdd": sdd, "aitex": aitex, "headct": headct}[dataset]()
+    files[f"{TOPS[dataset]}/{name}"] = content
     files = {name: data for name, data in files.items() if data is not None}
     path = write_archive(project / "my.zip", files)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=f"{Path(name).name}: {message}"):
         build(dataset, {"raw_path": str(path)})
     assert not Path(f"data/raw/{dataset}/SOURCE.json").exists()
-
-
-# --- AITEX -----------------------------------------------------------------------------------
 
 
 def test_aitex_crops(project, capsys):
@@ -185,6 +153,13 @@ def test_aitex_crops(project, capsys):
     assert "0106_010_03_mask.png: marks nothing" in lines
 
 
+def test_squares_of_strips():
+    assert columns(4096, 256) == [(x, x + 256, slice(x, x + 256)) for x in range(0, 4096, 256)]
+    assert columns(3796, 256)[-1] == (3584, 3796, slice(3540, 3796))
+    assert len(columns(3796, 256)) == 15
+    assert columns(256, 256) == [(0, 256, slice(0, 256))]
+
+
 @pytest.mark.parametrize(("mark", "crop"), [(9, 2), (7, 1)])
 def test_aitex_last_column_of_a_narrow_strip(project, mark, crop):
     """Columns 8 and 9 are the strip's last; their crop is moved left to 6..9.
@@ -199,9 +174,6 @@ def test_aitex_last_column_of_a_narrow_strip(project, mark, crop):
     assert pixels(anomaly.mask)[0].tolist() == [0, 0, 0, 255]
 
 
-# --- BrainMRI, HeadCT, Hyper-Kvasir ----------------------------------------------------------
-
-
 def test_brainmri_as_it_is(project):
     sample = real("brainmri-raw")
     records = build("brainmri", {"raw_path": str(sample)})
@@ -213,19 +185,29 @@ def test_brainmri_as_it_is(project):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("parse", "text", "message"),
     [
-        ("", "line 1: is not the header"),
-        ("id,label\n", "line 1: is not the header"),
-        ("id, hemorrhage\n", ".*lists no images"),
-        ("id, hemorrhage\n0,2\n", "line 2: .* is not an id and 0 or 1"),
-        ("id, hemorrhage\n0,1\n../x,1\n", "line 3"),
-        ("id, hemorrhage\n0,1\n0,0\n", "line 3: id 0 is repeated"),
+        *((parse_labels, text, message) for text, message in (
+            ("", "line 1: is not the header"),
+            ("id,label\n", "line 1: is not the header"),
+            ("id, hemorrhage\n", ".*lists no images"),
+            ("id, hemorrhage\n0,2\n", "line 2: .* is not an id and 0 or 1"),
+            ("id, hemorrhage\n0,1\n../x,1\n", "line 3"),
+            ("id, hemorrhage\n0,1\n0,0\n", "line 3: id 0 is repeated"),
+        )),
+        *((optical.parse_labels, text, message) for text, message in (
+            ("2\n", "line 1: is not '1'"),
+            ("1\n1\t2\t0001.PNG\t0\t0\n", "line 2"),
+            ("1\n1\t0\t0001.PNG\t0\n", "line 2"),
+            ("1\n1\t0\t../0001.PNG\t0\t0\n", "line 2"),
+            ("1\n1\t1\t0001.PNG\t0\t/etc/x.PNG\n", "line 2"),
+            ("1\n1\t0\t0001.PNG\t0\t0\n2\t1\t0001.PNG\t0\t0001_label.PNG\n", "line 3: .* repeated"),
+        )),
     ],
-)
-def test_headct_labels_with_faults(text, message):
+)  # fmt: skip
+def test_labels_with_faults(parse, text, message):
     with pytest.raises(DataError, match=rf"labels\.csv[,:] {message}"):
-        headct_set.parse_labels(text, "labels.csv")
+        parse(text, "labels.csv")
 
 
 def test_hyperkvasir_names_and_division(project, monkeypatch):
@@ -236,9 +218,6 @@ def test_hyperkvasir_names_and_division(project, monkeypatch):
     assert "z-line_1.jpg" in normal
 
 
-# --- Optical and Mastcam ---------------------------------------------------------------------
-
-
 def test_optical_names_and_masks(project, monkeypatch, capsys):
     records = built(monkeypatch, "optical")
     record = records["test/class9/class9_test_0002.PNG"]
@@ -246,22 +225,6 @@ def test_optical_names_and_masks(project, monkeypatch, capsys):
     assert record.mask == "data/raw/optical/ground_truth/class9/class9_test_0002_mask.png"
     assert records["test/class0/class0_train_0002.PNG"].mask == ""
     assert "Train/Label/0002_label.PNG: marks nothing, no mask is kept" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("2\n", "line 1: is not '1'"),
-        ("1\n1\t2\t0001.PNG\t0\t0\n", "line 2"),
-        ("1\n1\t0\t0001.PNG\t0\n", "line 2"),
-        ("1\n1\t0\t../0001.PNG\t0\t0\n", "line 2"),
-        ("1\n1\t1\t0001.PNG\t0\t/etc/x.PNG\n", "line 2"),
-        ("1\n1\t0\t0001.PNG\t0\t0\n2\t1\t0001.PNG\t0\t0001_label.PNG\n", "line 3: .* is repeated"),
-    ],
-)
-def test_optical_labels_with_faults(text, message):
-    with pytest.raises(DataError, match=rf"Labels\.txt, {message}"):
-        optical.parse_labels(text, "Labels.txt")
 
 
 def test_mastcam_colours_and_repeats(project, monkeypatch):
@@ -281,15 +244,11 @@ def test_mastcam_colours_and_repeats(project, monkeypatch):
         (np.zeros((6, 64, 64), np.uint8), r"has the shape \(6, 64, 64\)"),
         (np.full((64, 64, 6), None, object), "cannot be loaded"),
         (array(1)[:-10], "cannot be loaded"),
-        (np.full((64, 64, 6), 254.9, np.float32), ""),
     ],
 )
 def test_mastcam_arrays_with_faults(values, message):
-    stream = io.BytesIO(values if isinstance(values, bytes) else b"")
-    if not isinstance(values, bytes):
-        np.save(stream, values, allow_pickle=True)
-    if not message:
-        assert (mastcam.first_channels(stream.getvalue(), "x.npy") == 254).all()
-        return
+    content = values if isinstance(values, bytes) else saved(values)
     with pytest.raises(DataError, match=rf"x\.npy: .*{message}"):
-        mastcam.first_channels(stream.getvalue(), "x.npy")
+        mastcam.first_channels(content, "x.npy")
+    whole = saved(np.full((64, 64, 6), 254.9, np.float32))
+    assert (mastcam.first_channels(whole, "x.npy") == 254).all()

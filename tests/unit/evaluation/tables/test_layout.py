@@ -5,21 +5,12 @@ import re
 
 import pytest
 from rich.console import Console
-from table_cases import (
-    bad,
-    cells_of,
-    grid_value,
-    method,
-    request_of,
-    runs_of,
-    summary_of,
-    tables_of,
-)
+from table_cases import bad, cells_of, method, request_of, runs_of, summary_of, tables_of
 
 from osad.core.errors import ConfigError
 from osad.evaluation.tables.layout import Table
 from osad.evaluation.tables.markup import IN_MARKDOWN, body, latex, markdown
-from osad.evaluation.tables.request import parse_grid, read_grid
+from osad.evaluation.tables.request import read_grid
 from osad.evaluation.tables.terminal import render_summary, summary_table
 
 PLACE = "elpv/all/general-m10"
@@ -75,10 +66,9 @@ def test_a_setting_outside_the_grid_is_an_empty_table() -> None:
     tables = tables_of({"elpv/all/normal-m0/patchcore/s0": 0.8})
     assert tables["normal"].blocks[0].title == "M = 0"
     assert "**" not in markdown(tables["normal"])  # A single method is not the best of any.
-    for name in ("general", "hard"):
-        assert tables[name].blocks == ()
-        assert "no such cell" in markdown(tables[name])
-        assert "no such cell" in latex(tables[name])
+    for empty in (tables["general"], tables["hard"]):
+        assert empty.blocks == ()
+        assert all("no such cell" in write(empty) for write in (markdown, latex))
 
 
 def test_latex_is_balanced_and_markup_escaped() -> None:
@@ -143,21 +133,18 @@ def test_a_grid_expands_to_the_cells_that_its_methods_support() -> None:
     assert runs == {f"{run}/s{seed}" for run in (dra, shared) for seed in (0, 3)}
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"more": 1}, "expected an object with results, seeds"),
-        ({"methods": [{"name": "dra"}]}, r"methods\[0\]: expected an object with name"),
-        ({"datasets": {"elpv": {"title": "x"}}}, r"datasets\.elpv: expected an object with title"),
-        ({"protocols": {"elpv/all": ["easy-m10"]}}, "protocol 'easy-m10'"),
-        ({"protocols": {"elpv": ["general-m10"]}}, "expected DATASET/CATEGORY"),
-        ({"protocols": {"elpv/all": ["hard-mean-m10"]}}, "may not be called 'mean'"),
-        ({"protocols": {"elpv/mean": ["general-m10"]}}, "may not be called 'mean'"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"more": 1}, "expected an object with results, seeds"),
+    ({"methods": [{"name": "dra"}]}, r"methods\[0\]: expected an object with name"),
+    ({"datasets": {"elpv": {"title": "x"}}}, r"datasets\.elpv: expected an object with title"),
+    ({"protocols": {"elpv/all": ["easy-m10"]}}, "protocol 'easy-m10'"),
+    ({"protocols": {"elpv": ["general-m10"]}}, "expected DATASET/CATEGORY"),
+    ({"protocols": {"elpv/all": ["hard-mean-m10"]}}, "may not be called 'mean'"),
+    ({"protocols": {"elpv/mean": ["general-m10"]}}, "may not be called 'mean'"),
+])  # fmt: skip
 def test_a_wrong_grid_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse_grid(grid_value(**changes), where="--grid")
+        request_of(**changes)
     with pytest.raises(ConfigError, match="is not valid JSON"):
         read_grid("{nonsense")
     with pytest.raises(ConfigError, match="--grid: expected an object with figures"):

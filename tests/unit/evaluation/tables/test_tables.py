@@ -61,13 +61,10 @@ def test_rows_are_sorted_by_facets_and_grid_order() -> None:
     assert list(cells_of(dict.fromkeys(sorted(names), 0.5)).cell) == names
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("auroc", 1.1), ("auroc", "0.5"), ("aupro", float("nan")), ("n_test_normal", -1),
-        ("n_test_normal", 1.5), ("n_test_anomaly", None), ("scores_sha256", "ab"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "value"), [
+    ("auroc", 1.1), ("auroc", "0.5"), ("aupro", float("nan")), ("n_test_normal", -1),
+    ("n_test_normal", 1.5), ("n_test_anomaly", None), ("scores_sha256", "ab"),
+])  # fmt: skip
 def test_wrong_metrics_are_refused(name: str, value: object) -> None:
     with pytest.raises(DataError, match=rf"m\.json: {name} is"):
         check_metrics({**metrics(0.5), name: value}, where="m.json")
@@ -180,15 +177,12 @@ def test_a_damaged_summary_is_named(tmp_path) -> None:
 # Controls
 
 
-@pytest.mark.parametrize(
-    ("method", "auroc", "is_wrong"),
-    [
-        ("true_labels", 1.0, False), ("true_labels", 1 - 1e-12, True), ("constant", 0.5, False),
-        ("constant", 0.5 + 1e-12, True), ("random", 0.579, False), ("random", 0.421, False),
-        ("random", 0.581, True), ("random", 0.419, True), ("random", None, True),
-        ("dra", 0.1, False),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("method", "auroc", "is_wrong"), [
+    ("true_labels", 1.0, False), ("true_labels", 1 - 1e-12, True), ("constant", 0.5, False),
+    ("constant", 0.5 + 1e-12, True), ("random", 0.579, False), ("random", 0.421, False),
+    ("random", 0.581, True), ("random", 0.419, True), ("random", None, True),
+    ("dra", 0.1, False),
+])  # fmt: skip
 def test_controls(method: str, auroc: float | None, is_wrong: bool) -> None:
     cells = cells_of(runs_of(PLACE, **{method: [auroc, bad("failed", "x")]}))
     messages = check_controls(cells)

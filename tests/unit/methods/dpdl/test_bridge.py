@@ -1,17 +1,15 @@
 """The light Schrödinger bridge against sampling, quadrature, autograd and simulation."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from learn_cases import draws, mixture
+from torch.distributions import MixtureSameFamily, Normal
 
 from osad.core.seeds import torch_generator
-from osad.learn.vectors import codebook, coordinates
 from osad.methods.dpdl.bridge import (
     Bridge,
     barycentric_map,
@@ -30,21 +28,17 @@ EPS = 0.5
 
 def bridge(n_components: int = 3, d: int = 5, *, eps: float = EPS) -> Bridge:
     """Return a bridge in float64 with S in (0.2, 0.7), different in every dimension."""
-    generator = torch_generator("bridge", n_components, d)
-    r = 0.6 * torch.randn(n_components, d, generator=generator, dtype=torch.float64)
-    s = 0.2 + 0.5 * torch.rand(n_components, d, generator=generator, dtype=torch.float64)
-    log_alpha = torch.randn(n_components, generator=generator, dtype=torch.float64) / 2
-    return Bridge(r, s.log(), eps * log_alpha, eps)
+    r, s = vectors(n_components, d, key="r"), vectors(n_components, d, key="s").sigmoid()
+    return Bridge(r, (0.2 + 0.5 * s).log(), eps * vectors(n_components, key="a"), eps)
 
 
-def vectors(*shape: int) -> torch.Tensor:
-    return 0.6 * torch.randn(*shape, generator=torch_generator("x"), dtype=torch.float64)
+def vectors(*shape: int, key: str = "x") -> torch.Tensor:
+    return 0.6 * draws(*shape, key=key, dtype=torch.float64)
 
 
-def mixture(b: Bridge) -> MixtureSameFamily:
+def normalised(b: Bridge) -> MixtureSameFamily:
     """Return v as a normalised mixture; its factor is the sum of alpha."""
-    parts = Independent(Normal(b.r, (b.eps * b.log_s.exp()).sqrt()), 1)
-    return MixtureSameFamily(Categorical(logits=b.a / b.eps), parts)
+    return mixture(b.r, (b.eps * b.log_s.exp()).sqrt(), b.a / b.eps)
 
 
 def log_normaliser(b: Bridge, x: torch.Tensor) -> torch.Tensor:
@@ -71,8 +65,7 @@ def test_normaliser_equals_quadrature_on_a_grid_of_five_dimensions():
     total = 0.0
     for r, log_s, a in zip(b.r.numpy(), b.log_s.numpy(), b.a.numpy(), strict=True):
         y = r + np.sqrt(2 * b.eps * np.exp(log_s)) * grid
-        integral = factor @ np.exp(y @ x.numpy() / b.eps) / math.pi**2.5
-        total += math.exp(a / b.eps) * integral
+        total += math.exp(a / b.eps) * (factor @ np.exp(y @ x.numpy() / b.eps)) / math.pi**2.5
     assert log_normaliser(b, x).item() == pytest.approx(math.log(total), abs=1e-8)
 
 
@@ -143,21 +136,16 @@ def test_initial_bridge_keeps_codes_and_chooses_the_nearest(eps):
     # All logits are -(1 - S0) |x - e_c|² / (2 eps) up to a term that the components share.
     logits = scaled_log_alpha(b, x) + 0.45 * distance.square()
     np.testing.assert_allclose(logits, logits[:, :1].expand(-1, 8), atol=2e-5)
+    log_alpha = b.a / eps + 0.9 * codes.square().sum(1) / (2 * eps)
+    np.testing.assert_allclose(log_alpha.exp(), torch.full((8,), 1 / 8), rtol=1e-4)
+    np.testing.assert_allclose(b.log_s.exp(), torch.full((8, 16), 0.1), rtol=1e-5)
     if eps == 0.001:  # The other codes' weights vanish, so psi keeps the codes as well.
         np.testing.assert_allclose(barycentric_map(b, codes, weights(b, codes)), codes, atol=1e-5)
 
 
-def test_initial_weights_of_components_are_equal():
-    codes = vectors(4, 5)
-    state = initial_bridge(codes, 0.01, 0.3)
-    log_alpha = state["bridge.a"] / 0.01 + 0.7 * codes.square().sum(1) / 0.02
-    np.testing.assert_allclose(log_alpha.exp(), torch.full((4,), 0.25), rtol=1e-9)
-    np.testing.assert_allclose(state["bridge.log_s"].exp(), torch.full((4, 5), 0.3))
-
-
 def test_potential_and_densities_equal_those_of_a_mixture():
     b, y = bridge(), vectors(7, 5)
-    v = mixture(b)
+    v = normalised(b)
     expected = v.component_distribution.log_prob(y[:, None])
     np.testing.assert_allclose(component_log_density(b, y), expected, rtol=1e-10)
     total = b.eps * (v.log_prob(y) + (b.a / b.eps).logsumexp(0))
@@ -166,14 +154,10 @@ def test_potential_and_densities_equal_those_of_a_mixture():
 
 def test_functions_take_any_batch_shape():
     b, x = bridge(), vectors(2, 3, 5)
-    logits = scaled_log_alpha(b, x)
-    assert logits.shape == (2, 3, 3)
-    assert torch.allclose(component_weights(logits, b.eps).sum(-1), torch.ones(2, 3).double())
-    for i, j in itertools.product(range(2), range(3)):
-        point = x[i, j]
-        assert torch.allclose(scaled_log_alpha(b, point), logits[i, j])
-        assert torch.allclose(drift(b, point, 0.5), drift(b, x, 0.5)[i, j])
-        assert torch.allclose(scaled_log_potential(b, point), scaled_log_potential(b, x)[i, j])
+    assert torch.allclose(weights(b, x).sum(-1), torch.ones(2, 3).double())
+    for function in (scaled_log_alpha, lambda b, x: drift(b, x, 0.5), scaled_log_potential):
+        each = [torch.stack([function(b, point) for point in row]) for row in x]
+        torch.testing.assert_close(function(b, x), torch.stack(each))
 
 
 def test_float32_keeps_its_precision_at_the_default_noise():
@@ -189,11 +173,8 @@ def test_float32_keeps_its_precision_at_the_default_noise():
 def test_residual_belongs_to_the_likeliest_component():
     b, psi = bridge(), vectors(20, 5)
     s = b.log_s.exp()
-    nearest = [
-        max(range(3), key=lambda c: Normal(b.r[c], (b.eps * s[c]).sqrt()).log_prob(y).sum().item())
-        for y in psi
-    ]
-    assert len(set(nearest)) > 1
+    nearest = Normal(b.r, (b.eps * s).sqrt()).log_prob(psi[:, None]).sum(2).argmax(1)
+    assert len(nearest.unique()) > 1
     expected = (psi - b.r[nearest]) / s[nearest].sqrt()
     np.testing.assert_allclose(nearest_residual(b, psi), expected, rtol=1e-12)
 
@@ -213,30 +194,3 @@ def test_use_without_gradient_does_not_cut_later_gradients():
         for sign in (1, -1)
     ]
     assert found[1, 2].item() == pytest.approx(((values[0] - values[1]) / 2e-6).item(), rel=1e-6)
-
-
-# --- Codebook -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("d", [3, 40, 200])
-def test_coordinates_keep_distances_in_few_dimensions(d):
-    points = vectors(40, d).float()
-    found = coordinates(points)
-
-    def pairwise(x: torch.Tensor) -> torch.Tensor:
-        return (x.double()[:, None] - x.double()).norm(dim=2)
-
-    assert found.shape == (40, min(d, 40))
-    np.testing.assert_allclose(pairwise(found), pairwise(points), atol=1e-4)
-
-
-@pytest.mark.parametrize("d", [5, 300])
-def test_codes_are_the_means_of_separate_groups(d):
-    groups = 5 * vectors(3, 1, d) + 0.1 * torch.randn(
-        3, 20, d, generator=torch_generator("groups"), dtype=torch.float64
-    )
-    codes = codebook(groups.flatten(0, 1).float(), 3, "key")
-    assert codes.dtype == torch.float32
-    order = torch.cdist(groups.mean(1).float(), codes).argmin(1)
-    assert sorted(order.tolist()) == [0, 1, 2]
-    np.testing.assert_allclose(codes[order], groups.mean(1), atol=1e-5)

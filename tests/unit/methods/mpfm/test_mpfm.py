@@ -1,14 +1,24 @@
 """MPFM: its mixtures, its transformer, and its scores and losses against their equations."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from learn_cases import Call, Packs, build
+from learn_cases import (
+    DATA,
+    PACKS,
+    SHOWN,
+    Call,
+    adapted,
+    build,
+    double,
+    draws,
+    layers,
+    mixture,
+    white,
+)
 
 from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch
@@ -26,9 +36,6 @@ from osad.methods.mpfm.mixture import (
     surprise,
 )
 
-PACKS = Packs("mpfm", 24, 8)
-DATA = PACKS.training(range(20), [24, 25, 26], "cell")
-SHOWN = PACKS.images([20, 21, 22, 28, 29, 30, 31])
 TINY = {
     "epochs": 1, "iterations": 5, "batch": 12, "adapter": 4, "head_width": 8, "dims": 6,
     "components": 3, "width": 16, "blocks": 1, "positions": 5, "lr": 1e-2,
@@ -43,53 +50,37 @@ def small(name: str = "mpfm", **values):
     return build(name, **TINY | values)
 
 
-def call(name: str, monkeypatch: pytest.MonkeyPatch) -> Call:
+def call(monkeypatch: pytest.MonkeyPatch, name: str = "mpfm") -> Call:
     """Return what a fit minimises, with the state that it starts from, moved a little."""
     started = Call(name, DATA, monkeypatch, **TINY)
-    generator = torch_generator("moved")
     for key in sorted(started.state.keys() - mpfm.FIXED):
         value = started.state[key]
-        started.state[key] = value + 0.1 * torch.randn(value.shape, generator=generator)
+        started.state[key] = value + 0.1 * draws(*value.shape, key=key)
     return started
 
 
-def made(*shape: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
-    return torch.randn(shape, generator=torch_generator("mpfm", seed), dtype=dtype)
-
-
-def network(seed: int = 0, *, components: int = 3, random: bool = True) -> State:
+def network(*, random: bool = True) -> State:
     """Return a network for maps of 2 x 3 positions with 5 dimensions, moved from its start."""
-    generator = torch_generator("network", seed)
     state = transformer.init_transformer(
-        torch.randn(components, 5, generator=generator),
-        width=16, blocks=2, size=(2, 3), generator=generator,
-    )  # fmt: skip
+        draws(3, 5), width=16, blocks=2, size=(2, 3), generator=torch_generator("network")
+    )
     if random:
         for name in sorted(state.keys() - {transformer.PLACES}):
-            state[name] = state[name] + 0.3 * torch.randn(state[name].shape, generator=generator)
+            state[name] = state[name] + 0.3 * draws(*state[name].shape, key=name)
     return state
 
 
-# --- mixtures -----------------------------------------------------------------------------
-
-
 def test_the_likelihood_is_that_of_torch_distributions():
-    x, means = made(4, 7, 5), made(4, 7, 3, 5, seed=1)
-    log_weights = made(4, 7, 3, seed=2).log_softmax(-1)
-    log_std = 0.5 * made(4, 1, 1, seed=3)
-    spread = log_std.exp().unsqueeze(-1).expand(4, 7, 3, 1).expand_as(means)
-    mixture = torch.distributions.MixtureSameFamily(
-        torch.distributions.Categorical(logits=log_weights),
-        torch.distributions.Independent(torch.distributions.Normal(means, spread), 1),
-    )
-    torch.testing.assert_close(mixture_nll(x, means, log_weights, log_std), -mixture.log_prob(x))
-
-
-def test_one_component_is_the_squared_error():
-    x, mean, s = made(6, 4), made(1, 4, seed=1), 0.3
-    found = mixture_nll(x, mean, torch.zeros(1), torch.tensor([math.log(s)]))
-    constant = 4 * math.log(s) + 2 * math.log(2 * math.pi)
-    torch.testing.assert_close(found, (x - mean).square().sum(1) / (2 * s**2) + constant)
+    x, means, weights = draws(4, 7, 5), draws(4, 7, 3, 5, key="m"), draws(4, 7, 3, key="w")
+    x, means, log_weights = x.double(), means.double(), weights.double().log_softmax(-1)
+    log_std = 0.5 * draws(4, 1, 1, key="s").double()
+    expected = -mixture(means, log_std.exp().unsqueeze(-1), log_weights).log_prob(x)
+    torch.testing.assert_close(mixture_nll(x, means, log_weights, log_std), expected)
+    # One component is the squared error.
+    found = mixture_nll(x[0], means[0, :, :1], torch.zeros(1), torch.tensor([math.log(0.3)]))
+    constant = 5 * math.log(0.3) + 2.5 * math.log(2 * math.pi)
+    squared = (x[0] - means[0, :, 0]).square().sum(1)
+    torch.testing.assert_close(found, squared / (2 * 0.3**2) + constant)
 
 
 def test_the_likelihood_has_finite_gradients_far_away_and_for_a_small_spread():
@@ -109,14 +100,10 @@ def test_mutual_information_wants_sharp_and_balanced_assignments():
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert mutual_information_loss(half).item() == pytest.approx(entropy - math.log(2), abs=1e-6)
     assert mutual_information_loss(torch.zeros(0, 4)).item() == 0
-
-
-def test_its_descent_sharpens_the_assignments():
-    logits = (0.1 * made(20, 4)).requires_grad_()
+    logits = (0.1 * draws(20, 4)).requires_grad_()  # Its descent sharpens the assignments.
     before = mutual_information_loss(logits)
     (gradient,) = torch.autograd.grad(before, logits)
-    assert mutual_information_loss(logits - gradient) < before
-    assert before < 0
+    assert mutual_information_loss(logits - gradient) < before < 0
 
 
 def test_the_push_on_anomalies_is_bounded():
@@ -141,12 +128,9 @@ def test_prototypes_start_from_clusters():
     assert start["prototype.log_std"].exp().item() == pytest.approx(math.sqrt(0.2))
 
 
-# --- transformer --------------------------------------------------------------------------
-
-
 def test_the_network_starts_still_and_with_different_components():
     state = network(random=False)
-    z = made(4, 6, 5, dtype=torch.float32)
+    z = draws(4, 6, 5)
     for t in (0.0, 0.7):
         time = transformer.encoded_time(state, torch.full((4,), t))
         hidden = transformer.trunk(state, z, time)
@@ -162,7 +146,7 @@ def test_the_network_starts_still_and_with_different_components():
 
 def test_pooling_before_the_output_layer_changes_nothing():
     state = network()
-    hidden = made(4, 6, 16, dtype=torch.float32)
+    hidden = draws(4, 6, 16)
     weights = transformer.log_weights(state, hidden).exp().unsqueeze(-1)
     expected = (weights * transformer.means(state, hidden)).sum(2).mean(1)
     found = transformer.pooled_velocity(state, hidden)
@@ -171,7 +155,7 @@ def test_pooling_before_the_output_layer_changes_nothing():
 
 def test_every_position_reads_all_others_and_no_other_image():
     state = network()
-    z = made(2, 6, 5, dtype=torch.float32).requires_grad_()
+    z = draws(2, 6, 5).requires_grad_()
     hidden = transformer.trunk(state, z, transformer.encoded_time(state, torch.rand(2)))
     (gradient,) = torch.autograd.grad(hidden[0, 0].sum(), z)
     assert bool((gradient[0].abs().sum(1) > 0).all())
@@ -180,12 +164,10 @@ def test_every_position_reads_all_others_and_no_other_image():
 
 def test_attention_is_that_of_torch():
     state = network()
-    x = made(2, 6, 16, dtype=torch.float32)
+    x = draws(2, 6, 16)
     found = transformer._attention(state, "flow.block0", x)
-    joined = F.linear(
-        x, state["flow.block0.attention.weight"], state["flow.block0.attention.bias"]
-    ).view(2, 6, 3, 4, 4)
-    q, k, v = joined.permute(2, 0, 3, 1, 4)
+    joined = transformer.linear(state, "flow.block0.attention", x)
+    q, k, v = joined.view(2, 6, 3, 4, 4).permute(2, 0, 3, 1, 4)
     expected = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 6, 16)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -208,43 +190,29 @@ def test_the_spread_stays_in_its_range_and_leaves_the_time_alone():
     assert not transformer.log_std(state, time).requires_grad
 
 
-# --- method -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_scores_follow_the_equations(name):
     method = small(name)
     state = method.fit(DATA)
     scores = method.score(state, SHOWN)
-    s = {key: value.double() for key, value in state.items()}
-    v = SHOWN.deepest.take().double().flatten(2).transpose(1, 2)
-    x = (v - s["whiten.mean"]) @ s["whiten.matrix"]
-    hidden = (x @ s["adapter.down.weight"].T + s["adapter.down.bias"]).relu()
-    x = x + hidden @ s["adapter.up.weight"].T + s["adapter.up.bias"]
-    x = (x - x.mean(2, keepdim=True)) / (x.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    s = double(state)
+    x = F.layer_norm(adapted(s, white(s, SHOWN)), (24,))
     z = (x - s["pca.mean"]) @ s["pca.matrix"]
     flow = transformer.trunk(s, z, transformer.encoded_time(s, torch.zeros(1).double()))
     weights = transformer.log_weights(s, flow).exp().unsqueeze(-1)
     psi = (z + (weights * transformer.means(s, flow)).sum(2)).mean(1)
 
     means, spread = s["prototype.mean"], s["prototype.log_std"].exp()
-    mixture = torch.distributions.MixtureSameFamily(
-        torch.distributions.Categorical(logits=s["prototype.log_weight"]),
-        torch.distributions.Independent(
-            torch.distributions.Normal(means, spread.expand_as(means)), 1
-        ),
-    )
-    level = -mixture.log_prob(psi) / psi.shape[1]
-    gaussian = F.softplus(s["gaussian.a"]) * (level - s["gaussian.b"])
+    prototypes = mixture(means, spread, s["prototype.log_weight"])
+    level = -prototypes.log_prob(psi) / psi.shape[1]
 
     def net(prefix: str, x: torch.Tensor) -> torch.Tensor:
-        hidden = (x @ s[f"{prefix}.0.weight"].T + s[f"{prefix}.0.bias"]).relu()
-        return (hidden @ s[f"{prefix}.1.weight"].T + s[f"{prefix}.1.bias"]).squeeze(-1)
+        return layers(s, f"{prefix}.0", f"{prefix}.1", x).squeeze(-1)
 
     places = net("anomaly", x)
     nearest = torch.cdist(psi, means).argmin(1)
     expected = {
-        "gaussian": gaussian,
+        "gaussian": F.softplus(s["gaussian.a"]) * (level - s["gaussian.b"]),
         "anomaly": places.max(1).values,  # The top 10 % of 16 positions is the largest.
         "residual": net("residual", (psi - means[nearest]) / spread),
         "normal": -net("normal", x.mean(1)),
@@ -256,18 +224,13 @@ def test_scores_follow_the_equations(name):
 
 
 def test_the_projection_keeps_the_largest_variances():
-    method = small(epochs=1, iterations=1)
-    state = method.fit(DATA)
-    x = (DATA.normal.deepest.take().flatten(2).transpose(1, 2) - state["whiten.mean"]) @ (
-        state["whiten.matrix"]
-    )
-    x = F.layer_norm(x, (24,)).flatten(0, 1)
-    covariance = np.cov(x.double().numpy().T, bias=True)
-    values = np.linalg.eigvalsh(covariance)
+    state = small(epochs=1, iterations=1).fit(DATA)
+    x = F.layer_norm(white(state, DATA.normal), (24,)).flatten(0, 1)
+    covariance = np.cov(x.numpy().T, bias=True)
     kept = state["pca.matrix"].double().numpy()
     np.testing.assert_allclose(kept.T @ kept, np.eye(6), atol=1e-5)
-    covered = np.trace(kept.T @ covariance @ kept)
-    assert covered == pytest.approx(values[-6:].sum(), rel=1e-4)
+    largest = np.linalg.eigvalsh(covariance)[-6:].sum()
+    assert np.trace(kept.T @ covariance @ kept) == pytest.approx(largest, rel=1e-4)
     np.testing.assert_allclose(state["pca.mean"], x.mean(0), atol=1e-4)
 
 
@@ -286,7 +249,7 @@ def test_flows_end_at_the_prototype_nearest_to_the_image():
     # The first image's mean is nearer to the second prototype, though one position is not.
     z = torch.tensor([[[0.0, 0.0], [14.0, 0.0]], [[1.0, 5.0], [1.0, -5.0]]])
     assert nearest_mean(z.mean(1), state["prototype.mean"]).tolist() == [1, 0]
-    noise = made(2, 2, 2, dtype=torch.float32)
+    noise = draws(2, 2, 2)
     ends = transformer.flow_ends(state, z, noise, coupled=True)
     torch.testing.assert_close(ends[0], torch.tensor([10.0, 0.0]) + 0.5 * noise[0])
     torch.testing.assert_close(ends[1], 0.5 * noise[1])
@@ -298,24 +261,20 @@ LABELS = torch.tensor([NORMAL] * 5 + [SEEN] * 3 + [PSEUDO] * 4)
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_loss_adds_what_the_variant_has(name, monkeypatch):
-    started = call(name, monkeypatch)
+    started = call(monkeypatch, name)
     method, state = started.method, started.state
-    batch = Batch(made(12, 16, 24, dtype=torch.float32), LABELS)
+    batch = Batch(draws(12, 16, 24), LABELS)
     generator = torch_generator("cell", "flow")
     features, z = mpfm.encode(state, batch.features)
     psi = mpfm.mapped(state, z)
     logits = mpfm.heads(state, features, psi, generator)
     anomalous = (LABELS != NORMAL).float()
-    expected = sum(
-        F.binary_cross_entropy_with_logits(logits[head], target).item()
-        for head, target in (
-            ("gaussian", anomalous), ("anomaly", anomalous), ("residual", anomalous),
-            ("normal", 1 - anomalous),
-        )
-    )  # fmt: skip
-    nll = transformer.flow_nll(
-        state, z, generator, coupled=name != "mpfm.independent", n_positions=5
-    )
+    targets = dict.fromkeys(("gaussian", "anomaly", "residual"), anomalous)
+    targets["normal"] = 1 - anomalous
+    losses = (F.binary_cross_entropy_with_logits(logits[head], y) for head, y in targets.items())
+    expected = sum(losses).item()
+    coupled = name != "mpfm.independent"
+    nll = transformer.flow_nll(state, z, generator, coupled=coupled, n_positions=5)
     expected += nll[:5].mean().item()
     if name != "mpfm.no_anomaly_flow":
         expected += 0.1 * F.softplus(nll[:5].mean() + 1 - nll[5:]).mean().item()
@@ -329,36 +288,33 @@ def test_the_loss_adds_what_the_variant_has(name, monkeypatch):
 
 
 def test_a_step_without_normals_still_has_a_loss(monkeypatch):
-    started = call("mpfm", monkeypatch)
-    labels = torch.full((12,), PSEUDO)
-    value = started.loss(started.state, Batch(made(12, 16, 24, dtype=torch.float32), labels))
-    assert bool(value.isfinite())
+    started = call(monkeypatch)
+    batch = Batch(draws(12, 16, 24), torch.full((12,), PSEUDO))
+    assert bool(started.loss(started.state, batch).isfinite())
 
 
 def test_the_flow_s_likelihood_moves_the_network_alone(monkeypatch):
-    started = call("mpfm", monkeypatch)
+    started = call(monkeypatch)
     state = {key: value.clone().requires_grad_() for key, value in started.state.items()}
-    _, z = mpfm.encode(state, made(6, 16, 24, dtype=torch.float32))
-    nll = transformer.flow_nll(
-        state, z.detach(), torch_generator("nll"), coupled=True, n_positions=5
-    )
-    nll.sum().backward()
+    _, z = mpfm.encode(state, draws(6, 16, 24))
+    options = {"coupled": True, "n_positions": 5}
+    transformer.flow_nll(state, z.detach(), torch_generator("nll"), **options).sum().backward()
     moved = {key for key, value in state.items() if value.grad is not None}
     assert all(key.startswith("flow.") for key in moved)
     assert {"flow.means.weight", "flow.spread.0.weight", "flow.block0.merge.weight"} <= moved
 
 
 def test_the_mapped_feature_moves_adapter_network_and_prototypes(monkeypatch):
-    started = call("mpfm", monkeypatch)
+    started = call(monkeypatch)
     state = {key: value.clone().requires_grad_() for key, value in started.state.items()}
-    _, z = mpfm.encode(state, made(6, 16, 24, dtype=torch.float32))
+    _, z = mpfm.encode(state, draws(6, 16, 24))
     surprise(state, mpfm.mapped(state, z)).sum().backward()
     for key in ("adapter.up.weight", "flow.means.weight", "flow.weights.weight", *mpfm.PROTOTYPE):
         assert state[key].grad.abs().max() > 0
 
 
 def test_the_gaussian_head_starts_calibrated_on_normals(monkeypatch):
-    started = call("mpfm", monkeypatch)
+    started = call(monkeypatch)
     start = small(lr=1e-12, iterations=1)
     monkeypatch.undo()
     scores = start.score(start.fit(DATA), DATA.normal).heads["gaussian"]
@@ -380,15 +336,14 @@ def test_more_likely_features_score_lower_by_the_gaussian_head():
     assert at < near < amid
     # At the centre both are 3 away: 9/2 + log 2 pi, over two dimensions.
     assert amid.item() == pytest.approx((4.5 + math.log(2 * math.pi)) / 2, abs=1e-5)
-    joint = joint_log_density(
-        torch.zeros(1, 2), state["prototype.mean"], torch.zeros(2), torch.zeros(1)
-    )
+    zeros = torch.zeros(1, 2)
+    joint = joint_log_density(zeros, state["prototype.mean"], zeros[0], torch.zeros(1))
     torch.testing.assert_close(joint.softmax(1), torch.full((1, 2), 0.5))
 
 
 def test_dropout_belongs_to_training(monkeypatch):
-    started = call("mpfm", monkeypatch)
-    features, z = mpfm.encode(started.state, made(6, 16, 24, dtype=torch.float32))
+    started = call(monkeypatch)
+    features, z = mpfm.encode(started.state, draws(6, 16, 24))
     psi = mpfm.mapped(started.state, z)
     plain, again = (mpfm.heads(started.state, features, psi) for _ in range(2))
     dropped = mpfm.heads(started.state, features, psi, torch_generator("dropout"))

@@ -32,7 +32,15 @@ OF_RUN = IMAGES | {"b/0.png": SplitRow("b/0.png", IMAGES["b/0.png"].sha256, "tes
 SCORES = {"b/0.png": 0.2, "b/1.png": 0.35, "c/0.png": 0.8, "n/2.png": 0.1, "n/3.png": 0.4}
 HEAD = {"b/0.png": 0.0, "b/1.png": 1.0, "c/0.png": 1.0, "n/2.png": 1.0, "n/3.png": 0.0}
 BITS = {"b/0.png": np.eye(4) > 0, "b/1.png": np.eye(4) > 0, "c/0.png": np.ones((4, 4)) > 0}
+MAPS = {path: np.zeros((4, 4), np.float32) for path in SCORES}
+"""c is found, b/1 only half, n/3 has one pixel as high as those."""
+MAPS["c/0.png"][:] = 3
+MAPS["b/1.png"][0, 0] = MAPS["b/1.png"][1, 1] = MAPS["n/3.png"][2, 3] = 2
 Rows = list[dict[str, Any]]
+
+
+def of_test(images: dict[str, SplitRow]) -> list[SplitRow]:
+    return [row for row in images.values() if row.role == "test"]
 
 
 def lines(images: dict[str, SplitRow] = IMAGES) -> Rows:
@@ -41,25 +49,15 @@ def lines(images: dict[str, SplitRow] = IMAGES) -> Rows:
             "path": row.path, "sha256": row.sha256, "label": row.label, "class": row.class_name,
             "score": SCORES[row.path], "score_map": HEAD[row.path],
         }
-        for row in images.values() if row.role == "test"
+        for row in of_test(images)
     ]  # fmt: skip
 
 
-def position_scores(images: dict[str, SplitRow] = IMAGES) -> np.ndarray:
-    """Return maps (n, 4, 4): c is found, b/1 only half, n/3 has one pixel as high as those."""
-    maps = {row.path: np.zeros((4, 4), np.float32) for row in images.values() if row.role == "test"}
-    maps["c/0.png"][:] = 3
-    maps["b/1.png"][0, 0] = maps["b/1.png"][1, 1] = 2
-    maps["n/3.png"][2, 3] = 2
-    return np.stack([*maps.values()])
-
-
 def write_maps(folder: Path, images: dict[str, SplitRow] = IMAGES, **changes: object) -> None:
-    test = [row for row in images.values() if row.role == "test"]
-    fields = {
-        "paths": tuple(row.path for row in test), "sha256": tuple(row.sha256 for row in test),
-        "cell": CELL, "image_size": 4, "maps": position_scores(images), **changes,
-    }  # fmt: skip
+    paths, digests = zip(*((row.path, row.sha256) for row in of_test(images)), strict=True)
+    maps = np.stack([MAPS[path] for path in paths])
+    fields = {"cell": CELL, "paths": paths, "sha256": digests, "image_size": 4, "maps": maps}
+    fields |= changes
     maps = AnomalyMaps(**fields)  # type: ignore[arg-type]
     anomaly_maps.write(folder / "maps", maps, cell=maps.cell)
 
@@ -105,9 +103,7 @@ def test_the_metrics_of_the_score_and_of_its_heads(files: Path) -> None:
         "n_train_normal": 2, "n_train_anomaly": 1, "n_test_normal": 2, "n_test_anomaly": 2,
         "scores_sha256": sha256_file(files / "scores.csv"), "pixel_auroc": None, "aupro": None,
     }  # fmt: skip
-
-
-def test_without_heads_and_with_one_class(files: Path) -> None:
+    # Without heads and with one class.
     normal = {path: row for path, row in IMAGES.items() if row.label == 0}
     write_split(files / "split.csv", normal.values())
     write_scores(files / "scores.csv", [{c: row[c] for c in COLUMNS} for row in lines(normal)])
@@ -121,26 +117,23 @@ def changed(number: int, column: str, value: object) -> Rows:
     return rows
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (lines()[1:], "b/1.png: has no score"),
-        (lines()[:-1], "n/3.png: has no score"),
-        (lines()[::-1], "n/3.png: is there twice or out of order"),
-        ([lines()[0], *lines()], "b/1.png: is there twice or"),
-        ([*lines(), lines()[-1]], "n/3.png: is not a test image of the split, or is there twice"),
-        (changed(2, "path", "n/0.png"), "n/0.png: is not a test image"),
-        (changed(1, "sha256", "0" * 64), "c/0.png: sha256 is '000"),
-        (changed(1, "label", 0), "c/0.png: label is 0, 1 in the split"),
-        (changed(1, "label", "x"), "c/0.png: label is -1, 1 in the split"),
-        (changed(1, "class", "bent"), "c/0.png: class_name is 'bent', 'cut' in the split"),
-        (changed(3, "score", "nan"), "n/3.png: score is 'nan', not a finite number"),
-        (changed(3, "score", ""), "n/3.png: score is '', not a finite number"),
-        (changed(0, "score_map", "-inf"), "b/1.png: score_map is '-inf', not a finite number"),
-        ([{**row, "extra": 1} for row in lines()], "columns are .*,extra, expected"),
-        ([], "has no rows"),
-    ],
-)
+@pytest.mark.parametrize(("rows", "message"), [
+    (lines()[1:], "b/1.png: has no score"),
+    (lines()[:-1], "n/3.png: has no score"),
+    (lines()[::-1], "n/3.png: is there twice or out of order"),
+    ([lines()[0], *lines()], "b/1.png: is there twice or"),
+    ([*lines(), lines()[-1]], "n/3.png: is not a test image of the split, or is there twice"),
+    (changed(2, "path", "n/0.png"), "n/0.png: is not a test image"),
+    (changed(1, "sha256", "0" * 64), "c/0.png: sha256 is '000"),
+    (changed(1, "label", 0), "c/0.png: label is 0, 1 in the split"),
+    (changed(1, "label", "x"), "c/0.png: label is -1, 1 in the split"),
+    (changed(1, "class", "bent"), "c/0.png: class_name is 'bent', 'cut' in the split"),
+    (changed(3, "score", "nan"), "n/3.png: score is 'nan', not a finite number"),
+    (changed(3, "score", ""), "n/3.png: score is '', not a finite number"),
+    (changed(0, "score_map", "-inf"), "b/1.png: score_map is '-inf', not a finite number"),
+    ([{**row, "extra": 1} for row in lines()], "columns are .*,extra, expected"),
+    ([], "has no rows"),
+])  # fmt: skip
 def test_the_first_offending_path_is_named(files: Path, rows: Rows, message: str) -> None:
     write_scores(files / "scores.csv", rows)
     with pytest.raises(CheckError, match=rf"scores\.csv: {message}"):
@@ -189,14 +182,14 @@ def test_a_run_that_does_not_fit_the_cell_is_refused(shared: Path) -> None:
     fitted = ("--fitted", str(shared / "fitted.csv"))
     with pytest.raises(CheckError, match=r"scores\.csv: b/0\.png: is not a test image"):
         run(shared)
-    other = SplitRow("n/1.png", "f" * 64, "train_normal", 0, "good")
-    write_split(shared / "split.csv", (IMAGES | {"n/1.png": other}).values())
-    with pytest.raises(CheckError, match=r"split\.csv: n/1\.png is a training normal here or in"):
-        run(shared, *fitted)
     for name in ("patchcore/s1", "dra/s0"):
         message = rf"maps: is of cell {RUN}, expected made/all/normal-m0/{name}"
         with pytest.raises(CheckError, match=message):
             run(shared, *fitted, cell=f"made/all/general-m1/{name}")
+    other = SplitRow("n/1.png", "f" * 64, "train_normal", 0, "good")
+    write_split(shared / "split.csv", (IMAGES | {"n/1.png": other}).values())
+    with pytest.raises(CheckError, match=r"split\.csv: n/1\.png is a training normal here or in"):
+        run(shared, *fitted)
     for image in (
         SplitRow("c/0.png", "f" * 64, "test", 1, "cut"),
         SplitRow("c/0.png", IMAGES["c/0.png"].sha256, "test", 1, "dent"),

@@ -9,7 +9,7 @@ import pytest
 from table_cases import FOLDER, TITLES, bad, grid_value, method, metrics
 
 from osad.core.cells import Cell
-from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.errors import CheckError, DataError
 from osad.core.files import read_csv, sha256_bytes
 from osad.methods import registry
 from osad.pipeline.steps import cells, tables
@@ -112,9 +112,8 @@ def test_a_grid_in_a_file_or_another_order_gives_the_same_bytes(results: Path) -
     again = make(str(results.parent / "grid.json"), results.parent / "second")
     for path in expected.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes()
-    for source, error in [("{nonsense", ConfigError), (str(results / "none.json"), DataError)]:
-        with pytest.raises(error):
-            make(source, results)
+    with pytest.raises(DataError, match=r"none\.json"):
+        make(str(results / "none.json"), results)
 
 
 def test_a_wrong_control_stops_before_anything_is_written_unless_partial(
@@ -147,15 +146,12 @@ def test_the_scores_of_a_method_of_normals_alone_are_those_of_its_one_run(result
     assert read_rows(folder / "cells.csv")[cell]["auroc"] == "0.7"
 
 
-@pytest.mark.parametrize(
-    ("failures", "status", "reason"),
-    [
-        (None, "skipped", NOT_RUN),
-        ({CELLS[1]: bad("failed", "run: why")}, "skipped", NOT_RUN),
-        ({CELLS[0]: bad("failed", "run: loss is\n nan")}, "failed", "run: loss is nan"),
-        ({CELLS[0]: bad("skipped", "fetch: get it")}, "skipped", "fetch: get it"),
-    ],
-)
+@pytest.mark.parametrize(("failures", "status", "reason"), [
+    (None, "skipped", NOT_RUN),
+    ({CELLS[1]: bad("failed", "run: why")}, "skipped", NOT_RUN),
+    ({CELLS[0]: bad("failed", "run: loss is\n nan")}, "failed", "run: loss is nan"),
+    ({CELLS[0]: bad("skipped", "fetch: get it")}, "skipped", "fetch: get it"),
+])  # fmt: skip
 def test_partial_tables_give_the_reason(results: Path, failures, status, reason) -> None:
     (results / "metrics" / f"{CELLS[0]}.json").unlink()
     with pytest.raises(DataError, match=rf"{CELLS[0]}\.json: is missing; run the cell"):
