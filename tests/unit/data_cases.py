@@ -92,7 +92,7 @@ def every_kind(folder: str) -> dict[str, float]:
         "bit.png": (Image.new("1", (5, 3), 1), {}),
         "dot.png": (Image.new("L", (1, 1), 51), {}),
         "strip.bmp": (Image.new("L", (3, 500), 102), {}),
-        "large.png": (Image.new("L", (9000, 6000), 51), {}),
+        "large.png": (Image.new("L", (4500, 3000), 51), {}),
     }
     Path(folder).mkdir(parents=True)
     for name, (image, options) in kinds.items():
@@ -145,18 +145,17 @@ def sha256(content: bytes) -> str:
 
 def fetch(dataset: str, settings: dict | None = None) -> Path:
     """Run the step in the current directory; return ``SOURCE.json``."""
-    source = Path(f"data/raw/{dataset}/SOURCE.json")
+    source = f"data/raw/{dataset}/SOURCE.json"
     options = ["--dataset", dataset, "--settings", json.dumps(settings or {})]
-    fetch_main([*options, "--output", str(source)])
-    return source
+    return fetch_main([*options, "--output", source])[0]
 
 
 def manifest(dataset: str, settings: dict | None = None, category: str = "all") -> list[Record]:
     """Run the step for a data set that is fetched; return the records."""
     options = ["--dataset", dataset, "--settings", json.dumps(settings or {})]
     options += ["--category", category, "--source", f"data/raw/{dataset}/SOURCE.json"]
-    manifest_main([*options, "--output", f"data/manifests/{dataset}-{category}.csv"])
-    return read_manifest(f"data/manifests/{dataset}-{category}.csv")
+    output = f"data/manifests/{dataset}-{category}.csv"
+    return read_manifest(manifest_main([*options, "--output", output])[0])
 
 
 def build(dataset: str, settings: dict | None = None) -> list[Record]:
@@ -357,8 +356,7 @@ def mastcam(part: str) -> dict[str, bytes]:
     return files | {f"test_novel/all/{name[-1]}.npy": array(v) for name, v in novel.items()}
 
 
-SINGLE = {"sdd": sdd, "aitex": aitex, "brainmri": brainmri, "headct": headct,
-          "hyperkvasir": hyperkvasir}  # fmt: skip
+SINGLE = {f.__name__: f for f in (sdd, aitex, brainmri, headct, hyperkvasir)}
 COUNTS = {
     **{name: Counts(3, 2, dict.fromkeys(classes, 2)) for name, classes in CLASSES.items()},
     "sdd": Counts(8, 3, {"defect": 1}),
@@ -380,6 +378,14 @@ def originals_of(dataset: str) -> dict[str, dict[str, bytes]]:
     if dataset == "mastcam":
         return {file: mastcam(file.removesuffix(".zip")) for file in files}
     return {files[0]: SINGLE[dataset]() if dataset in SINGLE else family(dataset)}
+
+
+def write_originals(dataset: str) -> dict[str, dict[str, bytes]]:
+    """Write the archives of a data set's small copy for the fetch; return their files."""
+    originals = originals_of(dataset)
+    for file, files in originals.items():
+        write_archive(Path("data/downloads", dataset, file), files)
+    return originals
 
 
 def small(monkeypatch: pytest.MonkeyPatch, dataset: str) -> None:

@@ -93,11 +93,9 @@ class Handlers:
             for cell, failure in of_cells(grid, grid_jobs, failed).items()
         }
         write_json(Path(REASONS), reasons)
-        further: dict[str, list[str]] = {
-            "cells": ["--partial", "--failures", REASONS],
-            **dict.fromkeys(("table", "figure", "report_assets"), []),
-            **dict.fromkeys(("report_cell", "report_page"), ["--partial"]),
-        }
+        partial = ["--partial"]
+        further = {"cells": [*partial, "--failures", REASONS], "table": [], "figure": []}
+        further |= {"report_cell": partial, "report_assets": [], "report_page": partial}
         for job in grid_jobs:
             name = job.rule.name
             if name not in further or (name == "report_cell" and not self._is_partial(job)):

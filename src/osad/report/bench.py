@@ -7,7 +7,7 @@ from typing import Any
 from osad.core.errors import DataError
 from osad.evaluation.tables.request import Request
 
-NUMBERS = ("run_s", "cpu_s", "peak_mb")
+NUMBERS = ("cell_s", "cpu_s", "peak_mb")
 """Seconds of one run in a process of its own, seconds of processors, megabytes."""
 
 

@@ -208,7 +208,6 @@ def test_equal_weights_give_equal_files_from_any_source(tmp_path):
     weights_main(f"--backbone resnet18 --output {written[0]} --local {tmp_path}/a.pth".split())
     RESNET.obtain(written[1], local=tmp_path / "b.safetensors")
     assert sha256_file(written[0]) == sha256_file(written[1])
-
     model = RESNET.build(written[0], strides=[16, 32])
     original = timm.create_model("resnet18")
     original.load_state_dict(state, strict=False)

@@ -197,10 +197,8 @@ def test_values_of_packs(project, weights):
     for pack in ("pixels", "plain", "rotated", "holdout"):
         main(arguments(pack, weights, f"{pack}.safetensors"))
     image = open_verified(Path(project[9].path), project[9].sha256)
-
     found = Pack.open("pixels.safetensors").tensor("intensity")[9]
     assert torch.equal(found, torch.tensor(views.pixel_statistics(image)))
-
     model = LITE.build(weights, strides=[16, 32])
     pixels = torch.from_numpy(np.array(views.resize(image, 64, "bicubic")))[None]
     with torch.inference_mode():
@@ -209,7 +207,6 @@ def test_values_of_packs(project, weights):
     for name, maps in zip(("s16", "s32"), expected, strict=True):
         torch.testing.assert_close(plain.tensor(name)[9].float(), maps[0], rtol=1e-3, atol=1e-3)
         assert float(maps.abs().max()) > 0.5
-
     # View 0 of the rotated pack is the plain view, of the training normals and the anomalies.
     rotated = Pack.open("rotated.safetensors")
     rows = plain.rows(rotated.info.paths, rotated.info.sha256)
@@ -218,7 +215,6 @@ def test_values_of_packs(project, weights):
     assert float((rotated.tensor("s32")[:, 1].float() - plain_rows).abs().max()) > 0.1
     assert rotated.info.views == 3
     assert list(rotated.info.shapes()) == ["s32"]
-
     holdout = Pack.open("holdout.safetensors")
     assert holdout.tensor("s16").shape == (10, 2, 112, 4, 4)
     assert not torch.equal(holdout.tensor("s32")[:, 0], holdout.tensor("s32")[:, 1])

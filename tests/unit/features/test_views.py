@@ -247,13 +247,6 @@ def test_blend_by_hand_and_the_rest_unchanged(monkeypatch):
     assert (result[~mask] == 100).all()
 
 
-def test_pixel_statistics_by_hand():
-    values = np.array([[[0] * 3, [255] * 3], [[255] * 3, [255] * 3]], dtype=np.uint8)
-    mean, std = views.pixel_statistics(Image.fromarray(values))
-    assert mean == 0.75
-    assert std == pytest.approx(3**0.5 / 4, rel=1e-15)
-
-
 def test_partner_is_another_image_drawn_by_path_and_view():
     paths = [f"{number}.png" for number in range(6)]
     drawn = [
@@ -279,6 +272,9 @@ def test_views_of_packs():
     scar, blobs = views.make_views(image, "a.png", KINDS["holdout"], views=2)
     assert 0 < changed(image, scar).mean() < 0.02 < changed(image, blobs).mean()
     assert views.make_views(image, "a.png", KINDS["plain"], views=1) == [image]
+    values = np.array([[[0] * 3, [255] * 3], [[255] * 3, [255] * 3]], dtype=np.uint8)
+    mean, std = views.pixel_statistics(Image.fromarray(values))
+    assert (mean, std) == (0.75, pytest.approx(3**0.5 / 4, rel=1e-15))
 
 
 @pytest.mark.parametrize("pack", [name for name, kind in KINDS.items() if kind.defects])

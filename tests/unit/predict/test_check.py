@@ -82,10 +82,7 @@ def test_missing_files_are_named(made):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ["tiny/all/normal-m0/patchcore"],
-            "is a mean over runs, whose scores have no common scale",
-        ),
+        (["tiny/all/normal-m0/patchcore"], "a mean over runs, whose scores have no common scale"),
         (["tiny/all/normal-m0/true_labels/s0"], "true_labels scores an image by its label"),
         (["tiny/all/normal-m0/patchcor/s0"], "'patchcor' is unknown; did you mean 'patchcore'"),
         (["tiny/patchcore"], "expected DATASET/CATEGORY"),

@@ -23,15 +23,12 @@ def put(path: str, image: Image.Image | None = None, **options) -> Path:
     return Path(path)
 
 
-OUT = Path("out")
-
-
 def test_files_and_folders_are_found_once_and_sorted(project, capsys):
     put("in/b.png"), put("in/deep/A.JPG"), put("in/.hidden.png"), put("in/.git/x.png")
     put("../up.png"), put("named", format="PNG")
     Path("in/notes.txt").write_text("x")
     named = [Path("in"), Path("in/b.png"), project / "in/b.png", Path("../up.png"), Path("named")]
-    assert find(named, output=OUT) == ["../up.png", "in/b.png", "in/deep/A.JPG", "named"]
+    assert find(named, output=Path("out")) == ["../up.png", "in/b.png", "in/deep/A.JPG", "named"]
     assert capsys.readouterr().err == "in: 1 files are no images and are skipped\n"
 
 
@@ -48,7 +45,7 @@ def test_wrong_arguments_are_refused(project, arguments, message):
     put("empty/.a.png"), put("linked/a.png"), put("new\nline.png")
     Path("linked/folder").symlink_to("../empty")
     with pytest.raises(DataError, match=message):
-        find([Path(argument) for argument in arguments], output=OUT)
+        find([Path(argument) for argument in arguments], output=Path("out"))
     with pytest.raises(ConfigError, match="lies in the folder of images linked"):
         find([Path("linked")], output=Path("linked/deep/out"))
 
@@ -60,10 +57,9 @@ def test_all_bad_images_are_named(project):
     assert read(["a.png"], workers=2) == [Found("a.png", sha256_file(good))]
     with pytest.raises(DataError) as refused:
         read(["a.png", "b.png", "c.png", "d.png"], workers=2)
-    lines = str(refused.value).splitlines()
-    reasons = ("decoded", "decoded", "read")
-    for line, name, reason in zip(lines, "bcd", reasons, strict=True):
-        assert line.startswith(f"{name}.png: cannot be {reason} (")
+    lines = [line.partition(" (")[0] for line in str(refused.value).splitlines()]
+    reasons = {"b": "decoded", "c": "decoded", "d": "read"}
+    assert lines == [f"{name}.png: cannot be {reason}" for name, reason in reasons.items()]
     with pytest.raises(DataError, match=r"and 2 more$"):
         read(["c.png"] * 12, workers=1)
     put("large.png", Image.new("1", (9500, 9500)))

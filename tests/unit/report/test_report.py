@@ -152,12 +152,12 @@ def test_ranks_compare_printed_means_and_data_sets_are_in_order():
 
 
 def test_measured_times_are_checked():
-    numbers = {"run_s": 2.25, "cpu_s": 4, "peak_mb": 100.06}
+    numbers = {"cell_s": 2.25, "cpu_s": 4, "peak_mb": 100.06}
     value = {"machine": "m", "cells": {"dpdl": {**numbers, "per": "seed"}}}
     assert check_bench(value, request_of(), where="b.json")["rows"] == [
-        {"method": "DPDL", "run_s": "2.2", "cpu_s": "4.0", "peak_mb": "100.1", "per": "seed"}
+        {"method": "DPDL", "cell_s": "2.2", "cpu_s": "4.0", "peak_mb": "100.1", "per": "seed"}
     ]
-    for damaged in ([], {"machine": "m"}, {"machine": "m", "cells": {"dpdl": {"run_s": "1"}}}):
+    for damaged in ([], {"machine": "m"}, {"machine": "m", "cells": {"dpdl": {"cell_s": "1"}}}):
         with pytest.raises(DataError, match=r"b\.json: .*measure again"):
             check_bench(damaged, request_of(), where="b.json")
 

@@ -171,6 +171,7 @@ def test_a_download_that_fails_names_page_and_place(project, site):
         r"datasets\.x\.raw_path in params\.yaml; then run the same command again"
     )
     refused(MissingData, message, both)
+    Path("data/downloads/x/one.zip").unlink(missing_ok=True)
     wrong = [archive(url=f"{address}/one.zip", digest=digest(TWO))]
     refused(CheckError, "has not the digest", wrong)
     assert not Path("data/downloads/x/one.zip").exists()

@@ -62,7 +62,7 @@ def test_masks_become_one_of_0_and_255(masks, marked):
     assert merged(*masks[::-1]) == merged(*masks)
 
 
-def test_a_plain_mask_is_kept_and_an_opaque_one_marks_nothing():
+def test_a_plain_mask_is_kept_and_an_empty_one_is_none(tmp_path, capsys):
     grey = mask((2, 3, 255))
     assert merged(grey) == grey
     one_bit = encoded(np.asarray(grid((0, 5))) > 0)
@@ -70,6 +70,9 @@ def test_a_plain_mask_is_kept_and_an_opaque_one_marks_nothing():
     assert Image.open(io.BytesIO(one_bit)).mode == "1"
     opaque = np.dstack([np.zeros((4, 6, 3), np.uint8), np.full((4, 6), 255, np.uint8)])
     assert merged(encoded(opaque)) == b""
+    put(tmp_path, {"a.png": numbered(1, SIZE), "m.png": mask()})
+    assert mvtec_layout.read_masks(tmp_path, [Item("a.png", "c/test/cut/a.png", ("m.png",))]) == {}
+    assert "1 masks mark no pixel" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -99,12 +102,6 @@ def test_wrong_masks_are_named():
         merged(mask()[:40])
     with pytest.raises(DataError, match="i: cannot be decoded"):
         merged(mask(), over=numbered(1, SIZE)[:40])
-
-
-def test_an_image_whose_mask_is_empty_has_none(tmp_path, capsys):
-    put(tmp_path, {"a.png": numbered(1, SIZE), "m.png": mask()})
-    assert mvtec_layout.read_masks(tmp_path, [Item("a.png", "c/test/cut/a.png", ("m.png",))]) == {}
-    assert "1 masks mark no pixel" in capsys.readouterr().err
 
 
 def test_where_a_mask_goes():

@@ -11,15 +11,14 @@ from data_cases import (
     counted,
     fetch,
     manifest,
-    originals_of,
     put,
     sha256,
     small,
     tree,
-    write_archive,
+    write_originals,
 )
 
-from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.errors import CheckError, ConfigError
 from osad.data import registry
 from osad.data.fetch.archives import stem
 from osad.data.source import read_source
@@ -33,11 +32,10 @@ CONVERTED = {"sdd", "aitex", "mastcam"}
 def fetch_of(request, tmp_path_factory):
     """A project with the small copy of one data set, fetched: root, data set, originals."""
     dataset = request.param
-    root, originals = tmp_path_factory.mktemp(dataset), originals_of(dataset)
-    for file, files in originals.items():
-        write_archive(root / "data/downloads" / dataset / file, files)
+    root = tmp_path_factory.mktemp(dataset)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        originals = write_originals(dataset)
         small(patch, dataset)
         fetch(dataset)
     return root, dataset, originals
@@ -130,14 +128,6 @@ def test_a_wrong_count_or_a_changed_image_stops(fetched, monkeypatch):
             manifest(dataset, category=category)
     finally:
         image.write_bytes(content)
-
-
-def test_a_set_that_lacks_a_category_is_refused(project):
-    files = originals_of("mpdd")["MPDD.zip"]
-    put(Path("my"), {name: content for name, content in files.items() if "/tubes/" not in name})
-    with pytest.raises(DataError, match=r"my/MPDD: the folder of the category 'tubes' is missing"):
-        fetch("mpdd", {"raw_path": "my"})
-    assert not Path("data/raw/mpdd").exists()
 
 
 PUBLISHED = {

@@ -13,13 +13,23 @@ from osad.data.sets import elpv as elpv_set
 from osad.data.source import read_source
 
 
-def test_classes_are_those_of_the_paper():
+def test_classes_are_those_of_the_paper(monkeypatch):
     spec = registry.get("elpv")
     assert spec.known_classes("all") == ("mono", "poly")
     assert not spec.single_class("all")
     counts = spec.expected["all"]
     assert (counts.train_normal, counts.test_normal) == (1131, 377)
     assert counts.anomalies == {"mono": 313, "poly": 402}
+    monkeypatch.setattr(elpv_set, "CELLS", 4)
+    labels = ["1.0                 mono", "0.0 poly", "0.3333333333333333  mono", "1.0 poly"]
+    lines = [f"images/cell000{n}.png  {label}" for n, label in enumerate(labels, start=1)]
+    assert elpv_set.parse_labels("\n".join(lines), "labels.csv") == {
+        "images/cell0001.png": "mono", "images/cell0002.png": "good", "images/cell0004.png": "poly",
+    }  # fmt: skip
+    with pytest.raises(CheckError, match="expected 4 lines, found 3"):
+        elpv_set.parse_labels("\n".join(lines[:3]), "labels.csv")
+    with pytest.raises(DataError, match=r"labels\.csv, line 4"):
+        elpv_set.parse_labels("\n".join([*lines[:3], "../x.png 1.0 mono"]), "labels.csv")
 
 
 def test_only_what_is_used_is_copied(elpv):
@@ -67,16 +77,3 @@ def test_other_content_or_another_package_is_refused(project, monkeypatch):
         monkeypatch.setattr(elpv_set.importlib.metadata, "version", version)
         with pytest.raises(DataError, match=message):
             fetch("elpv")
-
-
-def test_labels(monkeypatch):
-    monkeypatch.setattr(elpv_set, "CELLS", 4)
-    labels = ["1.0                 mono", "0.0 poly", "0.3333333333333333  mono", "1.0 poly"]
-    lines = [f"images/cell000{n}.png  {label}" for n, label in enumerate(labels, start=1)]
-    assert elpv_set.parse_labels("\n".join(lines), "labels.csv") == {
-        "images/cell0001.png": "mono", "images/cell0002.png": "good", "images/cell0004.png": "poly",
-    }  # fmt: skip
-    with pytest.raises(CheckError, match="expected 4 lines, found 3"):
-        elpv_set.parse_labels("\n".join(lines[:3]), "labels.csv")
-    with pytest.raises(DataError, match=r"labels\.csv, line 4"):
-        elpv_set.parse_labels("\n".join([*lines[:3], "../x.png 1.0 mono"]), "labels.csv")

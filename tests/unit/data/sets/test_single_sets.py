@@ -13,13 +13,13 @@ from data_cases import (
     counted,
     headct,
     numbered,
-    originals_of,
     pixels,
     real,
     saved,
     sdd,
     small,
     write_archive,
+    write_originals,
 )
 from PIL import Image
 
@@ -37,8 +37,7 @@ SAMPLE = {"sample": True}
 
 def built(monkeypatch: pytest.MonkeyPatch, dataset: str) -> dict:
     """Build the small copy of a data set; return the records by path inside the data set."""
-    for file, files in originals_of(dataset).items():
-        write_archive(Path("data/downloads", dataset, file), files)
+    write_originals(dataset)
     small(monkeypatch, dataset)
     return {r.path.removeprefix(f"data/raw/{dataset}/"): r for r in build(dataset)}
 
@@ -153,19 +152,15 @@ def test_aitex_crops(project, capsys):
     assert "0106_010_03_mask.png: marks nothing" in lines
 
 
-def test_squares_of_strips():
-    assert columns(4096, 256) == [(x, x + 256, slice(x, x + 256)) for x in range(0, 4096, 256)]
-    assert columns(3796, 256)[-1] == (3584, 3796, slice(3540, 3796))
-    assert len(columns(3796, 256)) == 15
-    assert columns(256, 256) == [(0, 256, slice(0, 256))]
-
-
 @pytest.mark.parametrize(("mark", "crop"), [(9, 2), (7, 1)])
 def test_aitex_last_column_of_a_narrow_strip(project, mark, crop):
     """Columns 8 and 9 are the strip's last; their crop is moved left to 6..9.
 
     A mark in the overlap, at 7, counts for its own column alone.
     """
+    assert columns(4096, 256) == [(x, x + 256, slice(x, x + 256)) for x in range(0, 4096, 256)]
+    assert columns(3796, 256)[-1] == (3584, 3796, slice(3540, 3796))
+    assert (len(columns(3796, 256)), columns(256, 256)) == (15, [(0, 256, slice(0, 256))])
     write_archive(project / "data/downloads/aitex/archive.zip", aitex(mark))
     (anomaly,) = [r for r in build("aitex", SAMPLE) if r.label == 1]
     assert anomaly.path == f"data/raw/aitex/test/weft_crack/0001_036_00_0{crop}.png"
