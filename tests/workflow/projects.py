@@ -23,7 +23,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 NEEDED = (
     "Snakefile", "params.yaml", "workflow", "profiles", "src", "configs", "requirements",
-    "data/bench", "data/published", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore",
+    "data/bench",
+    "data/published", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore",
 )  # fmt: skip
 """What of the project is copied; nothing that a run makes."""
 
