@@ -128,8 +128,10 @@ class Rule:
         ]
         words += ["--threads {threads}"] if self.threads > 1 else []
         words += ["--gpu {resources.gpu}"] if self.gpus is not None else []
-        words += ["--log {log:q}", f"--failure {FAILURES}/{{output[0]:q}}.json"]
-        return " ".join([*words, f"--record {RECEIPTS}/{{output[0]:q}}.json"])
+        name, paths = next(iter(self.outputs.items()))
+        first = f"{{output.{name}{'' if isinstance(paths, str) else '[0]'}:q}}"
+        words += ["--log {log:q}", f"--failure {FAILURES}/{first}.json"]
+        return " ".join([*words, f"--record {RECEIPTS}/{first}.json"])
 
 
 def as_text(value: object) -> str:
