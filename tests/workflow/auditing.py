@@ -45,13 +45,11 @@ def needed(cell: str) -> set[str]:
         *(f"{PACKS}/{pack}.safetensors" for pack in expected.PACKS[method]),
         f"results/checkpoints/{cell}.safetensors",
         f"results/scores/{cell}.csv",
+        f"results/maps/{cell}.safetensors",
         f"results/metrics/{cell}.json",
     }
     if method in WITH_MAPS:
-        made |= {
-            "results/features/tiny/all/masks.safetensors",
-            f"results/maps/{cell}.safetensors",
-        }
+        made.add("results/features/tiny/all/masks.safetensors")
     return made
 
 

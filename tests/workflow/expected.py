@@ -84,6 +84,7 @@ _RUN = "tiny/all/hard-scratch-m1/dpdl/s0"
 _SCORED = "tiny/all/general-m10/dpdl/s0"
 _MAPPED = "tiny/all/hard-scratch-m10/devnet/s1"
 _BASE = "tiny/all/general-m1/dra/s0"
+_SPLIT = cells(protocols=["hard-dent-m1"], seeds=[1])
 _NETWORK = f"results/features/tiny/all/{NETWORK}"
 _WEIGHTS = "data/weights/efficientnet-lite0-57934424.pth"
 AFTER_MANIFEST = FEATURE_JOBS | REPORT_IMAGES | jobs_of("split", of=SPLITS) | of_cells(cells())
@@ -117,7 +118,8 @@ DELETIONS: dict[str, tuple[str, set[str]]] = {
         "results/splits/tiny/all/hard-dent-m1/s1.csv",
         {"split tiny/all/hard-dent-m1/s1"}
         | REPORT_IMAGES
-        | of_cells(cells(protocols=["hard-dent-m1"], seeds=[1])),
+        | of_cells(_SPLIT, first="metrics")
+        | jobs_of("run", of={cell for cell in _SPLIT if run_of(cell) == cell}),
     ),
     "pixels": (
         "results/features/tiny/all/pixels.safetensors",

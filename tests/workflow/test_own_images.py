@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from auditing import audit, flip, replaced
 from PIL import Image
-from projects import PARAMS, Outcome, Project, new_project
+from projects import PARAMS, Outcome, Project, new_project, run_of
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -136,7 +136,7 @@ def test_test_images_get_the_scores_of_the_run(
         image.convert("RGB").rotate(90).save(new)
     images = [f"{RAW}/good", f"{RAW}/thread_top/001.png", str(new)]
     outcome = predict(finished, cell, *images, "--output", str(tmp_path / "out")).check()
-    run = table(finished.root / f"results/scores/{cell}.csv")
+    run = table(finished.root / f"results/scores/{run_of(cell)}.csv")
     found = table(tmp_path / "out/scores.csv")
     known = [path for path in found if path in run]
     assert len(found) == 8
