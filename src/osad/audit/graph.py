@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell, manifest_path
 from osad.core.errors import ConfigError
-from osad.pipeline.grid import SUFFIXES
+from osad.pipeline.grid import path_of
 from osad.pipeline.jobs import jobs
 from osad.pipeline.rules import Rules
 
@@ -78,12 +78,12 @@ def run_of(ledger: Ledger, cell: Cell) -> Cell:
 def artefact(ledger: Ledger, kind: str, cell: Cell) -> str:
     """Return the path of a cell's ``metrics``, or of its run's file of another kind."""
     owner = cell if kind == "metrics" else run_of(ledger, cell)
-    return f"{results_folder(ledger)}/{kind}/{owner}.{SUFFIXES[kind]}"
+    return path_of(results_folder(ledger), kind, owner)
 
 
 def split_path(ledger: Ledger, cell: Cell) -> str:
     """Return the path of the split that a cell uses."""
-    return f"{results_folder(ledger)}/splits/{cell.split_id}.csv"
+    return path_of(results_folder(ledger), "splits", cell.split_id)
 
 
 def manifest(cell: Cell) -> str:

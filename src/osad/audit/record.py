@@ -63,10 +63,11 @@ def collect(rules: Rules, previous: Ledger) -> Outcome:
     digests, outcome = Digests(), Outcome()
     doubtful: set[str] = set()
     for job in jobs(rules):
+        receipt = read_receipt(job)
         for output in job.outputs:
             try:
                 if Path(output).is_file():
-                    entry = _entry(job, output, digests, doubtful)
+                    entry = _entry(job, output, receipt, digests, doubtful)
                 else:
                     entry = _kept(job, output, previous, outcome, digests)
             except _Problem as problem:
@@ -91,13 +92,14 @@ def recorded_params(params: Mapping[str, Any], code: str, lock: str | None) -> d
     return texts if lock is None else texts | {"environment": lock}
 
 
-def _entry(job: Job, output: str, digests: Digests, doubtful: set[str]) -> Entry:
+def _entry(
+    job: Job, output: str, receipt: Mapping[str, Any], digests: Digests, doubtful: set[str]
+) -> Entry:
     """Return the line of an output on disk, if all that is known of it and its inputs agrees."""
     for path in job.inputs:
         if path in doubtful:
             raise _Problem(f"{output}: was made from {path}, which is out of date; run snakemake")
     sha256 = digests[output] or ""
-    receipt = read_receipt(job)
     written = receipt.get("outputs", {}).get(output)
     if written is None:
         raise _Problem(f"{output}: no job has left a record of it; delete it and run snakemake")

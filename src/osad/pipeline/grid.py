@@ -17,12 +17,18 @@ from osad.pipeline.lockfile import check_installed, pins
 
 NUMERIC_LOCK = Path("requirements/numeric.lock")
 SUFFIXES = {
+    "splits": "csv",
     "checkpoints": "safetensors",
     "scores": "csv",
     "maps": "safetensors",
     "metrics": "json",
 }
-"""Endings of a cell's files by folder."""
+"""Endings of the files of splits, runs and cells by folder."""
+
+
+def path_of(results: str, kind: str, name: object) -> str:
+    """Return the path of a file of a split, run or cell by its id, or an id with wildcards."""
+    return f"{results}/{kind}/{name}.{SUFFIXES[kind]}"
 
 
 def run_of(cell: Cell) -> Cell:
@@ -162,7 +168,7 @@ class Grid:
 
     def split(self, cell: Cell) -> str:
         """Return the path of a cell's split."""
-        return f"{self.results}/splits/{cell.split_id}.csv"
+        return path_of(self.results, "splits", cell.split_id)
 
     def pack(self, dataset: str, category: str, pack: str) -> str:
         """Return the path of a feature pack."""
@@ -188,8 +194,7 @@ class Grid:
 
     def artefact(self, kind: str, cell: Cell) -> str:
         """Return the path of a cell's ``metrics``, or of what its run wrote (see `SUFFIXES`)."""
-        owner = cell if kind == "metrics" else run_of(cell)
-        return f"{self.results}/{kind}/{owner}.{SUFFIXES[kind]}"
+        return path_of(self.results, kind, cell if kind == "metrics" else run_of(cell))
 
     def base_of(self, run: Cell) -> list[str]:
         """Return the checkpoint that a run's fit starts from; nothing for most methods."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from osad.core.cells import Cell
 from osad.evaluation.figures.request import FORMATS
 from osad.methods import registry
-from osad.pipeline.grid import Grid, run_of
+from osad.pipeline.grid import Grid, path_of, run_of
 
 if TYPE_CHECKING:
     from osad.pipeline.rules import Rules
@@ -81,7 +81,7 @@ def splits_by_category(grid: Grid) -> dict[tuple[str, str], list[str]]:
     paths: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in grid.split_ids:
         dataset, category, _, _ = name.split("/")
-        paths[dataset, category].append(f"{grid.results}/splits/{name}.csv")
+        paths[dataset, category].append(path_of(grid.results, "splits", name))
     return paths
 
 

@@ -15,12 +15,13 @@ from osad.data import registry as data_registry
 from osad.methods import registry as method_registry
 from osad.pipeline import page
 from osad.pipeline.describe import describe, feature_options, weights_options
-from osad.pipeline.grid import Grid, run_of
+from osad.pipeline.grid import Grid, path_of, run_of
 from osad.pipeline.rule import Paths, Rule, Wildcards, constant
 from osad.runtime.device import visible_gpus
 
 RUN_FACETS = ("dataset", "category", "protocol", "method", "seed")
 RUN = "{dataset}/{category}/{protocol}/{method}/s{seed}"
+SPLIT = "{dataset}/{category}/{protocol}/s{seed}"
 MEAN = "{dataset}/{category}/{protocol}/{method}"
 PACK_FACETS = ("dataset", "category", "pack")
 PUBLISHED = "data/published"
@@ -136,7 +137,7 @@ class Rules:
         grid, names = self.grid, ("dataset", "category", "protocol")
         self._add(
             "split",
-            f"{grid.results}/splits/{{dataset}}/{{category}}/{{protocol}}/s{{seed}}.csv",
+            path_of(grid.results, "splits", SPLIT),
             (
                 dict(zip(names, split.split("/"), strict=False)) | {"seed": split.split("/s")[-1]}
                 for split in grid.split_ids
@@ -195,9 +196,9 @@ class Rules:
         self._add(
             "run",
             {
-                "checkpoint": f"{grid.results}/checkpoints/{RUN}.safetensors",
-                "scores": f"{grid.results}/scores/{RUN}.csv",
-                "maps": f"{grid.results}/maps/{RUN}.safetensors",
+                "checkpoint": path_of(grid.results, "checkpoints", RUN),
+                "scores": path_of(grid.results, "scores", RUN),
+                "maps": path_of(grid.results, "maps", RUN),
             },
             map(_facets, grid.runs),
             inputs={
@@ -221,7 +222,7 @@ class Rules:
 
         self._add(
             "metrics",
-            f"{grid.results}/metrics/{RUN}.json",
+            path_of(grid.results, "metrics", RUN),
             map(_facets, grid.cells),
             inputs={
                 "split": lambda w: grid.split(_cell(w)),
