@@ -17,7 +17,7 @@ from osad.backbones import get_backbone
 from osad.backbones.registry import Backbone
 from osad.core.lazy import lazy
 from osad.data.images import open_verified
-from osad.features.packs import INTENSITY, level_name
+from osad.features.packs import INTENSITY, POOLED, level_name
 from osad.features.plan import BATCH, Task
 from osad.features.views import make_views, partner, pixel_statistics, resize
 
@@ -59,6 +59,13 @@ def compute_maps(
         with torch.inference_mode():
             inputs = normalise(torch.from_numpy(full).to(device), backbone.mean, backbone.std)
             yield [maps[: len(part)] for maps in model(inputs)]
+
+
+def pool(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return mean and standard deviation over positions of maps (k, c, h, w): (k, 2, sum c)."""
+    flat = [part.flatten(2) for part in maps]
+    parts = [torch.stack([part.mean(2), part.std(2, unbiased=False)], 1) for part in flat]
+    return torch.cat(parts, 2)
 
 
 def load_views(task: Task, rows: range) -> NDArray[np.uint8]:
@@ -107,8 +114,13 @@ def store_maps(
     model: torch.nn.Module,
     device: torch.device,
 ) -> None:
-    """Compute the maps of the views of some rows and write them into the arrays as float16."""
+    """Compute the maps of the views of some rows and write them, or what is pooled of them."""
     info = task.info
+    if info.kind.pooled:
+        pooled = torch.from_numpy(arrays[POOLED][rows.start : rows.stop])
+        batches = compute_maps(model, views, backbone=get_backbone(info.backbone), device=device)
+        pooled.copy_(torch.cat([pool(maps) for maps in batches]))
+        return
     flat = {
         name: torch.from_numpy(array[rows.start : rows.stop]).flatten(0, array.ndim - 4)
         for name, array in arrays.items()

@@ -6,8 +6,11 @@ one, and a field of `osad.learn.images.ImageSet` if methods are to read it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+POOLED_FROM = 8
+"""Smallest stride that is pooled: finer maps hold edges rather than parts of objects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,9 @@ class Kind:
         anomalies: it holds all anomalies, too.
         every_stride: it holds every stride; otherwise the deepest only, since the files of
             several views would be the largest by far.
+        pooled: it holds mean and standard deviation over positions instead of maps, at every
+            stride from `POOLED_FROM` on, and there is one for each network of the grid;
+            otherwise one for the first network alone.
         defects: functions of `osad.features.defects` by name; the views take turns.
         second_image: the defects take texture from another image of the pack.
         rotated: views from the second on are turned by a random angle.
@@ -34,6 +40,7 @@ class Kind:
     all_images: bool = False
     anomalies: bool = False
     every_stride: bool = False
+    pooled: bool = False
     defects: tuple[str, ...] = ()
     second_image: bool = False
     rotated: bool = False
@@ -52,19 +59,22 @@ class Kind:
             return 1  # Further ones would be equal.
         return max(self.least, asked if self.most is None else min(asked, self.most))
 
-    def strides(self, asked: Sequence[int]) -> tuple[int, ...]:
-        """Return the strides that the pack holds, of those asked for.
+    def strides(self, asked: Sequence[int], levels: Collection[int]) -> tuple[int, ...]:
+        """Return the strides that the pack holds, of those asked for or, pooled, of all levels.
 
         Example:
-            >>> KINDS["plain"].strides([16, 32]), KINDS["rotated"].strides([16, 32])
-            ((16, 32), (32,))
+            >>> [KINDS[name].strides([16, 32], [4, 8, 16, 32]) for name in ("plain", "pooled")]
+            [(16, 32), (8, 16, 32)]
         """
+        if self.pooled:
+            return tuple(stride for stride in levels if stride >= POOLED_FROM) or (max(levels),)
         return tuple(asked) if self.every_stride else (max(asked),)
 
 
 _kinds = (
     Kind(name="pixels", backbone=False, all_images=True, most=1),
     Kind(name="plain", all_images=True, every_stride=True, most=1),
+    Kind(name="pooled", all_images=True, pooled=True, most=1),
     Kind(name="rotated", anomalies=True, rotated=True),
     Kind(name="pseudo", defects=("cutmix",), rotated=True),
     Kind(name="cutmix", defects=("cutmix",), second_image=True, rotated=True, most=2),

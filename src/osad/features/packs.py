@@ -1,8 +1,9 @@
 """Feature packs: one safetensors file per kind, read without loading it into memory.
 
-``pixels`` has the tensor ``intensity`` (n, 2) float32: mean and standard deviation. The other kinds
-(`osad.features.kinds`) have ``s{stride}`` float16 for each stride: (n, c, h, w) with one view of
-each image, (n, R, c, h, w) with several.
+``pixels`` has the tensor ``intensity`` (n, 2) float32: mean and standard deviation; ``pooled`` has
+``pooled`` (n, 2, c) float32, the same of each channel over positions, the channels of all strides
+beside each other. The other kinds (`osad.features.kinds`) have ``s{stride}`` float16 for each
+stride: (n, c, h, w) with one view of each image, (n, R, c, h, w) with several.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ else:
     torch = lazy("torch")
 
 FORMAT = 1
-INTENSITY = "intensity"
+INTENSITY, POOLED = "intensity", "pooled"
 REMEDY = "delete it and run the features step again"
 
 
@@ -79,6 +80,8 @@ class PackInfo:
         rows = len(self.paths)
         if not self.kind.backbone:
             return {INTENSITY: (rows, 2)}
+        if self.kind.pooled:
+            return {POOLED: (rows, 2, sum(self.channels))}
         leading = (rows,) if self.kind.most == 1 else (rows, self.views)
         sides = {stride: -(-self.image_size // stride) for stride in self.strides}
         return {
@@ -88,7 +91,8 @@ class PackInfo:
 
     def dtype(self) -> torch.dtype:
         """Return the type of all tensors."""
-        return torch.float16 if self.kind.backbone else torch.float32
+        maps = self.kind.backbone and not self.kind.pooled
+        return torch.float16 if maps else torch.float32
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, where: Path) -> PackInfo:

@@ -88,6 +88,7 @@ def plan_maps(
     """
     backbone.channels(strides)
     kind = KINDS[pack]
+    kept = kind.strides(strides, backbone.levels)
     paths, digests = identities(select_records(records, pack))
     if kind.second_image and len(paths) == 1:
         raise DataError(f"pack {pack}: a view needs two training normals, there is only {paths[0]}")
@@ -99,8 +100,8 @@ def plan_maps(
         backbone=backbone.name,
         weights_sha256=backbone.check_digest(weights),
         image_size=image_size,
-        strides=kind.strides(strides),
-        channels=tuple(backbone.channels(kind.strides(strides))),
+        strides=kept,
+        channels=tuple(backbone.channels(kept)),
         views=kind.views(views, rotation=rotation),
         rotation=rotation if kind.rotated else 0.0,
     )

@@ -76,12 +76,15 @@ class ImageSet:
             (view 0 is not) and, of normals only, ``pseudo`` (CutMix), ``cutmix`` (a patch of
             another normal), ``draem`` (blobs of foreign texture). Of all images ``pixels`` (n, 2),
             mean and standard deviation of the original image's intensity in [0, 1].
+        pooled: mean and standard deviation of each channel over positions, (n, 2, c), from each
+            of the grid's networks, for methods that declare ``pooled``.
         labels: (n,) int64 in {0, 1}; of test images only for methods that ask for it (controls).
     """
 
     paths: tuple[str, ...]
     maps: Mapping[int, Rows] = field(default_factory=dict)
     views: Mapping[str, Rows] = field(default_factory=dict)
+    pooled: tuple[Rows, ...] = ()
     labels: torch.Tensor | None = None
 
     def __len__(self) -> int:

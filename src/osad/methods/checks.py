@@ -16,6 +16,7 @@ import numpy as np
 
 from osad.core.errors import CheckError, TrainingError
 from osad.core.seeds import torch_generator
+from osad.features.kinds import TEST_PACKS
 from osad.learn.images import Rows, State, TrainingData
 from osad.learn.lazy_torch import torch
 from osad.methods import registry
@@ -214,7 +215,8 @@ def survives_equal_images(trial: Trial) -> None:
     def constant(rows: Rows) -> Rows:
         tensor = rows.tensor.clone()
         if tensor.ndim > 2:
-            tensor[..., ::3, :, :] = 1.0
+            # Channels are the last axis of what is pooled, else the third from the end.
+            tensor.movedim(-1 if tensor.ndim == 3 else -3, 0)[::3] = 1.0
         return dataclasses.replace(rows, tensor=tensor)
 
     for change, where in ((constant, "with constant channels"), (alike, "with equal images")):
@@ -243,14 +245,14 @@ def finds_anomalies(trial: Trial) -> None:
 
 def stops_at_bad_normals(trial: Trial) -> None:
     """Features of normals that are no numbers stop the fit, or show in its tensors."""
-    if {"plain", "pixels"} & {*trial.spec.packs}:
-        _stops(trial, ("plain", "pixels"), "normal", step=2)
+    if {*TEST_PACKS} & {*trial.spec.packs}:
+        _stops(trial, TEST_PACKS, "normal", step=2)
 
 
 def stops_at_bad_views(trial: Trial) -> None:
     """Training views that are no numbers stop the fit, or show in its tensors."""
     for name in trial.spec.packs:
-        if name not in ("plain", "pixels"):
+        if name not in TEST_PACKS:
             _stops(trial, (name,), "normal", step=1)
         if name == "rotated":
             _stops(trial, (name,), "anomaly", step=1)

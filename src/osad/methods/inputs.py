@@ -7,17 +7,15 @@ from pathlib import Path
 
 from osad.core.errors import ConfigError, DataError
 from osad.data.splits import SplitRow
-from osad.features.kinds import SYNTHETIC
-from osad.features.packs import INTENSITY, Pack, level_name
+from osad.features.kinds import KINDS, SYNTHETIC
+from osad.features.packs import INTENSITY, POOLED, Pack, level_name
 from osad.learn.images import ImageSet, Rows
 from osad.learn.lazy_torch import torch
 from osad.methods.registry import MethodSpec
 
 
-def open_packs(
-    paths: Iterable[Path], spec: MethodSpec, *, training: bool = True
-) -> dict[str, Pack]:
-    """Open the packs that a method needs, by kind.
+def open_packs(paths: Iterable[Path], spec: MethodSpec, *, training: bool = True) -> list[Pack]:
+    """Open the packs that a method needs, in the order given.
 
     Args:
         paths: the files.
@@ -26,29 +24,39 @@ def open_packs(
 
     Raises:
         ConfigError: a pack is missing or not needed.
-        DataError: a file is damaged, or packs come from different backbones.
+        DataError: a file is damaged, or packs come from different networks (of ``pooled`` packs
+            there is one for each network, the others come from the first).
     """
-    packs = {pack.info.pack: pack for pack in map(Pack.open, paths)}
+    packs = [*map(Pack.open, paths)]
     needed = spec.packs if training else spec.test_packs
-    if packs.keys() != set(needed):
+    kinds = [pack.info.pack for pack in packs]
+    twice = {kind for kind in kinds if kinds.count(kind) > 1 and not KINDS[kind].pooled}
+    if {*kinds} != {*needed} or twice:
         raise ConfigError(
             f"method {spec.name} needs the packs {', '.join(needed) or 'none'}, "
-            f"got {', '.join(packs) or 'none'}"
+            f"got {', '.join(kinds) or 'none'}"
         )
-    origins = {
-        (pack.info.backbone, pack.info.weights_sha256, pack.info.image_size): pack.path
-        for pack in packs.values()
-        if pack.info.backbone
-    }
-    if len(origins) > 1:
-        files = " and ".join(str(path) for path in origins.values())
-        raise DataError(f"{files}: come from different backbones; delete them and rerun")
+    maps = {origin(pack): pack.path for pack in packs if has_maps(pack)}
+    pooled = [origin(pack) for pack in packs if pack.info.kind.pooled]
+    if len(maps) > 1 or len({*pooled}) < len(pooled) or (maps and pooled and pooled[0] not in maps):
+        files = " and ".join(str(pack.path) for pack in packs if pack.info.backbone)
+        raise DataError(f"{files}: come from other networks than they should; delete and rerun")
     return packs
+
+
+def has_maps(pack: Pack) -> bool:
+    """Return whether a pack holds maps of the first network."""
+    return pack.info.kind.backbone and not pack.info.kind.pooled
+
+
+def origin(pack: Pack) -> tuple[str, str, int]:
+    """Return what tells networks apart."""
+    return pack.info.backbone, pack.info.weights_sha256, pack.info.image_size
 
 
 def image_set(
     rows: Sequence[SplitRow],
-    packs: dict[str, Pack],
+    packs: Iterable[Pack],
     device: torch.device,
     *,
     training: bool,
@@ -58,7 +66,7 @@ def image_set(
 
     Args:
         rows: images of one role, sorted by path.
-        packs: open packs by kind.
+        packs: open packs.
         device: where features are put when they are taken.
         training: give the training views too (those with synthetic defects only where the packs
             hold the images, that is of normals).
@@ -73,16 +81,19 @@ def image_set(
     def select(pack: Pack, name: str) -> Rows:
         return Rows(pack.tensor(name), pack.rows(paths, digests), device)
 
-    maps, views = {}, {}
-    for kind, pack in packs.items():
+    maps, views, pooled = {}, {}, []
+    for pack in packs:
+        kind = pack.info.pack
         if kind == "plain":
             maps = {stride: select(pack, level_name(stride)) for stride in pack.info.strides}
         elif kind == "pixels":
             views[kind] = select(pack, INTENSITY)
+        elif pack.info.kind.pooled:
+            pooled.append(select(pack, POOLED))
         elif training and not (kind in SYNTHETIC and any(row.label for row in rows)):
             views[kind] = select(pack, level_name(max(pack.info.strides)))
     known = torch.tensor([row.label for row in rows]) if labels else None
-    return ImageSet(paths, maps, views, known)
+    return ImageSet(paths, maps, views, tuple(pooled), known)
 
 
 def of_role(rows: Iterable[SplitRow], role: str) -> list[SplitRow]:

@@ -62,6 +62,12 @@ class SyntheticPacks:
         pixels = 0.5 + 0.02 * torch.randn(n, 2, generator=generator)
         pixels[anomalous, 0] += 0.2
         self.tensors["pixels"] = pixels
+        flat = [self.tensors[f"s{stride}"].float().flatten(2) for stride in CHANNELS]
+        moments = [torch.stack([x.mean(2), x.std(2)], 1) for x in flat]
+        self.tensors["pooled"] = torch.cat(moments, 2)
+        further = torch.randn(n, 2, 10, generator=generator)
+        further[anomalous] += 1
+        self.tensors["further"] = further
 
     @staticmethod
     def draw(shape: tuple[int, ...], stride: int, generator: torch.Generator) -> torch.Tensor:
@@ -96,6 +102,7 @@ class SyntheticPacks:
             tuple(f"data/raw/made/{number:03d}.png" for number in index),
             {stride: rows(f"s{stride}") for stride in CHANNELS},
             {name: rows(name) for name in names},
+            (rows("pooled"), rows("further")),
             label if labels else None,
         )
 
@@ -157,6 +164,7 @@ class Trial:
             images,
             maps=images.maps if "plain" in packs else {},
             views={name: rows for name, rows in images.views.items() if name in packs},
+            pooled=images.pooled if "pooled" in packs else (),
             labels=images.labels if self.spec.sees_test_labels else None,
         )
 
@@ -197,6 +205,7 @@ def changed_images(
         images,
         maps={k: function(v) if not packs or "plain" in packs else v for k, v in maps.items()},
         views={k: function(v) if not packs or k in packs else v for k, v in views.items()},
+        pooled=tuple(function(v) if not packs or "pooled" in packs else v for v in images.pooled),
     )
 
 

@@ -23,24 +23,78 @@ Changes = Mapping[str, tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
-class Features:
-    """What is cached of every image.
+class Network:
+    """A frozen network at one size of its input.
 
     Attributes:
-        backbone: name of the frozen network.
+        backbone: its name.
         image_size: side of its square input, pixels.
-        strides: strides of the cached maps, ascending.
-        views: training views per image.
-        rotation: largest angle of the rotated views, degrees.
         weights_file: local file of the weights, or None.
     """
 
     backbone: str
     image_size: int
+    weights_file: str | None = None
+
+    def __str__(self) -> str:
+        """Return what tells the networks of a grid apart, the folder of their features."""
+        return f"{self.backbone}-{self.image_size}"
+
+    @property
+    def weights(self) -> str:
+        """Path of the weights file."""
+        return f"data/weights/{get_backbone(self.backbone).file}"
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is cached of every image.
+
+    Attributes:
+        networks: the first serves all methods, all of them those that read ``pooled``.
+        strides: strides of the first network's cached maps, ascending.
+        views: training views per image.
+        rotation: largest angle of the rotated views, degrees.
+    """
+
+    networks: tuple[Network, ...]
     strides: tuple[int, ...]
     views: int
     rotation: float
-    weights_file: str | None
+
+    @property
+    def first(self) -> Network:
+        """The network whose maps methods read."""
+        return self.networks[0]
+
+    @classmethod
+    def from_config(cls, features: Mapping[str, Any]) -> "Features":
+        """Convert the parameter ``features``.
+
+        Raises:
+            ConfigError: a network is unknown, named twice, or has no such stride; two files are
+                given for the weights of one.
+        """
+        names = [field.name for field in dataclasses.fields(Network)]
+        first = {name: features[name] for name in names}
+        networks = [Network(**values) for values in (first, *features.get("further", ()))]
+        for number, network in enumerate(networks):
+            if str(network) in map(str, networks[:number]):
+                raise ConfigError(f"params.yaml, features.further: {network} is named twice")
+            files = {n.weights_file for n in networks if n.backbone == network.backbone}
+            if len(files) > 1:
+                raise ConfigError(
+                    f"params.yaml, features: weights_file of {network.backbone} differs between "
+                    f"its sizes ({', '.join(sorted(map(str, files)))}); give the same"
+                )
+            get_backbone(network.backbone)
+        get_backbone(networks[0].backbone).channels(features["strides"])  # It has these strides.
+        return cls(
+            tuple(networks),
+            tuple(features["strides"]),
+            features["views"],
+            float(features["rotation"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -138,14 +192,12 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             f"params.yaml, grid.shots: {too_many[0]} is more than protocol.removed "
             f"({config['protocol']['removed']}); raise protocol.removed or lower the shots"
         )
-    get_backbone(features["backbone"]).channels(features["strides"])  # It has these strides.
-    lists = {"strides": tuple(features["strides"]), "rotation": float(features["rotation"])}
     params = Params(
         results=config["results"],
         **{name: tuple(grid[name]) for name in GRID},
         dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
         removed=config["protocol"]["removed"],
-        features=Features(**{**features, **lists}),
+        features=Features.from_config(features),
         hyper=hyper,
         changes={
             name: _changes(hyper[name], _resolve(name.split(".")[0], config["methods"], {}))

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from osad.methods import registry
-from osad.pipeline.config import Features, protocols
+from osad.pipeline.config import Features, Network, protocols
 from osad.pipeline.grid import Grid
 
 
@@ -25,7 +25,7 @@ def describe(grid: Grid) -> dict[str, Any]:
                 "title": spec.title,
                 "settings": list(spec.settings),
                 "control": spec.control,
-                "backbone": params.features.backbone if spec.uses_backbone else "",
+                "backbone": backbones_of(grid, spec),
                 "normal_only": spec.normal_only,
                 "changes": dict(params.changes.get(name, {})),
                 "cuts": dict(params.cuts.get(name, {})),
@@ -40,11 +40,19 @@ def describe(grid: Grid) -> dict[str, Any]:
     }
 
 
+def backbones_of(grid: Grid, spec: registry.MethodSpec) -> str:
+    """Return the names of the networks that a method reads, joined by +; empty without any."""
+    networks = {network: None for network, _ in grid.kinds(spec.packs) if network}
+    known = {str(network): network.backbone for network in grid.params.features.networks}
+    return "+".join(dict.fromkeys(known[network] for network in networks))
+
+
 def notes(features: Features) -> list[str]:
     """Return the lines that say how the protocol differs from the papers'."""
+    first = features.first
     turned = f", rotated by up to {features.rotation:g} degrees" if features.rotation else ""
     return [
-        f"Ours: frozen {features.backbone} features at {features.image_size} px, cached once "
+        f"Ours: frozen {first.backbone} features at {first.image_size} px, cached once "
         f"({features.views} CutMix views of each training normal{turned}); methods train "
         "adapters and heads on them. Published: image-level training of ResNet-18 at 448 px "
         "(or as the source says).",
@@ -53,19 +61,21 @@ def notes(features: Features) -> list[str]:
     ]
 
 
-def feature_options(pack: str, features: Features, weights: str) -> str:
+PIXELS = "--pack pixels"
+"""Command-line options of the pack that needs no network."""
+
+
+def feature_options(pack: str, features: Features, network: Network) -> str:
     """Return the command-line options that decide what a feature pack holds."""
-    if pack == "pixels":
-        return "--pack pixels"
     strides = ",".join(map(str, features.strides))
     return (
-        f"--pack {pack} --backbone {features.backbone} --weights {weights} "
-        f"--image-size {features.image_size} --strides {strides} --views {features.views} "
+        f"--pack {pack} --backbone {network.backbone} --weights {network.weights} "
+        f"--image-size {network.image_size} --strides {strides} --views {features.views} "
         f"--rotation {features.rotation}"
     )
 
 
-def weights_options(features: Features) -> str:
+def weights_options(network: Network) -> str:
     """Return the command-line options of the weights step."""
-    local = f" --local {shlex.quote(features.weights_file)}" if features.weights_file else ""
-    return f"--backbone {features.backbone}{local}"
+    local = f" --local {shlex.quote(network.weights_file)}" if network.weights_file else ""
+    return f"--backbone {network.backbone}{local}"

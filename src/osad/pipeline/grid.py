@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from osad.backbones import get_backbone
 from osad.core.cells import NAME, Cell, manifest_path
 from osad.core.files import sha256_bytes
 from osad.data import registry as data_registry
 from osad.evaluation.tables.request import SHARED
+from osad.features.kinds import KINDS
 from osad.methods import registry as method_registry
-from osad.pipeline.config import Params, protocols
+from osad.pipeline.config import Network, Params, protocols
 from osad.pipeline.lockfile import check_installed, pins
 
 NUMERIC_LOCK = Path("requirements/numeric.lock")
@@ -109,15 +109,32 @@ class Grid:
         return tuple(dict.fromkeys([*ids, *(run.split_id for run in self.runs)]))
 
     @functools.cached_property
-    def packs(self) -> tuple[tuple[str, str, str], ...]:
-        """Data set, category and kind of all feature packs that the runs read."""
+    def packs(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Data set, category, network and kind of all feature packs that the runs read."""
         return tuple(
             dict.fromkeys(
-                (run.dataset, run.category, pack)
+                (run.dataset, run.category, *pack)
                 for run in self.runs
-                for pack in method_registry.get(run.method).packs
+                for pack in self.kinds(method_registry.get(run.method).packs)
             )
         )
+
+    def kinds(self, packs: Iterable[str]) -> list[tuple[str, str]]:
+        """Return network (empty for ``pixels``) and kind of the packs that a method reads."""
+        networks = [*map(str, self.params.features.networks)]
+        return [
+            (network, pack)
+            for pack in packs
+            for network in (
+                [""] if not KINDS[pack].backbone else networks[: None if KINDS[pack].pooled else 1]
+            )
+        ]
+
+    @functools.cached_property
+    def networks(self) -> dict[str, Network]:
+        """The networks of all packs, by their names; none where no method reads features."""
+        used = {network for _, _, network, _ in self.packs}
+        return {str(n): n for n in self.params.features.networks if str(n) in used}
 
     @functools.cached_property
     def masked(self) -> tuple[tuple[str, str], ...]:
@@ -143,6 +160,8 @@ class Grid:
             "method": _any(self.params.methods),
             "seed": "[0-9]+",
             "pack": NAME,
+            "network": _any(self.networks),
+            "weights": _any(Path(network.weights).name for network in self.networks.values()),
             "manifest": _any(self.manifests),
         }
 
@@ -152,11 +171,6 @@ class Grid:
     def results(self) -> str:
         """Folder of everything that the pipeline makes."""
         return self.params.results
-
-    @property
-    def weights(self) -> str:
-        """Path of the backbone's weights file."""
-        return f"data/weights/{get_backbone(self.params.features.backbone).file}"
 
     def source(self, dataset: str) -> str:
         """Return the file that says a data set is complete."""
@@ -170,18 +184,15 @@ class Grid:
         """Return the path of a cell's split."""
         return path_of(self.results, "splits", cell.split_id)
 
-    def pack(self, dataset: str, category: str, pack: str) -> str:
+    def pack(self, dataset: str, category: str, network: str, pack: str) -> str:
         """Return the path of a feature pack."""
-        folder = f"{self.results}/features/{dataset}/{category}"
-        if pack == "pixels":
-            return f"{folder}/pixels.safetensors"
-        features = self.params.features
-        return f"{folder}/{features.backbone}-{features.image_size}/{pack}.safetensors"
+        place = "/".join(filter(None, (dataset, category, network, pack)))
+        return f"{self.results}/features/{place}.safetensors"
 
     def packs_of(self, run: Cell) -> list[str]:
-        """Return the feature packs that a run reads."""
-        spec = method_registry.get(run.method)
-        return [self.pack(run.dataset, run.category, pack) for pack in spec.packs]
+        """Return the feature packs that a run reads, those of the first network first."""
+        kinds = self.kinds(method_registry.get(run.method).packs)
+        return [self.pack(run.dataset, run.category, *pack) for pack in kinds]
 
     def masks(self, dataset: str, category: str) -> str:
         """Return the path of the packed defect masks, none of them in it if there are none."""

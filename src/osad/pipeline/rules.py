@@ -7,6 +7,7 @@ ledger, its checks, the progress and the tables of a run that failed are all der
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, cast
 
 from osad import backbones
@@ -14,7 +15,7 @@ from osad.core.cells import Cell
 from osad.data import registry as data_registry
 from osad.methods import registry as method_registry
 from osad.pipeline import page
-from osad.pipeline.describe import describe, feature_options, weights_options
+from osad.pipeline.describe import PIXELS, describe, feature_options, weights_options
 from osad.pipeline.grid import Grid, path_of, run_of
 from osad.pipeline.rule import Paths, Rule, Wildcards, constant
 from osad.runtime.device import visible_gpus
@@ -23,7 +24,7 @@ RUN_FACETS = ("dataset", "category", "protocol", "method", "seed")
 RUN = "{dataset}/{category}/{protocol}/{method}/s{seed}"
 SPLIT = "{dataset}/{category}/{protocol}/s{seed}"
 MEAN = "{dataset}/{category}/{protocol}/{method}"
-PACK_FACETS = ("dataset", "category", "pack")
+PACK_FACETS = ("dataset", "category", "network", "pack")
 PUBLISHED = "data/published"
 TABLES = ("summary.csv", "metrics.json", *(
     f"{setting}.{kind}" for setting in ("general", "hard", "normal") for kind in ("md", "tex")
@@ -99,6 +100,7 @@ class Rules:
 
     def _data(self) -> None:
         grid, settings = self.grid, self.grid.params.dataset_settings
+        networks = {Path(n.weights).name: n for n in grid.networks.values()}
 
         def roots(dataset: str) -> tuple[str, ...]:
             return (data_registry.module(dataset, settings[dataset].get("layout")),)
@@ -114,10 +116,10 @@ class Rules:
         )
         self._add(
             "weights",
-            grid.weights,
-            [{}] if any(pack != "pixels" for _, _, pack in grid.packs) else (),
-            params={"options": constant(weights_options(grid.params.features))},
-            roots=constant((backbones.module(grid.params.features.backbone),)),
+            "data/weights/{weights}",
+            [{"weights": name} for name in networks],
+            params={"options": lambda w: weights_options(networks[w.weights])},
+            roots=lambda w: (backbones.module(networks[w.weights].backbone),),
             environment=False,
         )
         self._add(
@@ -157,36 +159,38 @@ class Rules:
             "manifest": lambda w: grid.manifest(w.dataset, w.category),
             "source": lambda w: grid.source(w.dataset),
         }
-        network = backbones.module(grid.params.features.backbone)
-        for name, pack, facets, code in (
-            ("pixels", "pixels", PACK_FACETS[:2], ()),
-            ("pack", "{pack}", PACK_FACETS, (network,)),
-        ):
-            chosen = [p for p in grid.packs if (p[2] == "pixels") == (name == "pixels")]
-            self._add(
-                name,
-                grid.pack("{dataset}", "{category}", pack),
-                [dict(zip(facets, values, strict=False)) for values in chosen],
-                step="features",
-                inputs=images | ({"weights": constant(grid.weights)} if code else {}),
-                params={
-                    "options": lambda w: feature_options(
-                        getattr(w, "pack", "pixels"), grid.params.features, grid.weights
-                    )
-                },
-                roots=constant(code),
-                silent=("source", "weights"),
-                threads=8,
-                gpus=self._gpus if name == "pack" else None,
-                mem_mb=4000,
-                runtime=240,
-            )
+        common: dict[str, Any] = {
+            "step": "features", "silent": ("source", "weights"),
+            "threads": 8, "mem_mb": 4000, "runtime": 240,
+        }  # fmt: skip
+        self._add(
+            "pixels",
+            grid.pack("{dataset}", "{category}", "", "pixels"),
+            [dict(zip(PACK_FACETS, p[:2], strict=False)) for p in grid.packs if not p[2]],
+            inputs=images,
+            params={"options": constant(PIXELS)},
+            **common,
+        )
+        self._add(
+            "pack",
+            grid.pack(*(f"{{{facet}}}" for facet in PACK_FACETS)),
+            [dict(zip(PACK_FACETS, p, strict=True)) for p in grid.packs if p[2]],
+            inputs=images | {"weights": lambda w: grid.networks[w.network].weights},
+            params={
+                "options": lambda w: feature_options(
+                    w.pack, grid.params.features, grid.networks[w.network]
+                )
+            },
+            roots=lambda w: (backbones.module(grid.networks[w.network].backbone),),
+            gpus=self._gpus,
+            **common,
+        )
         self._add(
             "masks",
             grid.masks("{dataset}", "{category}"),
             [dict(zip(PACK_FACETS, place, strict=False)) for place in grid.masked],
             inputs=images,
-            params={"size": constant(grid.params.features.image_size)},
+            params={"size": constant(grid.params.features.first.image_size)},
         )
 
     # --- runs and what is said of them ----------------------------------------------------

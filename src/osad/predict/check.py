@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from osad.audit import ledger
+from osad.backbones import get_backbone
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_metadata, sha256_file
 from osad.methods import registry
-from osad.pipeline.describe import feature_options
+from osad.pipeline.describe import PIXELS, feature_options
 from osad.pipeline.fingerprint import module_digests
 from osad.pipeline.grid import Grid, run_of
 from osad.pipeline.rule import as_text
@@ -27,8 +28,8 @@ class Tools:
         trained: the run that was fitted for it; for most methods the cell itself.
         hyper: its hyper-parameters.
         checkpoint: path of its fitted tensors.
-        weights: path of the backbone's weights; None for methods without a backbone.
-        features: options of the features step.
+        weights: paths of the networks' weights; none for methods that read no features.
+        features: options of the features step for each pack.
         split: path of the run's split; None if it is not there.
         maps: path of the run's anomaly maps; None if it has none.
         notes: what could not be checked or may make scores differ, one sentence each.
@@ -39,8 +40,8 @@ class Tools:
     trained: Cell
     hyper: Mapping[str, Any]
     checkpoint: Path
-    weights: Path | None
-    features: str
+    weights: tuple[Path, ...]
+    features: tuple[str, ...]
     split: Path | None
     maps: Path | None
     notes: tuple[str, ...] = ()
@@ -48,17 +49,18 @@ class Tools:
 
     def files(self) -> list[Path]:
         """Return the files that the scores or the maps depend on."""
-        paths = (self.checkpoint, self.weights, self.split, self.maps)
+        paths = (self.checkpoint, *self.weights, self.split, self.maps)
         return [path for path in paths if path is not None]
 
     def arguments(self) -> list[str]:
         """Return the options of the step ``predict`` that name the tools."""
-        named = {"split": self.split, "maps": self.maps, "weights": self.weights}
+        named = {"split": self.split, "maps": self.maps}
         return [
             *("--cell", str(self.cell), "--trained", str(self.trained)),
             *("--hyper", as_text(self.hyper)),
             *("--checkpoint", str(self.checkpoint)),
-            *("--features", self.features),
+            *("--features", as_text(self.features)),
+            *(["--weights", *map(str, self.weights)] if self.weights else []),
             *("--verified", "yes" if self.verified else "no"),
             *(text for name, path in named.items() if path for text in (f"--{name}", str(path))),
         ]
@@ -102,9 +104,13 @@ def find_tools(rules: Rules, cell: Cell) -> Tools:
             f"{checkpoint}: is missing, so cell {cell} is not trained here; run snakemake "
             f"{checkpoint} (with the --configfile of its grid) or dvc pull"
         )
-    weights = Path(grid.weights) if spec.uses_backbone else None
-    if weights is not None and not weights.is_file():
-        raise DataError(f"{weights}: is missing; make it with: snakemake --cores 1 {weights}")
+    features = grid.params.features
+    networks = {str(network): network for network in features.networks}
+    kinds = [(networks.get(name), pack) for name, pack in grid.kinds(spec.test_packs)]
+    weights = tuple(dict.fromkeys(Path(network.weights) for network, _ in kinds if network))
+    for path in weights:
+        if not path.is_file():
+            raise DataError(f"{path}: is missing; make it with: snakemake --cores 1 {path}")
     split = Path(grid.split(run))
     maps = Path(grid.artefact("maps", cell))
     tools = Tools(
@@ -113,7 +119,10 @@ def find_tools(rules: Rules, cell: Cell) -> Tools:
         hyper=grid.params.hyper.get(cell.method) or _hyper(checkpoint),
         checkpoint=checkpoint,
         weights=weights,
-        features=feature_options("plain", grid.params.features, grid.weights),
+        features=tuple(
+            feature_options(pack, features, network) if network else PIXELS
+            for network, pack in kinds
+        ),
         split=split if split.is_file() else None,
         maps=maps if spec.maps and maps.is_file() else None,
     )
@@ -131,16 +140,22 @@ def _hyper(checkpoint: Path) -> dict[str, Any]:
 
 def _check_packs(grid: Grid, tools: Tools) -> None:
     """Compare the features that the run was scored on, where they are, with the parameters."""
-    path = Path(grid.pack(tools.cell.dataset, tools.cell.category, "plain"))
-    if tools.weights is None or not path.is_file():
-        return
-    info, strides = read_metadata(path), list(grid.params.features.strides)
-    for name, value in (("strides", strides), ("weights_sha256", sha256_file(tools.weights))):
-        if info.get(name) != value:
-            raise CheckError(
-                f"{path}: the run's features have {name} {info.get(name)}, now it is {value}; "
-                "restore the old value, or run snakemake again"
-            )
+    for path in map(Path, grid.packs_of(tools.cell)):
+        if not path.is_file():
+            continue
+        info = read_metadata(path)
+        if info["pack"] not in registry.get(tools.cell.method).test_packs or not info["backbone"]:
+            continue
+        weights = Path("data/weights") / get_backbone(info["backbone"]).file
+        now: dict[str, Any] = {"weights_sha256": sha256_file(weights)}
+        if info["pack"] == "plain":
+            now["strides"] = [*grid.params.features.strides]
+        for name, value in now.items():
+            if info.get(name) != value:
+                raise CheckError(
+                    f"{path}: the run's features have {name} {info.get(name)}, now it is {value}; "
+                    "restore the old value, or run snakemake again"
+                )
 
 
 def _checked(rules: Rules, tools: Tools) -> Tools:

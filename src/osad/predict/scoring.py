@@ -57,7 +57,7 @@ def places(images: Sequence[Found], test: Sequence[SplitRow]) -> dict[int, int]:
     }
 
 
-def scorer(method: Method, state: State, packs: dict[str, Pack], device: torch.device) -> Score:
+def scorer(method: Method, state: State, packs: Sequence[Pack], device: torch.device) -> Score:
     """Return a function that scores images whose features are in packs."""
 
     def score(images: Sequence[Found], paths: Sequence[str]) -> Scores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from osad.features.extract import extract
 from osad.features.packs import write_pack
 from osad.learn.images import Scores
 from osad.methods import registry
-from osad.methods.inputs import of_role, open_packs
+from osad.methods.inputs import has_maps, of_role, open_packs
 from osad.pipeline.steps import features as features_step
 from osad.pipeline.steps.run import check_checkpoint, parse_hyper
 from osad.predict.heat import COLOURS, Scale, scale_of
@@ -40,8 +41,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--trained", required=True, help="id of the run that was fitted for it")
     parser.add_argument("--hyper", required=True, help="its hyper-parameters as JSON")
     parser.add_argument("--checkpoint", required=True, type=Path)
-    parser.add_argument("--features", required=True, help="options of the features step")
-    parser.add_argument("--weights", type=Path, help="weights of the backbone, for their digest")
+    parser.add_argument("--features", required=True, help="options of the features steps, JSON")
+    parser.add_argument("--weights", nargs="*", default=[], type=Path, help="for their digests")
     parser.add_argument("--split", type=Path, help="of the run: where its test images stood")
     parser.add_argument("--maps", type=Path, help="of the run: the scale of the heat maps")
     parser.add_argument("--verified", choices=("yes", "no"), default="no")
@@ -54,7 +55,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def make_packs(
     images: Sequence[Found],
-    spec: registry.MethodSpec,
     options: argparse.Namespace,
     *,
     folder: Path,
@@ -63,12 +63,11 @@ def make_packs(
     """Write the packs that a method scores from as the features step does; return their paths."""
     records = [Record(image.path, 0, "good", "test", "", image.sha256) for image in images]
     paths = []
-    for pack in spec.test_packs:
-        path = folder / f"{pack}.safetensors"
-        text = "--pack pixels" if pack == "pixels" else options.features
+    for number, text in enumerate(json.loads(options.features)):
+        path = folder / f"{number}.safetensors"
         step = features_step.parse([*shlex.split(text), "--manifest", "-", "--output", str(path)])
         task = features_step.plan(step, records, device=device.type)
-        progress = features_step.make_progress(pack)
+        progress = features_step.make_progress(step.pack)
         tensors = extract(task, workers=options.cores, device=device, progress=progress)
         write_pack(path, tensors, task.info)
         paths.append(path)
@@ -79,12 +78,13 @@ def description(
     options: argparse.Namespace, hyper: dict[str, Any], *, scale: Scale | None, images: int
 ) -> dict[str, Any]:
     """Return what was scored with what, for ``prediction.json``."""
-    named = {name: getattr(options, name) for name in ("checkpoint", "weights", "split")}
+    named = {name: getattr(options, name) for name in ("checkpoint", "split")}
     files = {name: path for name, path in named.items() if path is not None}
+    files |= {f"weights {path.name}": path for path in options.weights}
     return {
         "cell": options.cell,
         "files": {n: {"path": str(p), "sha256": sha256_file(p)} for n, p in files.items()},
-        "features": options.features if options.weights else "",
+        "features": json.loads(options.features),
         "hyper": hyper,
         "images": images,
         "ledger": "agrees" if options.verified == "yes" else "could not be compared",
@@ -151,7 +151,7 @@ def compute(
     device = select_device(options.gpu)
     if device.type != "cpu":
         make_deterministic()
-    paths = make_packs(images, spec, options, folder=folder, device=device)
+    paths = make_packs(images, options, folder=folder, device=device)
     make_deterministic()  # Not before the workers are forked: nothing may be computed until then.
     packs = open_packs(paths, spec, training=False)
     tensors = read_tensors(options.checkpoint)
@@ -160,7 +160,7 @@ def compute(
     scores = score_all(images, test, scorer(method, state, packs, device))
     for path in paths:
         path.unlink()
-    return scores, max((pack.info.image_size for pack in packs.values()), default=0)
+    return scores, max((pack.info.image_size for pack in packs if has_maps(pack)), default=0)
 
 
 def summary(options: argparse.Namespace, images: int, known: int, *, scale: Scale | None) -> str:

@@ -18,7 +18,7 @@ from osad.evaluation.scores import write_scores
 from osad.features.packs import Pack
 from osad.learn.images import Scores, State, TrainingData
 from osad.methods import registry
-from osad.methods.inputs import image_set, of_role, open_packs
+from osad.methods.inputs import has_maps, image_set, of_role, open_packs
 from osad.runtime.device import make_deterministic, select_device
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def check_checkpoint(metadata: Mapping[str, Any], run: Cell, hyper: object, path
 def fit(
     method: registry.Method,
     rows: Sequence[SplitRow],
-    packs: dict[str, Pack],
+    packs: Sequence[Pack],
     device: torch.device,
     *,
     run: str,
@@ -122,7 +122,7 @@ def fit(
 
 
 def maps_of(
-    scores: Scores, rows: Sequence[SplitRow], packs: Mapping[str, Pack], *, run: Cell
+    scores: Scores, rows: Sequence[SplitRow], packs: Sequence[Pack], *, run: Cell
 ) -> anomaly_maps.AnomalyMaps | None:
     """Return the anomaly maps of a run; None for a method that gives none.
 
@@ -139,7 +139,7 @@ def maps_of(
     spec = registry.get(run.method)
     if not spec.maps:
         return None
-    sizes = {pack.info.image_size for pack in packs.values() if pack.info.backbone}
+    sizes = {pack.info.image_size for pack in packs if has_maps(pack)}
     if len(sizes) != 1:
         raise ConfigError(f"method {spec.name} gives maps, but reads no maps of features")
     if scores.maps is None:
@@ -184,7 +184,7 @@ def main(argv: Sequence[str]) -> list[Path]:
     write_tensors(options.checkpoint, state, metadata)
 
     test = of_role(rows, "test")
-    packs = {kind: pack for kind, pack in packs.items() if kind in spec.test_packs}
+    packs = [pack for pack in packs if pack.info.pack in spec.test_packs]
     images = image_set(test, packs, device, training=False, labels=spec.sees_test_labels)
     scores = method.score({name: value.to(device) for name, value in state.items()}, images)
     maps = maps_of(scores, test, packs, run=run)
