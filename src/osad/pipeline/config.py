@@ -138,7 +138,9 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             f"params.yaml, grid.shots: {too_many[0]} is more than protocol.removed "
             f"({config['protocol']['removed']}); raise protocol.removed or lower the shots"
         )
-    get_backbone(features["backbone"]).channels(features["strides"])  # It has these strides.
+    backbone = get_backbone(features["backbone"])
+    backbone.channels(features["strides"])  # It has these strides.
+    backbone.check_size(features["image_size"], features["strides"])
     lists = {"strides": tuple(features["strides"]), "rotation": float(features["rotation"])}
     params = Params(
         results=config["results"],

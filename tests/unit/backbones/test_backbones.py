@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from download_cases import Script, scripted
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 from safetensors.torch import save_file
@@ -17,7 +16,6 @@ from sklearn.datasets import load_sample_image
 
 import osad.backbones
 from osad.backbones import backbones, get_backbone
-from osad.backbones import resnet as resnet_module
 from osad.backbones.efficientnet_lite import STAGE_LENGTHS, packaged_file, timm_name
 from osad.backbones.folding import fold_batch_norms, fold_same_padding
 from osad.core.errors import CheckError, ConfigError, DataError
@@ -54,12 +52,6 @@ def lite_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / LITE.file
     LITE.obtain(path)
     return path
-
-
-@pytest.fixture
-def no_cache(monkeypatch):
-    monkeypatch.setattr(resnet_module, "cached_file", lambda backbone: None)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @pytest.fixture
@@ -291,21 +283,14 @@ def test_files_that_are_no_weights(tmp_path, saved):
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.fixture
-def hub(monkeypatch, no_cache):
-    with scripted(Script(b"", location="/blob")) as server:
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
-        yield server
-
-
-def test_download(tmp_path, hub):
+def test_download(tmp_path, server):
     local, target = tmp_path / "local.safetensors", tmp_path / "w/a.safetensors"
     save_file(resnet_state(), local)
-    hub.script.content = local.read_bytes()
+    server.script.content = local.read_bytes()
     RESNET.obtain(target)
     RESNET.obtain(tmp_path / "expected.safetensors", local=local)
     path = "/timm/resnet18.tv_in1k/resolve/main/model.safetensors"
-    assert hub.script.paths == [path, "/blob"]
+    assert server.script.paths == [path, "/blob"]
     assert sha256_file(target) == sha256_file(tmp_path / "expected.safetensors")
     assert [p.name for p in target.parent.iterdir()] == ["a.safetensors"]
 
@@ -319,8 +304,8 @@ def test_download(tmp_path, hub):
         (None, [], r"resnet18.*\(no connection\).*features\.weights_file"),
     ],
 )
-def test_failed_downloads(tmp_path, hub, monkeypatch, content, faults, message):
-    hub.script.content, hub.script.faults = content, faults
+def test_failed_downloads(tmp_path, server, monkeypatch, content, faults, message):
+    server.script.content, server.script.faults = content, faults
     if content is None:
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     start = time.monotonic()
