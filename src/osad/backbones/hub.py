@@ -101,7 +101,7 @@ def _rewrite(backbone: Backbone, source: Path, target: Path) -> None:
             for name, tensor in sorted(state.items())
             if not name.endswith(_COUNTER)
         },
-        {"backbone": backbone.name, "format": 1},
+        {"backbone": backbone.architecture, "format": 1},
     )
 
 
