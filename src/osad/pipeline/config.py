@@ -11,6 +11,7 @@ from osad.core.cells import Protocol
 from osad.core.errors import ConfigError
 from osad.data import registry as data_registry
 from osad.evaluation.figures.request import FigureSpec, expand_figures, parse_figures
+from osad.features.kinds import KINDS
 from osad.methods import registry as method_registry
 from osad.methods.registry import MethodSpec, coerce, suggestion
 from osad.pipeline.config_files import check_plain, merge, read_yaml, shortened
@@ -87,8 +88,12 @@ class Features:
                     f"params.yaml, features: weights_file of {network.backbone} differs between "
                     f"its sizes ({', '.join(sorted(map(str, files)))}); give the same"
                 )
-            get_backbone(network.backbone)
-        get_backbone(networks[0].backbone).channels(features["strides"])  # It has these strides.
+            backbone = get_backbone(network.backbone)
+            strides = KINDS["pooled"].strides((), backbone.levels)
+            if not number:
+                strides = tuple(features["strides"])
+                backbone.channels(strides)  # It has these strides.
+            backbone.check_size(network.image_size, strides)
         return cls(
             tuple(networks),
             tuple(features["strides"]),

@@ -28,7 +28,7 @@ CELL, SHARING = (Cell("elpv", "all", "general-m1", name, 0) for name in ("dra", 
 METRICS, SCORES = GRID.artefact("metrics", CELL), GRID.artefact("scores", CELL)
 FETCHED, MANIFEST = "data/raw/elpv/SOURCE.json", "data/manifests/elpv.csv"
 SPLIT, SHARED_SPLIT = GRID.split(CELL), GRID.split(run_of(SHARING))
-CUTMIX = GRID.pack("elpv", "all", "cutmix")
+CUTMIX = GRID.pack("elpv", "all", "tf_efficientnet_lite0-224", "cutmix")
 ENDS = ["cells", "tables", "figures", "report_assets", "report_page"]
 """Steps that are run after any failure."""
 
