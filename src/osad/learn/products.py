@@ -50,6 +50,14 @@ def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(found.eigenvalues), torch.from_numpy(found.eigenvectors)
 
 
+def solve(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Solve a x = b: (n, k, k) and (n, k, m) -> (n, k, m), without gradient."""
+    if a.device.type != "cpu":
+        solved: torch.Tensor = torch.linalg.solve(a, b)
+        return solved
+    return torch.from_numpy(np.linalg.solve(a.numpy(), b.numpy()))
+
+
 def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Compute Euclidean distances between vectors (n, d) and (m, d): (n, m), without gradient."""
     squares = a.square().sum(1).unsqueeze(1) + b.square().sum(1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from osad.learn.heads import linear, mlp, top_k_mean
 from osad.learn.images import State
 from osad.learn.lazy_torch import F, torch
+from osad.learn.products import matmul
 from osad.methods.dpdl.bridge import (
     Bridge,
     barycentric_map,
@@ -25,9 +27,29 @@ def unit(vectors: torch.Tensor) -> torch.Tensor:
     return vectors * vectors.square().sum(-1, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
-def points(features: torch.Tensor, *, flattened: bool) -> torch.Tensor:
-    """Return what the bridge carries: unit vectors (n, P, c), or (n, 1, P c) of whole maps."""
-    return unit(features.flatten(1).unsqueeze(1) if flattened else features)
+def carried(vectors: torch.Tensor, *, lengths: bool) -> torch.Tensor:
+    """Return what the bridge carries of vectors (..., d).
+
+    Whitened vectors have a mean squared length of d. With ``lengths`` all are divided by √d, without
+    each by its own length.
+    """
+    return vectors / math.sqrt(vectors.shape[-1]) if lengths else unit(vectors)
+
+
+def points(features: torch.Tensor, *, flattened: bool, lengths: bool) -> torch.Tensor:
+    """Return what the bridge carries: vectors (n, P, c), or (n, 1, P c) of whole maps."""
+    vectors = features.flatten(1).unsqueeze(1) if flattened else features
+    return carried(vectors, lengths=lengths)
+
+
+def energies(x: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
+    """Compute |x - mu_c*|², mu_c* the nearest prototype: (..., d) and (C, d) -> (...).
+
+    Up to a constant it is minus twice the log density of a mixture of narrow Gaussians at the
+    prototypes, so that it grows without bound away from the normals, in whatever direction.
+    """
+    squares = prototypes.square().sum(1) - 2 * matmul(x, prototypes.T)
+    return x.square().sum(-1) + squares.amin(-1)
 
 
 def residual_logits(
@@ -59,8 +81,10 @@ def position_logits(
     features: torch.Tensor,
     x: torch.Tensor,
     log_alpha: torch.Tensor,
+    *,
+    absolute: bool,
 ) -> State:
-    """Compute the logits (n, P) of the heads on positions, ``anomaly`` and ``residual``.
+    """Compute the scores (n, P) of the heads on positions, ``anomaly`` and ``residual``.
 
     Args:
         state: parameters of the heads; those without are left out.
@@ -68,20 +92,22 @@ def position_logits(
         features: (n, P, c), adapted position vectors.
         x: what the bridge carries, see `points`.
         log_alpha: (n, P, C) or (n, 1, C), see `scaled_log_alpha`.
+        absolute: take |.|, which belongs to the deviation loss.
     """
     local: State = {}
     if "anomaly.weight" in state:
         local["anomaly"] = linear(state, "anomaly", features).squeeze(-1)
     if "residual.weight" in state:
         local["residual"] = residual_logits(state, bridge, x, log_alpha)
-    return local
+    return {name: scores.abs() for name, scores in local.items()} if absolute else local
 
 
-def image_logits(state: State, features: torch.Tensor, local: State) -> State:
-    """Average the top 10 % of position logits and add the normality head's logit, each (n,)."""
+def image_logits(state: State, features: torch.Tensor, local: State, *, absolute: bool) -> State:
+    """Average the top 10 % of position scores and add the normality head's, each (n,)."""
     logits = {name: top_k_mean(values, TOP) for name, values in local.items()}
     if "normal.0.weight" in state:
-        logits["normal"] = mlp(state, "normal", features.mean(1))
+        level = mlp(state, "normal", features.mean(1))
+        logits["normal"] = level.abs() if absolute else level
     return logits
 
 
@@ -111,19 +137,33 @@ class Outputs:
 
 
 def dense_outputs(
-    state: State, bridge: Bridge, features: torch.Tensor, normal: torch.Tensor, *, flattened: bool
+    state: State,
+    bridge: Bridge,
+    features: torch.Tensor,
+    normal: torch.Tensor,
+    *,
+    flattened: bool,
+    lengths: bool,
+    absolute: bool,
 ) -> Outputs:
     """Compute heads and levels of a batch; arguments: see `sparse_outputs` and `points`."""
-    x = points(features, flattened=flattened)
+    x = points(features, flattened=flattened, lengths=lengths)
     log_alpha = scaled_log_alpha(bridge, x)
-    local = position_logits(state, bridge, features, x, log_alpha)
-    logits = image_logits(state, features, local)
+    local = position_logits(state, bridge, features, x, log_alpha, absolute=absolute)
+    logits = image_logits(state, features, local, absolute=absolute)
     level = scaled_log_normaliser(log_alpha, bridge.eps)
     return Outputs(logits, level[normal].mean(1), top_k_mean(level[~normal], TOP), x)
 
 
 def sparse_outputs(
-    state: State, bridge: Bridge, features: torch.Tensor, normal: torch.Tensor, *, levels: bool
+    state: State,
+    bridge: Bridge,
+    features: torch.Tensor,
+    normal: torch.Tensor,
+    *,
+    levels: bool,
+    lengths: bool,
+    absolute: bool,
 ) -> Outputs:
     """Compute heads and levels of a batch, with gradients only where there are any.
 
@@ -137,12 +177,14 @@ def sparse_outputs(
         features: (n, P, c), adapted position vectors.
         normal: (n,) bool.
         levels: compute the levels; without, they are empty.
+        lengths: see `carried`.
+        absolute: see `position_logits`.
     """
     n, n_positions = features.shape[:2]
     with torch.no_grad():
-        x = unit(features)
+        x = carried(features, lengths=lengths)
         log_alpha = scaled_log_alpha(bridge, x)
-        local = position_logits(state, bridge, features, x, log_alpha)
+        local = position_logits(state, bridge, features, x, log_alpha, absolute=absolute)
         level = scaled_log_normaliser(log_alpha[~normal & levels], bridge.eps)
     chosen = {name: top_rows(scores) for name, scores in local.items()}
     places = torch.arange(n * n_positions, device=features.device).view(n, n_positions)
@@ -155,15 +197,18 @@ def sparse_outputs(
     logits: State = {}
     if "anomaly" in chosen:
         projected = linear(state, "anomaly", taken[: sizes.pop(0)])
+        projected = projected.abs() if absolute else projected
         logits["anomaly"] = projected.view_as(chosen["anomaly"]).mean(1)
-    on_bridge = unit(taken[len(taken) - sum(sizes) :])
+    on_bridge = carried(taken[len(taken) - sum(sizes) :], lengths=lengths)
     parts = scaled_log_alpha(bridge, on_bridge).split(sizes)
     if "residual" in chosen:
         shape = (*chosen["residual"].shape, -1)
         vectors, alpha = on_bridge[: sizes[0]].view(shape), parts[0].view(shape)
-        logits["residual"] = residual_logits(state, bridge, vectors, alpha).mean(1)
+        local = residual_logits(state, bridge, vectors, alpha)
+        logits["residual"] = (local.abs() if absolute else local).mean(1)
     if "normal.0.weight" in state:
-        logits["normal"] = mlp(state, "normal", features.mean(1))
+        level = mlp(state, "normal", features.mean(1))
+        logits["normal"] = level.abs() if absolute else level
     return Outputs(
         logits,
         scaled_log_normaliser(parts[-2], bridge.eps).view_as(chosen["normal"]).mean(1),

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from osad.core.seeds import numpy_generator, torch_generator
 from osad.learn.batches import NORMAL, Batch, balanced_batches
-from osad.learn.gaussian import whiten, whitened_training
-from osad.learn.heads import adapter, init_adapter, init_linear, init_mlp
+from osad.learn.gaussian import scales, standardised, whiten, whitened_training
+from osad.learn.heads import adapter, deviation_loss, init_adapter, init_linear, init_mlp
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.lazy_torch import F, torch
 from osad.learn.loop import minimise
 from osad.learn.vectors import codebook, sample_positions
 from osad.methods.dpdl.bridge import Bridge, initial_bridge, scaled_log_alpha
 from osad.methods.dpdl.heads import (
+    carried,
     dense_outputs,
+    energies,
     image_logits,
     points,
     position_logits,
@@ -63,7 +65,19 @@ LOG_S_RANGE = (-7.0, 1.0)
         "no_residual": {"without": "residual"},
         "no_normal": {"without": "normal"},
         "only_residual": {"without": "anomaly+normal"},
-        "literal": {"objective": "literal"},
+        "cross_entropy": {
+            "loss": "cross_entropy",
+            "lengths": False,
+            "residual": "learned",
+            "standardised": "none",
+        },
+        "literal": {
+            "loss": "cross_entropy",
+            "lengths": False,
+            "residual": "learned",
+            "standardised": "none",
+            "objective": "literal",
+        },
         "ranking": {"objective": "ranking"},
         "bridge_matching": {"objective": "bridge_matching"},
         "flattened": {"flattened": True},
@@ -95,6 +109,12 @@ class DPDL:
         f"empty or one or two of {', '.join(HEADS)}, joined by +",
         lambda value: not value or set(value.split("+")) < set(HEADS),
     )
+    loss: str = choice("deviation", "of the heads", ("deviation", "cross_entropy"))
+    lengths: bool = flag(True, "keep the lengths of position vectors")
+    residual: str = choice("energy", "what S_r is", ("energy", "learned"))
+    standardised: str = choice("all", "x", ("all", "none", "energy"))
+    prototypes_at: str = choice("codes", "x", ("codes", "bridge"))
+    adapted: bool = flag(False, "x")
     dispersion: float = not_negative(0.01, "lambda, weight of the dispersion loss")
     kappa: float = positive(10.0, "concentration of the dispersion loss")
     margin: float = not_negative(
@@ -119,7 +139,8 @@ class DPDL:
         codes = self._codes(white, data)
         state = init_adapter(channels, self.adapter, generator)
         state |= init_linear("anomaly", channels, 1, generator)
-        state |= init_linear("residual", channels, 1, generator)
+        if self.residual == "learned":
+            state |= init_linear("residual", channels, 1, generator)
         state |= init_mlp("normal", (channels, self.head_width, 1), generator)
         # All heads are drawn, so that those that stay start alike in every variant.
         state = {k: value for k, value in state.items() if k.split(".")[0] not in self._left_out}
@@ -143,28 +164,48 @@ class DPDL:
             no_decay=frozenset({"bridge.log_s", "bridge.a"}),
             after_step=self._project,
         )
-        return white | trained | {"codes": codes}
+        fitted = white | trained | {"codes": codes}
+        parts = self._parts(fitted, data.normal)
+        return fitted | scales({name: parts[name] for name in HEADS})
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return S_r + S_a - S_n from the heads' logits, (n,), these parts, and maps of S_r + S_a.
 
         A head that is left out scores 0.
         """
-        rows = images.deepest
+        parts = self._parts(state, images)
+        scores = {name: parts[name] for name in HEADS}
+        if self.standardised != "none":
+            s = standardised(state, scores)
+            scores = s if self.standardised == "all" else scores | {"residual": s["residual"]}
+        total = scores["anomaly"] + scores["residual"] + scores["normal"]
+        return Scores(total, scores, parts["map"].unflatten(1, images.deepest.size))
+
+    def _parts(self, state: State, images: ImageSet) -> State:
         bridge = Bridge.from_state(state, self.eps)
+        absolute = self.loss == "deviation"
 
         def apply(maps: torch.Tensor) -> State:
-            features = adapter(state, whiten(state, maps))
-            x = points(features, flattened=self.flattened)
-            local = position_logits(state, bridge, features, x, scaled_log_alpha(bridge, x))
+            frozen = whiten(state, maps)
+            features = adapter(state, frozen)
+            x = points(features, flattened=self.flattened, lengths=self.lengths)
+            local = position_logits(
+                state, bridge, features, x, scaled_log_alpha(bridge, x), absolute=absolute
+            )
+            if self.residual == "energy":
+                codes = state["codes"]
+                if self.prototypes_at == "bridge":
+                    codes = bridge.r / (1 - bridge.s).clamp_min(0.1)
+                base = features if self.adapted else frozen
+                local["residual"] = energies(carried(base, lengths=self.lengths), codes)
             total = sum(local.values(), start=torch.zeros_like(features[..., 0]))
             zeros = {name: torch.zeros_like(features[:, 0, 0]) for name in HEADS}
-            return zeros | image_logits(state, features, local) | {"map": total}
+            logits = image_logits(state, features, local, absolute=absolute)
+            if "normal" in logits:
+                logits["normal"] = -logits["normal"]
+            return zeros | logits | {"map": total}
 
-        parts = rows.map_parts(apply)
-        scores = {name: parts[name] for name in HEADS} | {"normal": -parts["normal"]}
-        total = scores["anomaly"] + scores["residual"] + scores["normal"]
-        return Scores(total, scores, parts["map"].unflatten(1, rows.size))
+        return images.deepest.map_parts(apply)
 
     @property
     def _left_out(self) -> set[str]:
@@ -181,7 +222,9 @@ class DPDL:
         """Quantise the points of the plain normals, (C, d)."""
         rows = data.normal.deepest
         vectors = sample_positions(
-            lambda part: points(whiten(white, rows.take(part)), flattened=self.flattened),
+            lambda part: points(
+                whiten(white, rows.take(part)), flattened=self.flattened, lengths=self.lengths
+            ),
             (len(rows), 1 if self.flattened else math.prod(rows.size)),
             self.codebook_samples,
             numpy_generator(data.key, "codebook"),
@@ -204,9 +247,25 @@ class _Loss:
         bridge = Bridge.from_state(state, method.eps)
         on_levels = method.dpl and method.objective != "bridge_matching"
         if method.flattened:
-            outputs = dense_outputs(state, bridge, features, normal, flattened=True)
+            outputs = dense_outputs(
+                state,
+                bridge,
+                features,
+                normal,
+                flattened=True,
+                lengths=method.lengths,
+                absolute=method.loss == "deviation",
+            )
         else:
-            outputs = sparse_outputs(state, bridge, features, normal, levels=on_levels)
+            outputs = sparse_outputs(
+                state,
+                bridge,
+                features,
+                normal,
+                levels=on_levels,
+                lengths=method.lengths,
+                absolute=method.loss == "deviation",
+            )
         if on_levels:
             noise = torch.randn(self.codes.shape, generator=self.generator).to(self.codes)
             total = level_objective(
@@ -228,7 +287,10 @@ class _Loss:
         for name, logit in outputs.logits.items():
             # M_n is trained on 1 - y: its score is subtracted, so it must measure normality.
             target = 1 - anomalous if name == "normal" else anomalous
-            total = total + F.binary_cross_entropy_with_logits(logit, target)
+            if method.loss == "deviation":
+                total = total + deviation_loss(logit, target)
+            else:
+                total = total + F.binary_cross_entropy_with_logits(logit, target)
         if method.dispersion:
             spread = dispersion_loss(features.flatten(1), kappa=method.kappa)
             total = total + method.dispersion * spread

@@ -1,0 +1,1 @@
+"""Choosing hyper-parameters without the test images of the tables: `osad select`."""
