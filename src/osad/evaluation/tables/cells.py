@@ -34,6 +34,11 @@ KINDS = {
     **dict.fromkeys(("shots", "seed", "n_seeds"), "int64"),
     **dict.fromkeys((*RATES, "auroc_mean", "auroc_std"), "float64"),
     **dict.fromkeys(("published_mean", "published_std"), "float64"),
+    **dict.fromkeys(("published_lowest", "published_highest"), "float64"),
+    **dict.fromkeys(("difference_to_best", "difference_to_published"), "float64"),
+    **dict.fromkeys(("seeds_low", "seeds_high", "images_low", "images_high"), "float64"),
+    **dict.fromkeys(("to_published_low", "to_published_high"), "float64"),
+    "rank": "Int64",
     **dict.fromkeys(COUNTS, "Int64"),
 }
 """Types of the columns that are no texts."""
@@ -126,6 +131,18 @@ def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}, column {name}: {error}; {remedy}") from error
     return frame
+
+
+def number_text(mean: float, std: float) -> str:
+    """Return a mean with its standard deviation, with 3 decimals; empty without a mean.
+
+    Example:
+        >>> number_text(0.845, 0.0134), number_text(0.916, float("nan"))
+        ('0.845 ± 0.013', '0.916')
+    """
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.3f}" if pd.isna(std) else f"{mean:.3f} ± {std:.3f}"
 
 
 def read_cells(path: Path, request: Request) -> pd.DataFrame:
