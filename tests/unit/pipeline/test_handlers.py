@@ -29,7 +29,7 @@ METRICS, SCORES = GRID.artefact("metrics", CELL), GRID.artefact("scores", CELL)
 FETCHED, MANIFEST = "data/raw/elpv/SOURCE.json", "data/manifests/elpv.csv"
 SPLIT, SHARED_SPLIT = GRID.split(CELL), GRID.split(run_of(SHARING))
 CUTMIX = GRID.pack("elpv", "all", "cutmix")
-ENDS = ["cells", "tables", "figures", "report_assets", "report_page"]
+ENDS = ["cells", "comparison", "tables", "figures", "report_assets", "report_page"]
 """Steps that are run after any failure."""
 
 
@@ -168,7 +168,15 @@ def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
     assert "ledger" not in text
 
 
-@pytest.mark.parametrize(("failing", "ran"), [("cells", 1), ("tables", 2), ("figures", 5)])
+@pytest.mark.parametrize(
+    ("failing", "ran"),
+    [
+        ("cells", 1),
+        ("comparison", 2),
+        ("tables", 3),
+        ("figures", 6),
+    ],
+)
 def test_without_tables_nothing_is_made_of_them(calls, monkeypatch, failing, ran):
     monkeypatch.setenv("FAILING", failing)
     fail(SPLIT)
@@ -200,8 +208,8 @@ def test_a_cell_with_some_runs_is_shown_with_these(calls):
         for path in (*pages[-1].outputs, pages[-1].receipt):
             write_text(path, "old")
     a_run().error()
-    assert [command[3] for command in calls] == [*ENDS[:3], "report_cell", *ENDS[3:]]
-    assert calls[3][3:] == [*pages[1].arguments(), "--partial"]
+    assert [command[3] for command in calls] == [*ENDS[:4], "report_cell", *ENDS[4:]]
+    assert calls[4][3:] == [*pages[1].arguments(), "--partial"]
     for page, kept in zip(pages, (True, False, False), strict=True):
         assert {Path(path).exists() for path in (*page.outputs, page.receipt)} == {kept}
 

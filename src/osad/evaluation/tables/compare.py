@@ -147,7 +147,7 @@ def comparison_frame(
     for row in known[known.published_mean.notna()].itertuples():
         values[row.cell] |= to_published(series[row.cell].aurocs.values(), row.published_mean)
     columns = [name for name in COLUMNS if name not in summary]
-    frame = pd.DataFrame(values.values(), columns=columns, index=summary.index)
+    frame = pd.DataFrame(values.values(), columns=columns, index=summary.index, dtype=object)
     kinds = {name: kind for name, kind in KINDS.items() if name in columns}
     frame = frame.astype(kinds).fillna({"best": "", "distinguishable": ""})
     return summary.join(frame)[[*COLUMNS]]
