@@ -30,16 +30,14 @@ COLUMNS = (
 )  # fmt: skip
 """Of ``cells.csv``. Rates are in [0, 1] and missing where they do not apply; a run whose status is
 not ``ok`` has no numbers but a reason."""
+INTERVALS = ("seeds", "images", "to_published")
 KINDS = {
     **dict.fromkeys(("shots", "seed", "n_seeds"), "int64"),
     **dict.fromkeys((*RATES, "auroc_mean", "auroc_std"), "float64"),
-    **dict.fromkeys(("published_mean", "published_std"), "float64"),
-    **dict.fromkeys(("published_lowest", "published_highest"), "float64"),
-    **dict.fromkeys(("difference_to_best", "difference_to_published"), "float64"),
-    **dict.fromkeys(("seeds_low", "seeds_high", "images_low", "images_high"), "float64"),
-    **dict.fromkeys(("to_published_low", "to_published_high"), "float64"),
-    "rank": "Int64",
-    **dict.fromkeys(COUNTS, "Int64"),
+    **{f"published_{end}": "float64" for end in ("mean", "std", "lowest", "highest")},
+    **{f"difference_to_{one}": "float64" for one in ("best", "published")},
+    **{f"{of}_{end}": "float64" for of in INTERVALS for end in ("low", "high")},
+    **dict.fromkeys((*COUNTS, "rank"), "Int64"),
 }
 """Types of the columns that are no texts."""
 

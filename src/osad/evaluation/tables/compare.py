@@ -11,7 +11,6 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from osad.core.lazy import lazy
 from osad.evaluation import comparison
 from osad.evaluation.comparison import NONE, Draws, Interval
-from osad.evaluation.tables.cells import FACETS, KINDS, read_frame
+from osad.evaluation.tables.cells import FACETS, KINDS
 from osad.evaluation.tables.summary import COMPARED, summary_frame, with_averages
 
 if TYPE_CHECKING:
@@ -77,6 +76,11 @@ def series_of(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> Series:
     )
 
 
+def ends(name: str, interval: Interval) -> dict[str, float]:
+    """Return the columns of an interval."""
+    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
+
+
 def compare(methods: Mapping[str, Series]) -> dict[str, dict[str, Any]]:
     """Compare the methods of one place.
 
@@ -100,22 +104,12 @@ def compare(methods: Mapping[str, Series]) -> dict[str, dict[str, Any]]:
         values[cell] = {
             "best": best.rpartition("/")[2],
             "difference_to_best": mean,
-            **dict(zip(("seeds_low", "seeds_high"), seeds, strict=True)),
-            **dict(zip(("images_low", "images_high"), images, strict=True)),
+            **ends("seeds", seeds),
+            **ends("images", images),
             "rank": ranks.get(cell),
             "distinguishable": TOLD[comparison.is_lower(seeds, images)],
         }
     return values
-
-
-def to_published(aurocs: Iterable[float], printed: float) -> dict[str, float]:
-    """Return the mean difference to a printed number, which counts as exact, and its interval."""
-    differences = [value - printed for value in aurocs]
-    low, high = comparison.seeds_interval(differences)
-    mean = statistics.fmean(differences)
-    return {
-        "difference_to_published": mean, "to_published_low": low, "to_published_high": high
-    }  # fmt: skip
 
 
 def comparison_frame(
@@ -136,27 +130,19 @@ def comparison_frame(
         controls: ids of the methods that do not compete.
     """
     summary = summary_frame(cells, printed, methods)
-    series = {
-        str(cell): series_of(rows, draws)
-        for cell, rows in with_averages(cells).groupby("table_cell")
-    }
+    groups = with_averages(cells).groupby("table_cell")
+    series = {str(cell): series_of(rows, draws) for cell, rows in groups}
     values: dict[str, dict[str, Any]] = {cell: {} for cell in summary.cell}
     known = summary[summary.n_seeds > 0].sort_values("auroc_mean", ascending=False, kind="stable")
     for _, rivals in known[~known.method.isin(controls)].groupby([*FACETS[:-1]]):
         values |= compare({cell: series[cell] for cell in rivals.cell})
     for row in known[known.published_mean.notna()].itertuples():
-        values[row.cell] |= to_published(series[row.cell].aurocs.values(), row.published_mean)
+        # The printed number counts as exact.
+        differences = [auroc - row.published_mean for auroc in series[row.cell].aurocs.values()]
+        values[row.cell]["difference_to_published"] = statistics.fmean(differences)
+        values[row.cell] |= ends("to_published", comparison.seeds_interval(differences))
     columns = [name for name in COLUMNS if name not in summary]
     frame = pd.DataFrame(values.values(), columns=columns, index=summary.index, dtype=object)
     kinds = {name: kind for name, kind in KINDS.items() if name in columns}
     frame = frame.astype(kinds).fillna({"best": "", "distinguishable": ""})
     return summary.join(frame)[[*COLUMNS]]
-
-
-def read_comparison(path: Path) -> pd.DataFrame:
-    """Read a ``comparison.csv``.
-
-    Raises:
-        DataError: the file is missing, lacks a column, or has a field that is no number.
-    """
-    return read_frame(path, COLUMNS)

@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def test_rows(results: Path, split_id: str) -> list[SplitRow]:
-    """Return the test images of a split, sorted by path."""
-    rows = read_split(results / "splits" / f"{split_id}.csv")
-    return [row for row in rows if row.role == "test"]
-
-
 def draw_images(
     tests: Iterable[Sequence[SplitRow]], *key: str
 ) -> tuple[dict[str, int], npt.NDArray[np.uint16]]:
@@ -64,7 +58,8 @@ def draw_category(request: Request, cells: Mapping[Cell, float]) -> dict[str, Dr
     """
     results = Path(request.results)
     settings = {cell.split_id: Protocol.parse(cell.protocol).setting for cell in cells}
-    tests = {name: test_rows(results, name) for name in settings}
+    splits = {name: read_split(results / "splits" / f"{name}.csv") for name in settings}
+    tests = {name: [row for row in rows if row.role == "test"] for name, rows in splits.items()}
     first = next(iter(cells))
     drawn = {
         setting: draw_images(

@@ -16,8 +16,14 @@ from typing import TYPE_CHECKING
 from osad.core.errors import DataError
 from osad.core.files import write_json, write_text
 from osad.evaluation import published
-from osad.evaluation.tables.cells import REMEDY, control_problem, read_cells, write_frame
-from osad.evaluation.tables.compare import read_comparison
+from osad.evaluation.tables.cells import (
+    REMEDY,
+    control_problem,
+    read_cells,
+    read_frame,
+    write_frame,
+)
+from osad.evaluation.tables.compare import COLUMNS
 from osad.evaluation.tables.layout import build_tables
 from osad.evaluation.tables.markup import latex, markdown
 from osad.evaluation.tables.request import Request, read_grid
@@ -51,7 +57,7 @@ def read_numbers(
     titles = {name: method.title for name, method in request.methods.items()}
     printed = published.place(published.load(options.published), titles)
     summary = summary_frame(cells, printed, request.methods)
-    compared = read_comparison(options.comparison)
+    compared = read_frame(options.comparison, COLUMNS)
     if [*compared.cell] != [*summary.cell]:
         raise DataError(
             f"{options.comparison}: holds the cells of another grid; delete it and make it again"
