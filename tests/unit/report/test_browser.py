@@ -101,6 +101,7 @@ def dialog(page: Any) -> Any:
 
 
 def scroll_to_pictures(view: Any) -> None:
+    view.locator("h3", has_text="Curves").scroll_into_view_if_needed()
     view.locator(".charts svg").first.wait_for()
     view.locator("h3", has_text="wrong images").scroll_into_view_if_needed()
     view.locator(".pictures img").first.wait_for()

@@ -60,13 +60,14 @@
       const mark = row.rank === 1 ? "; not distinguishable" : "";
       lines.push(["To the best", signed(osad.field(row, "difference_to_best")), `${osad.data.methods[best].title}: ${where}${mark}`]);
     }
-    if (row.rank) lines.push(["Rank", `${row.rank} of ${row.of} methods`, "controls left out; methods that the intervals do not tell apart share a rank"]);
+    if (row.rank) lines.push(["Rank", `${row.rank} of ${row.of}`, "controls left out; methods that the intervals do not tell apart share a rank"]);
     if (row.published) {
       lines.push(["Published", row.published, osad.field(row, "published_source")]);
       lines.push(["Ours - published", row.difference.replace("-", "\u2212"), `95 % over seeds ${interval(row, "to_published")}; see what differs in the protocol: notes of the page`]);
       const ends = ["published_lowest", "published_highest"].map((name) => Number(osad.field(row, name)).toFixed(3));
-      const several = row.printed.length > 1;
-      if (several) lines.push(["All published", ends.join("\u2013"), osad.make("ul", {}, row.printed.map((text) => osad.make("li", {}, text)))]);
+      // Nothing is added where the one paper above is all.
+      const several = row.printed.length > 1 || row.printed[0].includes(" / ");
+      if (several) lines.push(["All published", [...new Set(ends)].join("\u2013"), osad.make("ul", {}, row.printed.map((text) => osad.make("li", {}, text)))]);
     }
     return table("Summary", ["", "AUROC", ""], lines, "facts");
   };
