@@ -147,7 +147,7 @@ def make_tables(rules: Rules) -> None:
     """Write the tables, figures and measured times."""
     write_json("failures.json", {str(FAILED): {"status": "failed", "reason": f"run: {REASON}"}})
     further: dict[str, Sequence[str]] = {"cells": ("--partial", "--failures", "failures.json")}
-    for rule in (rules.cells, rules.table, rules.figure):
+    for rule in (rules.cells, rules.comparison, rules.table, rules.figure):
         for job in jobs_of(rule):
             do(job, *further.get(rule.name, ()))
     numbers = {"cell_s": 3.25, "cpu_s": 4, "peak_mb": 512}

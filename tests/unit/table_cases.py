@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from osad.core.cells import Cell
 from osad.evaluation import published
 from osad.evaluation.tables.cells import cell_frame, check_metrics
+from osad.evaluation.tables.compare import comparison_frame
 from osad.evaluation.tables.layout import Table, build_tables
 from osad.evaluation.tables.request import Request, parse_grid
-from osad.evaluation.tables.summary import summary_frame
+from osad.evaluation.tables.summary import beside_comparison, summary_frame
 
 FOLDER = Path(__file__).parents[2] / "data/published"
 TITLES = {
@@ -91,9 +93,18 @@ def printed(request: Request | None = None) -> pd.DataFrame:
     return published.place(published.load(FOLDER), {info.name: info.title for info in methods})
 
 
+def compared_of(cells: pd.DataFrame, request: Request | None = None) -> pd.DataFrame:
+    """Make the rows of the comparison; each draw of test images gives the AUROC of the run."""
+    known, request = cells[cells.auroc.notna()], request or request_of()
+    draws = {row.cell: np.full(2, row.auroc) for row in known.itertuples()}
+    methods, controls = request.methods, request.controls
+    return comparison_frame(cells, draws, printed(request), methods=methods, controls=controls)
+
+
 def summary_of(cells: pd.DataFrame, request: Request | None = None) -> pd.DataFrame:
     """Make the summary, by the id of the table cell."""
     summary = summary_frame(cells, printed(request), (request or request_of()).methods)
+    summary = beside_comparison(summary, compared_of(cells, request))
     assert summary.cell.is_unique
     return summary.set_index(summary.cell.rename(None))
 

@@ -28,7 +28,7 @@ NETWORK_JOBS = {
 FEATURE_JOBS = {"pixels tiny/all/pixels", "masks tiny/all/masks"} | NETWORK_JOBS
 SPLITS = {f"tiny/all/{protocol}/s{seed}" for protocol in PROTOCOLS for seed in SEEDS}
 
-TABLES = {"cells", "table", "figure", "report_assets", "report_page"}
+TABLES = {"cells", "comparison", "table", "figure", "report_assets", "report_page"}
 """Jobs that read all cells."""
 REPORT_IMAGES = {"report_images tiny/all"}
 """The job that reads the manifest and all splits."""
@@ -141,6 +141,7 @@ DELETIONS: dict[str, tuple[str, set[str]]] = {
     "raw-data": ("data/raw/tiny/SOURCE.json", {"fetch tiny", "manifest tiny"} | AFTER_MANIFEST),
     "cells": ("results/tables/cells.csv", TABLES),
     "rates": ("results/tables/rates.csv", TABLES),
+    "comparison": ("results/tables/comparison.csv", TABLES - {"cells"}),
     "summary": ("results/tables/summary.csv", {"table"}),
     "numbers": ("results/tables/metrics.json", {"table"}),
     "table": ("results/tables/hard.tex", {"table"}),

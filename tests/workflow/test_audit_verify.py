@@ -86,6 +86,7 @@ ARTEFACTS = {
     "maps": f"results/maps/{CELL}.safetensors",
     "metrics": f"results/metrics/{CELL}.json",
     "cells": "results/tables/cells.csv",
+    "comparison": "results/tables/comparison.csv",
     "summary": "results/tables/summary.csv",
     "metrics of DVC": "results/tables/metrics.json",
     "table": "results/tables/general.md",

@@ -39,7 +39,9 @@ COLUMNS = (
 )
 SUMMARY_COLUMNS = (
     "dataset,category,setting,shots,known_class,method,n_seeds,auroc_mean,auroc_std,"
-    "published_mean,published_std,published_source,cell"
+    "published_mean,published_std,published_source,cell,best,difference_to_best,seeds_low,"
+    "seeds_high,images_low,images_high,rank,difference_to_published,to_published_low,"
+    "to_published_high,published_lowest,published_highest,published_all"
 )
 ASSETS = "src/osad/report/assets"
 LEDGER = ["tiny.jsonl", "_shared.jsonl", "commands.json", "code.json", "SHA256SUMS"]
@@ -75,7 +77,8 @@ def test_a_run_makes_exactly_the_files_of_the_grid(finished: Project) -> None:
         *(f"results/scores/{run}.csv" for run in RUNS),
         *(f"results/maps/{run}.safetensors" for run in RUNS),
         *(f"results/metrics/{cell}.json" for cell in cells()),
-        *(f"results/tables/{name}" for name in (*TABLES, "cells.csv", "rates.csv", "summary.csv")),
+        *(f"results/tables/{name}" for name in TABLES),
+        *(f"results/tables/{name}.csv" for name in ("cells", "rates", "comparison", "summary")),
         "results/tables/metrics.json",
         *(f"results/figures/methods.{kind}" for kind in ("svg", "png", "pdf")),
         "results/report/index.html",

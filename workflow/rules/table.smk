@@ -1,4 +1,4 @@
-# Cells, means over seeds beside the published numbers, the papers' tables, and figures.
+# Cells, how methods compare, means over seeds beside the published numbers, the papers' tables, and figures.
 
 
 rule tables:
@@ -26,6 +26,26 @@ rule cells:
         RULES.cells.message
     shell:
         RULES.cells.command
+
+
+rule comparison:
+    input:
+        **RULES.comparison.inputs,
+    output:
+        **RULES.comparison.outputs,
+    log:
+        RULES.comparison.log,
+    conda:
+        "../envs/bench.yaml"
+    threads: RULES.comparison.threads
+    resources:
+        **RULES.comparison.resources,
+    params:
+        **RULES.comparison.snakemake_params,
+    message:
+        RULES.comparison.message
+    shell:
+        RULES.comparison.command
 
 
 rule table:

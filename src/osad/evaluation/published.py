@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from osad.core.errors import DataError
 from osad.core.files import read_csv
 from osad.core.lazy import lazy
-from osad.evaluation.tables.cells import FACETS
+from osad.evaluation.tables.cells import FACETS, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,9 @@ COLUMNS = (
     "source", "table", "dataset", "subset", "setting", "shots", "method", "metric", "mean", "std",
 )  # fmt: skip
 VALUES = ("published_mean", "published_std", "published_source")
+"""Of a place: the number that stands beside ours, and its source."""
+RANGE = ("published_lowest", "published_highest", "published_all")
+"""Of a place: the ends of what several papers print, and all of it with the sources."""
 
 DATASETS = {
     "MVTec AD": "mvtec",
@@ -54,6 +57,12 @@ CAVEATS = (
     (("devnet", "flos"),
      "DevNet, FLOS: values of the DRA paper; the DPDL paper's MVTec AD means at M=1 (0.780, 0.755) "
      "are not the means of its own classes."),
+    (("devnet",),
+     "DevNet, ELPV at M=1: the DRA paper prints 0.514, the AHL paper 0.810; which "
+     "one stands beside ours decides what the comparison says."),
+    (("dra",),
+     "DRA: the values of the Qsco paper, which ran it again, are quoted at second hand, not "
+     "checked against the paper."),
     (("mlep",),
      "MLEP: values of the DRA paper; the AHL paper prints 0.783 for SDD (M=10) where the DRA paper "
      "prints 0.983, and DRA's values in its MLEP column of the hard setting."),
@@ -165,7 +174,8 @@ def place(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     printed as ``carpet:color``.
 
     Returns:
-        The facets of a table cell, its known class as `normalise_class` has it, and `VALUES`.
+        The facets of a table cell, its known class as `normalise_class` has it, `VALUES` and
+        `RANGE`: all that is printed of the place, equal numbers together, in the same order.
     """
     ids = {title: method for method, title in titles.items()}
     rows = rows[rows.metric.str.startswith("image AUROC")]
@@ -185,11 +195,21 @@ def place(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
                 row.source if row.table in row.source else f"{row.source}, {row.table}"
                 for row in rows.itertuples()
             ],
+            "paper": rows.source,
             "rank": [_rank(row.method, row.source) for row in rows.itertuples()],
         }
     )
     placed = placed.dropna(subset=["dataset", "method"]).sort_values("rank", kind="stable")
-    return placed.drop_duplicates([*FACETS])[[*FACETS, *VALUES]]
+    pairs = zip(placed.published_mean, placed.published_std, strict=True)
+    placed["text"] = [number_text(*pair) for pair in pairs]
+    # A paper that prints a number twice, in its main table and its appendix, is one source.
+    once = placed.drop_duplicates([*FACETS, "text", "paper"])
+    sources = once.groupby([*FACETS, "text"], sort=False).published_source.agg(" / ".join)
+    every = (sources.index.get_level_values("text") + " (" + sources + ")").groupby([*FACETS])
+    values = placed.groupby([*FACETS]).published_mean
+    ranges = pd.concat([values.min(), values.max(), every.agg("; ".join)], axis=1, keys=[*RANGE])
+    chosen = placed.drop_duplicates([*FACETS])[[*FACETS, *VALUES]]
+    return chosen.merge(ranges.reset_index(), on=[*FACETS])
 
 
 def _rank(method: str, source: str) -> int:
@@ -200,7 +220,7 @@ def _rank(method: str, source: str) -> int:
 
 
 def beside(summary: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns `VALUES` to rows of the summary, missing where the papers have no number.
+    """Add `VALUES` and `RANGE` to rows of the summary, missing where the papers have no number.
 
     Args:
         summary: facets of table cells, and ``parts``: for a mean, how many categories or known
@@ -209,9 +229,9 @@ def beside(summary: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
         placed: from `place`.
     """
     keys = summary.assign(known_class=summary.known_class.map(normalise_class))
-    values = keys.merge(placed, on=[*FACETS], how="left")[[*VALUES]]
+    values = keys.merge(placed, on=[*FACETS], how="left")[[*VALUES, *RANGE]]
     values.index = summary.index
     printed = summary[["setting", "dataset", "category"]].apply(tuple, axis=1).map(PARTS)
     same = printed.isna() | summary.parts.isna() | (printed == summary.parts)
     values = values.where(same)
-    return summary.assign(**values.fillna({"published_source": ""}))
+    return summary.assign(**values.fillna({"published_source": "", "published_all": ""}))

@@ -15,6 +15,8 @@ from osad.runtime.control import Server, start_server
 
 REASONS = ".osad/failures.json"
 """Why cells have no number, for the tables of a run that failed."""
+EARLY = ("cells", "comparison", "table")
+"""Rules without whose files nothing else of these is made."""
 
 
 @dataclass
@@ -94,7 +96,8 @@ class Handlers:
         }
         write_json(Path(REASONS), reasons)
         partial = ["--partial"]
-        further = {"cells": [*partial, "--failures", REASONS], "table": [], "figure": []}
+        further = {"cells": [*partial, "--failures", REASONS]}
+        further |= {"comparison": [], "table": [], "figure": []}
         further |= {"report_cell": partial, "report_assets": [], "report_page": partial}
         for job in grid_jobs:
             name = job.rule.name
@@ -102,7 +105,7 @@ class Handlers:
                 continue
             Path(job.receipt).unlink(missing_ok=True)
             command = [sys.executable, "-m", "osad.runtime.job", *job.arguments(), *further[name]]
-            if subprocess.run(command, check=False).returncode and name in ("cells", "table"):
+            if subprocess.run(command, check=False).returncode and name in EARLY:
                 return
 
     def _is_partial(self, job: Job) -> bool:

@@ -22,7 +22,7 @@ PHASES = {
     "features": ("pixels", "pack", "masks"),
     "runs": ("run",),
     "metrics_all": ("metrics",),
-    "tables": ("cells", "table"),
+    "tables": ("cells", "comparison", "table"),
     "figures": ("figure",),
     "report_all": ("report_images", "report_cell", "report_assets", "report_page"),
 }

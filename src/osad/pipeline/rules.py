@@ -250,6 +250,19 @@ class Rules:
             params={"grid": lambda _w: describe(grid)},
             silent=("metrics", "scores"),
         )
+        splits = dict.fromkeys(grid.split(cell) for cell in grid.cells)
+        self._add(
+            "comparison",
+            f"{folder}/comparison.csv",
+            inputs={
+                "cells": constant(f"{folder}/cells.csv"),
+                "splits": constant([*splits]),
+                "scores": constant([grid.artefact("scores", run) for run in grid.runs]),
+                "printed": constant([*grid.published]),
+            },
+            params={"grid": lambda _w: describe(grid), "published": constant(PUBLISHED)},
+            silent=("splits", "scores", "printed"),
+        )
         self._add(
             "table",
             {"tables": [f"{folder}/{name}" for name in TABLES]},
@@ -276,9 +289,13 @@ class Rules:
         )
 
     def _printed(self) -> dict[str, Callable[[Wildcards], Paths]]:
-        """Return our numbers and the published ones, as inputs."""
-        cells = f"{self.grid.results}/tables/cells.csv"
-        return {"cells": constant(cells), "printed": constant([*self.grid.published])}
+        """Return our numbers, how they compare, and the published ones, as inputs."""
+        folder = f"{self.grid.results}/tables"
+        return {
+            "cells": constant(f"{folder}/cells.csv"),
+            "comparison": constant(f"{folder}/comparison.csv"),
+            "printed": constant([*self.grid.published]),
+        }
 
     # --- the page -------------------------------------------------------------------------
 

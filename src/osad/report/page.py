@@ -18,6 +18,7 @@ from osad.evaluation.tables.layout import (
     methods_in_rows,
     papers_order,
     place_label,
+    rivals,
     texts,
 )
 from osad.evaluation.tables.markup import LATEX
@@ -30,37 +31,21 @@ else:
     pd = lazy("pandas")
 
 
-def ranks(summary: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
-    """Return the rank of each method among those of the same place, controls left out.
-
-    Means that are equal as printed (three decimals) have the same rank, and the next rank is the
-    next number.
-
-    Returns:
-        ``rank`` (1 is the best) and ``of`` (number of methods with a mean) of each row; both are 0
-        where a method has no mean or does not compete.
-    """
-    place = [name for name in FACETS if name != "method"]
-    rows = summary[~summary.method.isin(controls) & summary.auroc_mean.notna()]
-    rows = rows.assign(printed=rows.auroc_mean.map("{:.3f}".format).astype(float))
-    printed = rows.groupby(place).printed
-    standing = pd.DataFrame(
-        {"rank": printed.rank("dense", ascending=False), "of": printed.transform("count")}
-    )
-    return standing.reindex(summary.index).fillna(0).astype(int)
-
-
 def row_values(summary: pd.DataFrame, request: Request) -> list[dict[str, Any]]:
     """Return what the page needs of each table cell, in the order of ``summary.csv``.
 
     Returns:
         for each row ``fields`` (those of ``summary.csv`` as text), ``ours``, ``published`` and
-        ``difference`` as printed, ``rank`` and ``of`` (0: it does not compete) and ``label``.
+        ``difference`` as printed, ``rank`` and ``of`` (0: it does not compete) and ``label``; and
+        ``printed``, every published value with its sources.
     """
     difference = summary.auroc_mean - summary.published_mean
-    values = ranks(summary, request.controls).assign(
+    ranks = summary[["rank"]].fillna(0).astype(int)
+    values = ranks.assign(
+        of=rivals(summary).where(ranks["rank"] > 0, 0),
         ours=texts(summary, "auroc").replace("", "n/a"),
         published=texts(summary, "published"),
+        printed=summary.published_all.str.split("; ").map(lambda values: [*filter(None, values)]),
         difference=difference.map("{:+.3f}".format, na_action="ignore").fillna(""),
         label=[
             place_label(request, row.dataset, row.category, row.known_class)

@@ -17,6 +17,7 @@ from osad.runtime import snakemake_records
 
 made = project_cases.made
 PUBLISHED = "data/published/paper.csv"
+COMPARISON = "results/tables/comparison.csv"
 
 
 def collect(made: MadeUp) -> Outcome:
@@ -48,7 +49,7 @@ CHANGES = {
     "made by another command": (METRICS, lambda m: rewrite(m, template="x")),
     "made with other parameters": (SCORES, lambda m: m.edit("params.yaml", "chs: 3", "chs: 4")),
     "made with other parameters or code": (SCORES, lambda m: m.edit(METHOD, "= 1", "= 2")),
-    f"{PUBLISHED} has changed since": (SUMMARY, lambda m: m.put(PUBLISHED, "x")),
+    f"{PUBLISHED} has changed since": (COMPARISON, lambda m: m.put(PUBLISHED, "x")),
     "made with other": (project_cases.MANIFEST, lambda m: m.put(project_cases.LOCK, "")),
 }
 

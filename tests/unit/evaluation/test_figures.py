@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
-from table_cases import TITLES, bad, cells_of, grid_value, method, request_of, runs_of, summary_of
+from table_cases import (
+    TITLES,
+    bad,
+    cells_of,
+    compared_of,
+    grid_value,
+    method,
+    request_of,
+    runs_of,
+    summary_of,
+)
 
 from osad.core.errors import ConfigError
 from osad.evaluation.figures import draw as drawing
@@ -139,9 +149,13 @@ def options(tmp_path: Path) -> list[str]:
         "methods": [method(name) for name in ("dra", "dpdl", "patchcore")],
     }
     names = map(str, request_of(**request).cells)
-    write_frame(tmp_path / "cells.csv", cells_of({name: RUNS.get(name, 0.75) for name in names}))
+    cells = cells_of({name: RUNS.get(name, 0.75) for name in names})
+    write_frame(tmp_path / "cells.csv", cells)
+    compared = compared_of(cells, request_of(**request))
+    write_frame(tmp_path / "comparison.csv", compared)
     value = grid_value(**request) | {"figures": [asdict(spec_of(v)) for v in (LINE, BAR)]}
     common = ["--cells", str(tmp_path / "cells.csv"), "--published", str(ROOT / "data/published")]
+    common += ["--comparison", str(tmp_path / "comparison.csv")]
     return ["--grid", json.dumps(value), *common]
 
 

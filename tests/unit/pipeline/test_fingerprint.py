@@ -236,7 +236,7 @@ CONTROLS = {"constant", "random", "true_labels"}
         ("backbones.efficientnet_lite", {"weights", "pack"}),
         ("data.sets.elpv", {"fetch", "manifest"}),
         ("data.layouts.mvtec", set()),
-        ("evaluation.metrics", {"metrics"}),
+        ("evaluation.metrics", {"metrics", "comparison"}),
         ("evaluation.localisation", {"metrics"}),
         ("evaluation.figures.draw", {"figure"}),
         ("pipeline.steps.split", {"split"}),

@@ -29,7 +29,7 @@ METRICS, SCORES = GRID.artefact("metrics", CELL), GRID.artefact("scores", CELL)
 FETCHED, MANIFEST = "data/raw/elpv/SOURCE.json", "data/manifests/elpv.csv"
 SPLIT, SHARED_SPLIT = GRID.split(CELL), GRID.split(run_of(SHARING))
 CUTMIX = GRID.pack("elpv", "all", "tf_efficientnet_lite0-224", "cutmix")
-ENDS = ["cells", "tables", "figures", "report_assets", "report_page"]
+ENDS = ["cells", "comparison", "tables", "figures", "report_assets", "report_page"]
 """Steps that are run after any failure."""
 
 
@@ -92,7 +92,7 @@ def like(*parts: str) -> set[str]:
         (SHARED_SPLIT, (like("normal-m0") | like("patchcore")) & like("s0")),
         (CUTMIX, like("ahl")),
         (GRID.masks("elpv", "all"), like("dra", "ahl", "patchcore")),
-        (GRID.weights, like("dra", "ahl", "patchcore")),
+        (GRID.params.features.first.weights, like("dra", "ahl", "patchcore")),
         (MANIFEST, like("")),
         ("results/tables/cells.csv", set()),
     ],
@@ -104,7 +104,7 @@ def test_a_failure_concerns_all_cells_that_depend_on_it(path, cells):
 
 def test_the_nearest_failure_counts_but_missing_data_most():
     fail(GRID.artefact("scores", SHARING), "loss is nan")
-    fail(GRID.weights, "no disk")
+    fail(GRID.params.features.first.weights, "no disk")
     assert told() == {
         cell: ("failed", "x: loss is nan" if cell.endswith("patchcore/s0") else "x: no disk")
         for cell in like("patchcore", "dra", "ahl")
@@ -168,7 +168,15 @@ def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
     assert "ledger" not in text
 
 
-@pytest.mark.parametrize(("failing", "ran"), [("cells", 1), ("tables", 2), ("figures", 5)])
+@pytest.mark.parametrize(
+    ("failing", "ran"),
+    [
+        ("cells", 1),
+        ("comparison", 2),
+        ("tables", 3),
+        ("figures", 6),
+    ],
+)
 def test_without_tables_nothing_is_made_of_them(calls, monkeypatch, failing, ran):
     monkeypatch.setenv("FAILING", failing)
     fail(SPLIT)
@@ -180,7 +188,7 @@ def test_without_tables_nothing_is_made_of_them(calls, monkeypatch, failing, ran
 def test_missing_data_are_told_apart_and_the_rest_is_recorded(capsys, more):
     fail(FETCHED, "see page", "MissingData")
     if more:
-        fail(GRID.weights)
+        fail(GRID.params.features.first.weights)
     a_run().error()
     text = capsys.readouterr().err
     assert f"osad: skipped: {FETCHED}: x: see page\n" in text
@@ -200,8 +208,8 @@ def test_a_cell_with_some_runs_is_shown_with_these(calls):
         for path in (*pages[-1].outputs, pages[-1].receipt):
             write_text(path, "old")
     a_run().error()
-    assert [command[3] for command in calls] == [*ENDS[:3], "report_cell", *ENDS[3:]]
-    assert calls[3][3:] == [*pages[1].arguments(), "--partial"]
+    assert [command[3] for command in calls] == [*ENDS[:4], "report_cell", *ENDS[4:]]
+    assert calls[4][3:] == [*pages[1].arguments(), "--partial"]
     for page, kept in zip(pages, (True, False, False), strict=True):
         assert {Path(path).exists() for path in (*page.outputs, page.receipt)} == {kept}
 

@@ -101,6 +101,7 @@ def dialog(page: Any) -> Any:
 
 
 def scroll_to_pictures(view: Any) -> None:
+    view.locator("h3", has_text="Curves").scroll_into_view_if_needed()
     view.locator(".charts svg").first.wait_for()
     view.locator("h3", has_text="wrong images").scroll_into_view_if_needed()
     view.locator(".pictures img").first.wait_for()
@@ -226,6 +227,21 @@ def test_an_address_leads_to_a_cell_and_its_digests(watch: Watch, site: Site) ->
     page.go_back()
     page.wait_for_selector(".tree")
     assert "DPDL" in page.inner_text("#view-title")
+
+
+def test_a_cell_shows_its_intervals_and_all_published_values(watch: Watch, site: Site) -> None:
+    rows = {row["cell"]: row for row in read_csv(site.root / SUMMARY, ["cell"])}
+    cell = "elpv/all/general-m10/dra"
+    text, row = watch.open_cell(cell).inner_text(), rows[cell]
+    for kind in ("seeds", "images", "to_published"):
+        low, high = (float(row[f"{kind}_{end}"]) for end in ("low", "high"))
+        assert f"[{low:+.3f}, {high:+.3f}]".replace("-", "\u2212") in text
+    assert f"{float(row['difference_to_best']):+.3f}".replace("-", "\u2212") in text
+    for words in ("0.821\u20130.845", "0.821 ± 0.028 (Qsco (arXiv 2405.16368)"):
+        assert words in text
+    best = watch.open_cell(cell.replace("dra", row["best"])).inner_text()
+    assert "To the best" in text
+    assert "To the best" not in best
 
 
 def test_addresses_of_means_and_shared_runs_and_unknown_ones(watch: Watch) -> None:

@@ -24,7 +24,7 @@ from osad.pipeline.jobs import jobs_of, makers
 from osad.pipeline.steps import report_cell, report_page
 from osad.report import curves, wrong
 from osad.report.bench import check_bench
-from osad.report.page import dataset_order, ranks, row_values
+from osad.report.page import dataset_order, row_values
 from osad.report.scripts import script
 
 MEAN = "elpv/all/general-m10/dpdl"
@@ -132,17 +132,19 @@ def test_a_script_holds_its_value():
         script("page", float("nan"))
 
 
-def test_ranks_compare_printed_means_and_data_sets_are_in_order():
+def test_rows_have_their_ranks_and_data_sets_are_in_order():
     place = "elpv/all/general-m10"
-    runs = runs_of(place, dpdl=0.8461, dra=0.8459, patchcore=0.7, true_labels=1.0)
+    runs = runs_of(place, dpdl=0.8461, dra=0.8461, patchcore=0.7, true_labels=1.0)
     runs |= runs_of("elpv/all/general-m1", dra=0.5)
     request, summary = request_of(), summary_of(cells_of(runs))
-    ranked = ranks(summary, request.controls).itertuples()
-    assert {row.Index: (row.rank, row.of) for row in ranked} == {
+    values = {row["fields"][12]: row for row in row_values(summary, request)}
+    assert {cell: (row["rank"], row["of"]) for cell, row in values.items()} == {
         f"{place}/dpdl": (1, 3), f"{place}/dra": (1, 3), f"{place}/patchcore": (2, 3),
         f"{place}/true_labels": (0, 0), "elpv/all/general-m1/dra": (1, 1),
     }  # fmt: skip
-    values = {row["fields"][-1]: row for row in row_values(summary, request)}
+    first, second = values[f"{place}/dra"]["printed"][1:]
+    assert first.startswith("0.843 ± 0.002 (AHL CVPR2024")
+    assert second.startswith("0.821 ± 0.028 (Qsco")
     assert values[f"{place}/dpdl"]["fields"][7] == "0.8461"
     assert values[f"{place}/dpdl"]["difference"] == "-0.091"
     assert values[f"{place}/true_labels"]["difference"] == ""
@@ -331,9 +333,20 @@ def test_a_changed_image_a_missing_run_and_a_grid_without_its_report_are_refused
         report_cell.main(["--cell", MEAN, *options])
     with pytest.raises(DataError, match=r"metrics/.*s1\.json: cannot be read"):
         report_cell.main(["--cell", FAILED_CELL, *options])
-    options = ["--cells", "c", "--published", "p", "--lock", "", "--output", "o"]
+    options = [
+        "--cells",
+        "c",
+        "--comparison",
+        "m",
+        "--published",
+        "p",
+        "--lock",
+        "",
+        "--output",
+        "o",
+    ]
     with pytest.raises(ConfigError, match="expected an object with report"):
-        report_page.main(["--grid", "{}", *options])
+        report_page.main(["--grid", "{}", "--output", "o", *options])
 
 
 def test_the_page_of_3000_runs_stays_below_10_mb(site: Site):

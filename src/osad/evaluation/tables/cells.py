@@ -30,11 +30,14 @@ COLUMNS = (
 )  # fmt: skip
 """Of ``cells.csv``. Rates are in [0, 1] and missing where they do not apply; a run whose status is
 not ``ok`` has no numbers but a reason."""
+INTERVALS = ("seeds", "images", "to_published")
 KINDS = {
     **dict.fromkeys(("shots", "seed", "n_seeds"), "int64"),
     **dict.fromkeys((*RATES, "auroc_mean", "auroc_std"), "float64"),
-    **dict.fromkeys(("published_mean", "published_std"), "float64"),
-    **dict.fromkeys(COUNTS, "Int64"),
+    **{f"published_{end}": "float64" for end in ("mean", "std", "lowest", "highest")},
+    **{f"difference_to_{one}": "float64" for one in ("best", "published")},
+    **{f"{of}_{end}": "float64" for of in INTERVALS for end in ("low", "high")},
+    **dict.fromkeys((*COUNTS, "rank"), "Int64"),
 }
 """Types of the columns that are no texts."""
 
@@ -126,6 +129,18 @@ def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}, column {name}: {error}; {remedy}") from error
     return frame
+
+
+def number_text(mean: float, std: float) -> str:
+    """Return a mean with its standard deviation, with 3 decimals; empty without a mean.
+
+    Example:
+        >>> number_text(0.845, 0.0134), number_text(0.916, float("nan"))
+        ('0.845 ± 0.013', '0.916')
+    """
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.3f}" if pd.isna(std) else f"{mean:.3f} ± {std:.3f}"
 
 
 def read_cells(path: Path, request: Request) -> pd.DataFrame:

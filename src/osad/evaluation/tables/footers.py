@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from osad.evaluation import published
+from osad.evaluation.comparison import DRAWS
 from osad.evaluation.tables.request import Differences, Request
 
 if TYPE_CHECKING:
@@ -57,9 +58,20 @@ def footers(
     lines = [
         f"ours: mean ± standard deviation (n-1) over n seeds; n = {rows.n_seeds.max()} except "
         f"where shown. Bold: the best of ours in its {'column' if methods_in_rows else 'row'}, "
-        "controls apart.",
+        "controls apart, and all that are not distinguishable from it.",
+        "to the best: ours minus the best of ours, and an interval that covers two of 95 %: over "
+        "seeds (Student's t of the paired differences) and over test images (percentiles of "
+        f"{DRAWS:,} bootstrap draws, stratified by label, the same for all methods and seeds; the "
+        "mean over seeds of each draw). Not distinguishable: 0 is in one of them, so in what "
+        "covers them. Both stand in comparison.csv. They are not corrected for the number of "
+        "methods, nor for the best being the best of these runs.",
         "published: as printed, beside ours. DRA, AHL and MPFM ran 3 seeds, DPDL 5; the papers "
         "do not say whether their standard deviations use n or n-1.",
+        *(
+            ["published range: lowest and highest of what several papers print; summary.csv has "
+             "every value with its sources."]
+            if (rows.published_lowest < rows.published_highest).any() else []
+        ),
         TEST_SETS[setting],
         *_backbones(used, request),
         *_budgets(used, request),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from osad.core.lazy import lazy
 from osad.evaluation import published
-from osad.evaluation.tables.cells import FACETS
+from osad.evaluation.tables.cells import FACETS, number_text
 from osad.evaluation.tables.footers import differences_text, footers
 from osad.evaluation.tables.request import MEAN, Request
 
@@ -43,10 +43,12 @@ class Block:
         lines: label of each row (a place or a method) by its key.
         averages: keys of the rows that are averages.
         columns: label of each column (a method or a protocol) by its key.
-        entries: a row each: ``line`` and ``column`` (their keys); ``ours`` (mean and standard
-            deviation, or ``n/a``) and ``published`` (empty without a number) as text; ``best``,
-            whether ours is the best of the methods in its place; and ``note``, the number of the
-            reason why runs are missing, 0 for none. What the grid has no cell of has none.
+        entries: a row each: ``line`` and ``column`` (their keys); as text ``ours`` (mean and
+            standard deviation, or ``n/a``), ``to_best`` (see `to_best_texts`), ``published`` and
+            ``range`` (empty without a number, or with one only); ``best``, whether ours is the
+            best of several methods in its place or not distinguishable from it; and ``note``, the
+            number of the reason why runs are missing, 0 for none. What the grid has no cell of
+            has none.
     """
 
     title: str
@@ -75,22 +77,30 @@ class Table:
     footers: tuple[str, ...]
 
 
-def number_text(mean: float, std: float) -> str:
-    """Return a mean with its standard deviation, with 3 decimals; empty without a mean.
-
-    Example:
-        >>> number_text(0.845, 0.0134), number_text(0.916, float("nan"))
-        ('0.845 ± 0.013', '0.916')
-    """
-    if pd.isna(mean):
-        return ""
-    return f"{mean:.3f}" if pd.isna(std) else f"{mean:.3f} ± {std:.3f}"
-
-
 def texts(rows: pd.DataFrame, kind: str) -> pd.Series:
     """Return the numbers of the summary as text (see `number_text`); kind: auroc or published."""
     pairs = zip(rows[f"{kind}_mean"], rows[f"{kind}_std"], strict=True)
     return pd.Series([number_text(*pair) for pair in pairs], index=rows.index, dtype=str)
+
+
+def to_best_texts(rows: pd.DataFrame) -> pd.Series:
+    """Return the differences to the best as text, with an interval that covers both intervals.
+
+    It has 0 in it just where one of the two has. The best itself is told by name; the text is empty
+    where nothing is compared, as with a single method in a place.
+    """
+    low = rows[["seeds_low", "images_low"]].min(axis=1)
+    high = rows[["seeds_high", "images_high"]].max(axis=1)
+    known = rows[["difference_to_best"]].assign(low=low, high=high).dropna()
+    texts = [f"{row[1]:+.3f} [{row[2]:+.3f}, {row[3]:+.3f}]" for row in known.itertuples()]
+    compared = pd.Series(texts, index=known.index, dtype=str).str.replace("-", "\N{MINUS SIGN}")
+    best = (rows.method == rows.best) & (rivals(rows) > 1)
+    return compared.reindex(rows.index).where(~best, "best").fillna("")
+
+
+def rivals(rows: pd.DataFrame) -> pd.Series:
+    """Return how many methods compete in the place of each row of the summary."""
+    return rows.groupby([*FACETS[:-1]])["rank"].transform("count")
 
 
 def place_label(request: Request, dataset: str, category: str, known_class: str = "") -> str:
@@ -160,15 +170,15 @@ def _entries(
         few=rows.n_seeds < most,
         ours=texts(rows, "auroc").replace("", "n/a"),
         published=texts(rows, "published"),
+        best=(rows["rank"] == 1).fillna(False) & (rivals(rows) > 1),
+        to_best=to_best_texts(rows),
+        range=[
+            f"{low:.3f}\N{EN DASH}{high:.3f}" if f"{low:.3f}" != f"{high:.3f}" else ""
+            for low, high in zip(rows.published_lowest, rows.published_highest, strict=True)
+        ],
     )
     some = rows.few & (rows.n_seeds > 0)
     rows["ours"] = rows.ours.where(~some, rows.ours + " (n=" + rows.n_seeds.astype(str) + ")")
-
-    # Equal in print is equally good: the third decimal is beyond the spread over seeds.
-    rival = rows.auroc_mean.where(~rows.control)
-    rivals = rival.groupby([rows.place, rows.shots])
-    best = rivals.transform("max").where(rivals.transform("count") > 1)
-    rows["best"] = rival.notna() & (rival.map("{:.3f}".format) == best.map("{:.3f}".format))
 
     failed = cells[cells.status != "ok"]
     failed = failed.assign(reason=failed.status + ": " + failed.reason)

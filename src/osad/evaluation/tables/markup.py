@@ -16,6 +16,8 @@ else:
     pd = lazy("pandas")
 
 ABSENT = "-"
+FURTHER = {"to_best": "to the best", "published": "published", "range": "published range"}
+"""Title of each row below ours, by the column of a block's entries."""
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -78,9 +80,9 @@ IN_LATEX = Markup(
 
 
 def body(block: Block, markup: Markup) -> pd.DataFrame:
-    """Return a block as printed: for each line a row of ours and, where there is one, a published.
+    """Return a block as printed: for each line a row of ours and those of `FURTHER` with a text.
 
-    The first two columns are the line's label, and ``ours`` or ``published``.
+    The first two columns are the line's label and what the row is.
     """
     entries = block.entries
     ours = [
@@ -88,21 +90,24 @@ def body(block: Block, markup: Markup) -> pd.DataFrame:
         + (markup.note(row.note) if row.note else "")
         for row in entries.itertuples()
     ]
-    printed = entries.assign(ours=ours, published=entries.published.map(markup.escape))
-    printed = printed.set_index(["line", "column"])
+    further = {name: entries[name].map(markup.escape) for name in FURTHER}
+    printed = entries.assign(ours=ours, **further).set_index(["line", "column"])
     kinds = {
         kind: printed[kind].unstack(fill_value=absent).reindex(
             index=[*block.lines], columns=[*block.columns], fill_value=absent
         )
-        for kind, absent in (("ours", ABSENT), ("published", ""))
+        for kind, absent in (("ours", ABSENT), *((name, "") for name in FURTHER))
     }  # fmt: skip
     rows = []
     for line, label in block.lines.items():
         label = markup.escape(label)
         label = markup.emphasis(label) if line in block.averages else label
         rows.append([label, "ours", *kinds["ours"].loc[line]])
-        if any(kinds["published"].loc[line]):
-            rows.append(["", "published", *kinds["published"].loc[line]])
+        rows += [
+            ["", title, *kinds[name].loc[line]]
+            for name, title in FURTHER.items()
+            if any(kinds[name].loc[line])
+        ]
     return pd.DataFrame(rows, columns=["", "", *map(markup.escape, block.columns.values())])
 
 

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 else:
     pd = lazy("pandas")
 
-COLUMNS = (*FACETS, "n_seeds", "auroc_mean", "auroc_std", *published.VALUES, "cell")
+MEANS = (*FACETS, "n_seeds", "auroc_mean", "auroc_std", *published.VALUES, "cell")
+COMPARED = (
+    "best", "difference_to_best", "seeds_low", "seeds_high", "images_low", "images_high", "rank",
+    "difference_to_published", "to_published_low", "to_published_high",
+)  # fmt: skip
+"""How a mean differs from the best of ours, with both intervals, and from the printed number."""
+COLUMNS = (*MEANS, *COMPARED, *published.RANGE)
 """Of ``summary.csv``: ``auroc_mean`` is missing when no seed has an AUROC, ``auroc_std`` (n-1) when
 fewer than two have."""
 
@@ -57,16 +63,36 @@ def averages(cells: pd.DataFrame, facet: str) -> pd.DataFrame:
             the papers print it).
 
     Returns:
-        One row for each method and seed, with ``mean`` as the facet, ``auroc``, and ``parts``, the
-        number of parts.
+        One row for each method and seed, with ``mean`` as the facet, ``auroc``, ``parts``, the
+        number of parts, and ``cells``, their ids.
     """
     rows = cells[(cells.setting == "hard") == (facet == "known_class")]
     place = [name for name in FACETS if name not in (facet, "method")]
     rows = rows.assign(parts=rows.groupby(place)[facet].transform("nunique"))
     by = [*place, "method", "seed", "parts"]
-    means = rows[rows.parts > 1].groupby(by, sort=False).auroc.agg(["count", _mean]).reset_index()
-    complete = means["count"] == means.parts
-    return means.assign(auroc=means["_mean"].where(complete), **{facet: MEAN})
+    means = (
+        rows[rows.parts > 1]
+        .groupby(by, sort=False, as_index=False)
+        .agg(known=("auroc", "count"), auroc=("auroc", _mean), cells=("cell", list))
+    )
+    return means.assign(auroc=means.auroc.where(means.known == means.parts), **{facet: MEAN})
+
+
+def with_averages(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of cells and of all averages, seed by seed.
+
+    Returns:
+        the facets, ``seed``, ``auroc``, ``parts`` (missing where it is no average), ``cells`` (ids
+        of the cells behind it) and ``table_cell`` (its id without the seed).
+    """
+    own = cells.assign(parts=math.nan, cells=[[cell] for cell in cells.cell])
+    rows = pd.concat([own, *(averages(cells, facet) for facet in ("known_class", "category"))])
+    names = [
+        f"{row.dataset}/{row.category}/{Protocol(row.setting, row.shots, row.known_class)}"
+        f"/{row.method}"
+        for row in rows.itertuples()
+    ]
+    return rows.assign(table_cell=names)
 
 
 def summary_frame(
@@ -74,23 +100,23 @@ def summary_frame(
 ) -> pd.DataFrame:
     """Return the rows of all table cells, averages included, in the order of the runs' rows.
 
+    They have all columns but those of `COMPARED`.
+
     Args:
         cells: rows of ``cells.csv``.
         printed: the published numbers, from `osad.evaluation.published.place`.
         methods: ids of the methods in the order of the grid.
     """
-    of_classes, of_categories = (averages(cells, facet) for facet in ("known_class", "category"))
-    rows = pd.concat([cells.assign(parts=math.nan), of_classes, of_categories])
-    summary = rows.groupby([*FACETS], as_index=False).agg(
+    summary = with_averages(cells).groupby([*FACETS], as_index=False).agg(
         n_seeds=("auroc", "count"), auroc_mean=("auroc", _mean), auroc_std=("auroc", _deviation),
-        parts=("parts", "first"),
+        parts=("parts", "first"), cell=("table_cell", "first"),
     )  # fmt: skip
-    summary["cell"] = [
-        f"{row.dataset}/{row.category}/{Protocol(row.setting, row.shots, row.known_class)}"
-        f"/{row.method}"
-        for row in summary.itertuples()
-    ]
-    return in_order(published.beside(summary, printed)[[*COLUMNS]], methods)
+    return in_order(published.beside(summary, printed)[[*MEANS, *published.RANGE]], methods)
+
+
+def beside_comparison(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """Add `COMPARED` from the rows of ``comparison.csv`` to those of `summary_frame`."""
+    return summary.merge(compared[["cell", *COMPARED]], on="cell", how="left")[[*COLUMNS]]
 
 
 def rate_frame(outcomes: Mapping[Cell, Mapping[str, Any]]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from osad.evaluation.tables.layout import texts
+from osad.evaluation.tables.layout import texts, to_best_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def summary_table(summary: pd.DataFrame) -> Table:
-    """Return one line a row of ``summary.csv``: seeds, ours, published, ours minus published.
+    """Return one line a row of ``summary.csv``.
 
-    Better than published is green, worse is yellow; a cell without a result is red.
+    It has seeds, ours (bold if not distinguishable from the best), the difference to the best with
+    its interval, published, and ours minus published: better is green, worse is yellow. A cell
+    without a result is red.
     """
     from rich import box
     from rich.table import Table
@@ -23,10 +25,12 @@ def summary_table(summary: pd.DataFrame) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("cell", overflow="fold")
-    for name in ("n", "ours", "published", "difference"):
+    for name in ("n", "ours", "to the best", "published", "difference"):
         table.add_column(name, justify="right", no_wrap=True)
     summary = summary.assign(
         ours=texts(summary, "auroc"),
+        to_best=to_best_texts(summary),
+        first=(summary["rank"] == 1).fillna(False),
         published=texts(summary, "published"),
         difference=summary.auroc_mean - summary.published_mean,
     )
@@ -36,7 +40,8 @@ def summary_table(summary: pd.DataFrame) -> Table:
         table.add_row(
             Text(row.cell),
             Text(str(row.n_seeds)),
-            Text(row.ours, style="bold") if row.ours else Text("n/a", style="red"),
+            Text(row.ours or "n/a", style="bold" if row.first else "" if row.ours else "red"),
+            Text(row.to_best),
             Text(row.published),
             Text(f"{row.difference:+.3f}", style=colour) if known else Text(),
         )
@@ -47,7 +52,7 @@ def render_summary(summary: pd.DataFrame) -> str:
     """Return the same as text without colours, nothing cut off: equal rows, equal texts."""
     from rich.console import Console
 
-    width = summary.cell.str.len().max() + 80 if len(summary) else 80
+    width = summary.cell.str.len().max() + 120 if len(summary) else 80
     stream = io.StringIO()
     console = Console(
         file=stream, width=int(width), color_system=None, force_terminal=False, legacy_windows=False

@@ -1,4 +1,4 @@
-"""Step ``tables``: make every table of the benchmark from ``cells.csv``.
+"""Step ``tables``: make every table of the benchmark from ``cells.csv`` and ``comparison.csv``.
 
 Written to the output folder: ``summary.csv``, ``metrics.json`` (for ``dvc metrics``) and
 ``general``, ``hard`` and ``normal``, each as ``.md`` and ``.tex``, also when the grid has no cell
@@ -13,13 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osad.core.errors import DataError
 from osad.core.files import write_json, write_text
 from osad.evaluation import published
-from osad.evaluation.tables.cells import REMEDY, control_problem, read_cells, write_frame
+from osad.evaluation.tables.cells import (
+    REMEDY,
+    control_problem,
+    read_cells,
+    read_frame,
+    write_frame,
+)
+from osad.evaluation.tables.compare import COLUMNS
 from osad.evaluation.tables.layout import build_tables
 from osad.evaluation.tables.markup import latex, markdown
 from osad.evaluation.tables.request import Request, read_grid
-from osad.evaluation.tables.summary import metrics_tree, summary_frame
+from osad.evaluation.tables.summary import beside_comparison, metrics_tree, summary_frame
 from osad.evaluation.tables.terminal import render_summary
 
 if TYPE_CHECKING:
@@ -31,6 +39,7 @@ def table_parser(step: str, description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"osad {step}", description=description)
     parser.add_argument("--grid", required=True, metavar="JSON", help="the grid, or a file with it")
     parser.add_argument("--cells", required=True, type=Path, help="cells.csv of this grid")
+    parser.add_argument("--comparison", required=True, type=Path, help="comparison.csv of it")
     parser.add_argument("--published", required=True, help="folder with CSVs of printed numbers")
     parser.add_argument("--output", required=True, type=Path, help="folder to write to")
     return parser
@@ -47,7 +56,13 @@ def read_numbers(
     cells = read_cells(options.cells, request)
     titles = {name: method.title for name, method in request.methods.items()}
     printed = published.place(published.load(options.published), titles)
-    return cells, summary_frame(cells, printed, request.methods)
+    summary = summary_frame(cells, printed, request.methods)
+    compared = read_frame(options.comparison, COLUMNS)
+    if [*compared.cell] != [*summary.cell]:
+        raise DataError(
+            f"{options.comparison}: holds the cells of another grid; delete it and make it again"
+        )
+    return cells, beside_comparison(summary, compared)
 
 
 def main(argv: Sequence[str]) -> list[Path]:

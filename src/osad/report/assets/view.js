@@ -44,13 +44,31 @@
     heading.focus();
   };
 
+  const signed = (text) => `${text.startsWith("-") ? "\u2212" : "+"}${Math.abs(Number(text)).toFixed(3)}`;
+
+  // The 95 % interval in two columns of summary.csv.
+  const interval = (row, name) => {
+    const ends = [`${name}_low`, `${name}_high`].map((end) => osad.field(row, end));
+    return ends.includes("") ? "none" : `[${ends.map(signed).join(", ")}]`;
+  };
+
   const summary = (row) => {
     const lines = [["Ours", row.ours, `mean ± standard deviation over ${osad.field(row, "n_seeds")} seeds`]];
+    const [best, method] = [osad.field(row, "best"), osad.field(row, "method")];
+    if (best && best !== method && osad.field(row, "difference_to_best")) {
+      const where = `95 % over seeds ${interval(row, "seeds")}, over test images ${interval(row, "images")}`;
+      const mark = row.rank === 1 ? "; not distinguishable" : "";
+      lines.push(["To the best", signed(osad.field(row, "difference_to_best")), `${osad.data.methods[best].title}: ${where}${mark}`]);
+    }
+    if (row.rank) lines.push(["Rank", `${row.rank} of ${row.of}`, "controls left out; methods that the intervals do not tell apart share a rank"]);
     if (row.published) {
       lines.push(["Published", row.published, osad.field(row, "published_source")]);
-      lines.push(["Ours - published", row.difference.replace("-", "\u2212"), "see what differs in the protocol: notes of the page"]);
+      lines.push(["Ours - published", row.difference.replace("-", "\u2212"), `95 % over seeds ${interval(row, "to_published")}; see what differs in the protocol: notes of the page`]);
+      const ends = ["published_lowest", "published_highest"].map((name) => Number(osad.field(row, name)).toFixed(3));
+      // Nothing is added where the one paper above is all.
+      const several = row.printed.length > 1 || row.printed[0].includes(" / ");
+      if (several) lines.push(["All published", [...new Set(ends)].join("\u2013"), osad.make("ul", {}, row.printed.map((text) => osad.make("li", {}, text)))]);
     }
-    if (row.rank) lines.push(["Rank", `${row.rank} of ${row.of}`, "among the methods of this grid, controls left out"]);
     return table("Summary", ["", "AUROC", ""], lines, "facts");
   };
 

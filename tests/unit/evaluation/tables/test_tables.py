@@ -23,7 +23,9 @@ def test_columns_are_the_public_ones() -> None:
     )
     assert ",".join(summary_table.COLUMNS) == (
         "dataset,category,setting,shots,known_class,method,n_seeds,auroc_mean,auroc_std,"
-        "published_mean,published_std,published_source,cell"
+        "published_mean,published_std,published_source,cell,best,difference_to_best,seeds_low,"
+        "seeds_high,images_low,images_high,rank,difference_to_published,to_published_low,"
+        "to_published_high,published_lowest,published_highest,published_all"
     )
 
 

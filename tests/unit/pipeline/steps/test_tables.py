@@ -6,11 +6,13 @@ import statistics
 from pathlib import Path
 
 import pytest
-from table_cases import FOLDER, TITLES, bad, grid_value, method, metrics
+from table_cases import FOLDER, TITLES, bad, compared_of, grid_value, method, metrics
 
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, DataError
 from osad.core.files import read_csv, sha256_bytes
+from osad.evaluation.tables.cells import read_cells, write_frame
+from osad.evaluation.tables.request import read_grid
 from osad.methods import registry
 from osad.pipeline.steps import cells, tables
 from osad.pipeline.steps.cells import NOT_RUN
@@ -52,7 +54,10 @@ def make(source: str, folder: Path, *options: str) -> Path:
     file, rates = folder / "cells.csv", folder / "rates.csv"
     outputs = ["--output", str(file), "--rates", str(rates)]
     assert cells.main(["--grid", source, *outputs, *options]) == [file, rates]
-    inputs = ["--cells", str(file), "--published", str(FOLDER)]
+    request, _ = read_grid(source)
+    compared = folder / "comparison.csv"
+    write_frame(compared, compared_of(read_cells(file, request), request))
+    inputs = ["--cells", str(file), "--comparison", str(compared), "--published", str(FOLDER)]
     written = tables.main(["--grid", source, *inputs, "--output", str(folder)])
     assert {path.name for path in written} == OUTPUTS
     return folder
@@ -68,7 +73,9 @@ def read_rows(path: Path) -> dict[str, dict[str, str]]:
 
 def test_the_steps_write_all_tables(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = run_steps(results)
-    assert {path.name for path in folder.iterdir()} == OUTPUTS | {"cells.csv", "rates.csv"}
+    assert {path.name for path in folder.iterdir()} == OUTPUTS | {
+        "cells.csv", "rates.csv", "comparison.csv",
+    }  # fmt: skip
     dra = read_rows(folder / "summary.csv")["elpv/all/general-m10/dra"]
     mean, std = repr(statistics.fmean([0.8, 0.9])), repr(statistics.stdev([0.8, 0.9]))
     assert (dra["n_seeds"], dra["auroc_mean"], dra["auroc_std"]) == ("2", mean, std)
@@ -99,6 +106,7 @@ def test_the_committed_summary_follows_from_the_committed_cells(tmp_path: Path) 
     seeds = sorted({int(run["seed"]) for run in runs})
     source = json.dumps(grid_value(protocols=protocols, methods=titles, seeds=seeds), default=list)
     inputs = ["--cells", str(folder / "cells.csv"), "--published", str(FOLDER)]
+    inputs += ["--comparison", str(folder / "comparison.csv")]
     tables.main(["--grid", source, *inputs, "--output", str(tmp_path)])
     for name in ("summary.csv", "metrics.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
@@ -169,9 +177,15 @@ def test_partial_tables_give_the_reason(results: Path, failures, status, reason)
 
 def test_cells_that_are_of_another_grid_or_no_numbers_are_refused(results: Path) -> None:
     file = run_steps(results) / "cells.csv"
+    compared = file.with_name("comparison.csv")
     inputs = ["--cells", str(file), "--published", str(FOLDER), "--output", str(results)]
+    inputs += ["--comparison", str(compared)]
     with pytest.raises(DataError, match=r"cells\.csv: holds the cells of another grid"):
         tables.main(["--grid", grid(results, *TITLES), *inputs])
+    lines = compared.read_text().splitlines(keepends=True)
+    compared.write_text("".join(lines[:-1]))
+    with pytest.raises(DataError, match=r"comparison\.csv: holds the cells of another grid"):
+        tables.main(["--grid", grid(results), *inputs])
     file.write_text(file.read_text().replace("0.9", "nine", 1))
     with pytest.raises(DataError, match=r"cells\.csv, column average_precision: .*'nine'"):
         tables.main(["--grid", grid(results), *inputs])
