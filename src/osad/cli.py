@@ -99,6 +99,13 @@ def predict(options: argparse.Namespace) -> None:
     run(options)
 
 
+def select(options: argparse.Namespace) -> None:
+    """Compare hyper-parameters of a method without looking at the test images of the tables."""
+    from osad.select.cli import run
+
+    run(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "audit": audit,
     "check-method": check_method,
@@ -106,6 +113,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "methods": methods,
     "predict": predict,
     "progress": progress,
+    "select": select,
     "tables": tables,
 }
 
@@ -162,6 +170,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--every", type=float, default=10.0, metavar="SECONDS", help="between two looks"
             )
+        if name == "select":
+            from osad.select.cli import add_options as add_select_options
+
+            add_select_options(command)
         if name == "tables":
             command.add_argument(
                 "path",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from osad.learn.batches import NORMAL, PSEUDO, SEEN
-from osad.learn.gaussian import whiten
+from osad.learn.gaussian import scales, standardised, whiten
 from osad.learn.heads import (
     adapter,
     deviation_loss,
@@ -96,13 +96,29 @@ def heads_loss(heads: State, labels: torch.Tensor) -> torch.Tensor:
     )
 
 
+def with_scales(state: State, normal: ImageSet) -> State:
+    """Add the heads' scales on training normals, on which `score_heads` then brings them."""
+    return state | scales(_oriented(state, normal)[0])
+
+
 def score_heads(state: State, images: ImageSet) -> Scores:
     """Score images by -g_n + g_s + g_p + g_r, (n,), with ``reference`` (P, c) of the state.
+
+    Where the state has the heads' scales (see `with_scales`), the four are standardised first.
 
     Returns:
         the total, its four oriented parts, and maps (n, h, w) of the sum of the position scores
         of the seen, the pseudo and the residual head; the normality head sees no positions.
     """
+    result, maps = _oriented(state, images)
+    if "scale.seen.mean" in state:
+        result = standardised(state, result)
+    total = sum(result.values(), start=torch.zeros((), device=maps.device))
+    return Scores(total, result, maps)
+
+
+def _oriented(state: State, images: ImageSet) -> tuple[State, torch.Tensor]:
+    """Return the heads' scores (n,), higher for anomalies, and their maps' sum (n, h, w)."""
     rows = images.deepest
 
     def apply(maps: torch.Tensor) -> State:
@@ -112,5 +128,4 @@ def score_heads(state: State, images: ImageSet) -> Scores:
 
     parts = rows.map_parts(apply)
     result = {name: parts[name] for name in HEADS} | {"normal": -parts["normal"]}
-    total = sum(result.values(), start=torch.zeros((), device=rows.device))
-    return Scores(total, result, parts["map"].unflatten(1, rows.size))
+    return result, parts["map"].unflatten(1, rows.size)

@@ -119,17 +119,17 @@ def whitened_training(data: TrainingData, shrinkage: float) -> tuple[State, Trai
 
 
 def scales(parts: State) -> State:
-    """Return mean and standard deviation of each part (n,) as ``{name}.mean``, ``{name}.std``."""
+    """Return mean and standard deviation of parts (n,), ``scale.{name}.mean`` and ``.std``."""
     result = {}
     for name, value in parts.items():
-        result[f"{name}.mean"] = value.double().mean().float()
-        result[f"{name}.std"] = value.double().std(unbiased=False).clamp_min(1e-6).float()
+        result[f"scale.{name}.mean"] = value.double().mean().float()
+        result[f"scale.{name}.std"] = value.double().std(unbiased=False).clamp_min(1e-6).float()
     return result
 
 
 def standardised(state: State, parts: State) -> State:
     """Bring parts of a score (n,) to the scale on which `scales` found them."""
     return {
-        name: (value - state[f"{name}.mean"]) / state[f"{name}.std"]
+        name: (value - state[f"scale.{name}.mean"]) / state[f"scale.{name}.std"]
         for name, value in parts.items()
     }

@@ -13,7 +13,8 @@ the others and mu' their mean:
 
 and with G = D A^-1 D', v = D A^-1 u, B = (1 - lam) K the matrix inversion lemma gives
 
-    D S^-1 D' = (I - G B)^-1 G = H,    D S^-1 u = (I - G B)^-1 v = w,    u' S^-1 u = u' A^-1 u + v' B w.
+    D S^-1 D' = (I - G B)^-1 G = H                 D S^-1 u = (I - G B)^-1 v = w
+    u' S^-1 u = u' A^-1 u + v' B w
 """
 
 from __future__ import annotations

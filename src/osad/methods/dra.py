@@ -14,13 +14,14 @@ from osad.learn.dra_heads import (
     heads_loss,
     init_heads,
     score_heads,
+    with_scales,
 )
 from osad.learn.gaussian import whitened_training
 from osad.learn.heads import adapter, init_adapter
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.lazy_torch import torch
 from osad.learn.loop import divided, minimise
-from osad.methods.fields import at_least, not_negative, positive, probability, share
+from osad.methods.fields import at_least, flag, not_negative, positive, probability, share
 from osad.methods.registry import method
 
 
@@ -47,6 +48,7 @@ class DRA:
     adapter: int = not_negative(32, "hidden width of the residual adapter; 0 leaves it out")
     holistic_width: int = at_least(1, 256, "hidden width of the normality head")
     residual_width: int = at_least(1, 32, "output channels of the residual head's 3x3 convolution")
+    standardised: bool = flag(True, "bring the heads to one scale before they are added")
     shrinkage: float = share(0.02, "of the whitening of the normals' position vectors")
 
     def fit(self, data: TrainingData) -> State:
@@ -96,7 +98,8 @@ class DRA:
         )
         # As in training: the mean of the adapted maps, not the adapted mean.
         reference = adapter(trained, next(references).features).mean(0)
-        return white | trained | {"reference": reference}
+        fitted = white | trained | {"reference": reference}
+        return with_scales(fitted, data.normal) if self.standardised else fitted
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return -g_n + g_s + g_p + g_r, (n,), these parts, and maps (see `score_heads`)."""

@@ -88,7 +88,8 @@ class Evidence:
         count = len(data.anomaly)
         state: State = {}
         normals, seen = [], []
-        for number, (rows, others) in enumerate(zip(_views(data.normal), _views(data.anomaly))):
+        for number, rows in enumerate(_views(data.normal)):
+            others = _views(data.anomaly)[number]
             vectors = rows.map(_vectors)
             local = vectors.shape[1] > 1
             gaussian = Gaussian.fit(vectors, self.local_shrinkage if local else self.shrinkage)

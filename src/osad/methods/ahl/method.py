@@ -60,6 +60,7 @@ class AHL:
     )
     query_steps: int = at_least(1, 2, "query batches of a task in an epoch")
     batch: int = at_least(3, 48, "images of a batch; a third are seen, a third synthetic anomalies")
+    standardised: bool = flag(True, "bring DRA's heads to one scale before they are added")
     inner_lr: float = positive(2e-4, "step size of the inner steps")
     lr: float = positive(5e-3, "learning rate of the outer Adam")
     lr_step: int = at_least(1, 10, "epochs between divisions of that learning rate by 10")
@@ -84,7 +85,8 @@ class AHL:
         """
         if data.base is None or HEAD_OF[self.network] not in data.base:
             raise TrainingError(f"AHL starts from a trained {self.network}; none was given")
-        base = dict(data.base)
+        # The scales of the base's heads are not those of heads that were learned on.
+        base = {k: value for k, value in data.base.items() if not k.startswith("scale.")}
         frozen = {name: value for name, value in base.items() if name.startswith(FROZEN)}
         heads = {name: value for name, value in base.items() if name not in frozen}
         if not self.warm_start:
@@ -129,7 +131,9 @@ class AHL:
             schedule=divided(self.lr_step, 1),
             fixed=dra_heads.RUNNING & heads.keys(),
         )
-        return frozen | trained
+        fitted = frozen | trained
+        rescaled = self.standardised and self.network == "dra"
+        return dra_heads.with_scales(fitted, data.normal) if rescaled else fitted
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Score as the base model does; with maps (n, h, w) of its heads' position scores."""

@@ -22,24 +22,40 @@ TOP = 0.1
 """Share of positions whose mean is an image's value."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """What the heads and the bridge see.
+
+    Attributes:
+        lengths: the bridge carries vectors with their lengths, not unit vectors.
+        flattened: it carries an image's flattened map, not its positions.
+        absolute: heads give |.|, which belongs to the deviation loss.
+    """
+
+    lengths: bool
+    flattened: bool
+    absolute: bool
+
+    def scaled(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Bring vectors (..., d) to the scale of the bridge.
+
+        Whitened vectors have a mean squared length of d: all are divided by √d, or each by its own
+        length.
+        """
+        return vectors / math.sqrt(vectors.shape[-1]) if self.lengths else unit(vectors)
+
+    def points(self, features: torch.Tensor) -> torch.Tensor:
+        """Return what the bridge carries: vectors (n, P, c), or (n, 1, P c) of whole maps."""
+        return self.scaled(features.flatten(1).unsqueeze(1) if self.flattened else features)
+
+    def output(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return what a head gives of its affine output."""
+        return scores.abs() if self.absolute else scores
+
+
 def unit(vectors: torch.Tensor) -> torch.Tensor:
     """Scale vectors (..., d) to unit norm; its gradient takes fewer passes than torch's own."""
     return vectors * vectors.square().sum(-1, keepdim=True).clamp_min(1e-12).rsqrt()
-
-
-def carried(vectors: torch.Tensor, *, lengths: bool) -> torch.Tensor:
-    """Return what the bridge carries of vectors (..., d).
-
-    Whitened vectors have a mean squared length of d. With ``lengths`` all are divided by √d, without
-    each by its own length.
-    """
-    return vectors / math.sqrt(vectors.shape[-1]) if lengths else unit(vectors)
-
-
-def points(features: torch.Tensor, *, flattened: bool, lengths: bool) -> torch.Tensor:
-    """Return what the bridge carries: vectors (n, P, c), or (n, 1, P c) of whole maps."""
-    vectors = features.flatten(1).unsqueeze(1) if flattened else features
-    return carried(vectors, lengths=lengths)
 
 
 def energies(x: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
@@ -81,8 +97,7 @@ def position_logits(
     features: torch.Tensor,
     x: torch.Tensor,
     log_alpha: torch.Tensor,
-    *,
-    absolute: bool,
+    form: Form,
 ) -> State:
     """Compute the scores (n, P) of the heads on positions, ``anomaly`` and ``residual``.
 
@@ -90,24 +105,23 @@ def position_logits(
         state: parameters of the heads; those without are left out.
         bridge: the bridge.
         features: (n, P, c), adapted position vectors.
-        x: what the bridge carries, see `points`.
+        x: what the bridge carries, see `Form.points`.
         log_alpha: (n, P, C) or (n, 1, C), see `scaled_log_alpha`.
-        absolute: take |.|, which belongs to the deviation loss.
+        form: what the heads give.
     """
     local: State = {}
     if "anomaly.weight" in state:
         local["anomaly"] = linear(state, "anomaly", features).squeeze(-1)
     if "residual.weight" in state:
         local["residual"] = residual_logits(state, bridge, x, log_alpha)
-    return {name: scores.abs() for name, scores in local.items()} if absolute else local
+    return {name: form.output(scores) for name, scores in local.items()}
 
 
-def image_logits(state: State, features: torch.Tensor, local: State, *, absolute: bool) -> State:
+def image_logits(state: State, features: torch.Tensor, local: State, form: Form) -> State:
     """Average the top 10 % of position scores and add the normality head's, each (n,)."""
     logits = {name: top_k_mean(values, TOP) for name, values in local.items()}
     if "normal.0.weight" in state:
-        level = mlp(state, "normal", features.mean(1))
-        logits["normal"] = level.abs() if absolute else level
+        logits["normal"] = form.output(mlp(state, "normal", features.mean(1)))
     return logits
 
 
@@ -127,7 +141,7 @@ class Outputs:
             anomalous) and ``normal`` (higher: normal).
         normal: (a,), levels eps log c of the normals, means over their positions.
         anomalous: (b,), levels of the anomalies, means over their top 10 % of positions.
-        x: what the bridge carries, see `points`.
+        x: what the bridge carries, see `Form.points`.
     """
 
     logits: State
@@ -137,20 +151,13 @@ class Outputs:
 
 
 def dense_outputs(
-    state: State,
-    bridge: Bridge,
-    features: torch.Tensor,
-    normal: torch.Tensor,
-    *,
-    flattened: bool,
-    lengths: bool,
-    absolute: bool,
+    state: State, bridge: Bridge, features: torch.Tensor, normal: torch.Tensor, form: Form
 ) -> Outputs:
-    """Compute heads and levels of a batch; arguments: see `sparse_outputs` and `points`."""
-    x = points(features, flattened=flattened, lengths=lengths)
+    """Compute heads and levels of a batch; arguments: see `sparse_outputs`."""
+    x = form.points(features)
     log_alpha = scaled_log_alpha(bridge, x)
-    local = position_logits(state, bridge, features, x, log_alpha, absolute=absolute)
-    logits = image_logits(state, features, local, absolute=absolute)
+    local = position_logits(state, bridge, features, x, log_alpha, form)
+    logits = image_logits(state, features, local, form)
     level = scaled_log_normaliser(log_alpha, bridge.eps)
     return Outputs(logits, level[normal].mean(1), top_k_mean(level[~normal], TOP), x)
 
@@ -160,10 +167,9 @@ def sparse_outputs(
     bridge: Bridge,
     features: torch.Tensor,
     normal: torch.Tensor,
+    form: Form,
     *,
     levels: bool,
-    lengths: bool,
-    absolute: bool,
 ) -> Outputs:
     """Compute heads and levels of a batch, with gradients only where there are any.
 
@@ -176,15 +182,14 @@ def sparse_outputs(
         bridge: the bridge of position vectors.
         features: (n, P, c), adapted position vectors.
         normal: (n,) bool.
+        form: what heads and bridge see.
         levels: compute the levels; without, they are empty.
-        lengths: see `carried`.
-        absolute: see `position_logits`.
     """
     n, n_positions = features.shape[:2]
     with torch.no_grad():
-        x = carried(features, lengths=lengths)
+        x = form.scaled(features)
         log_alpha = scaled_log_alpha(bridge, x)
-        local = position_logits(state, bridge, features, x, log_alpha, absolute=absolute)
+        local = position_logits(state, bridge, features, x, log_alpha, form)
         level = scaled_log_normaliser(log_alpha[~normal & levels], bridge.eps)
     chosen = {name: top_rows(scores) for name, scores in local.items()}
     places = torch.arange(n * n_positions, device=features.device).view(n, n_positions)
@@ -194,23 +199,19 @@ def sparse_outputs(
     # Look-ups as embeddings: the gradient of plain indexing is slow.
     index = torch.cat([rows.flatten() for rows in chosen.values()])
     taken = F.embedding(index, features.flatten(0, 1))
-    logits: State = {}
+    outputs: State = {}
     if "anomaly" in chosen:
-        projected = linear(state, "anomaly", taken[: sizes.pop(0)])
-        projected = projected.abs() if absolute else projected
-        logits["anomaly"] = projected.view_as(chosen["anomaly"]).mean(1)
-    on_bridge = carried(taken[len(taken) - sum(sizes) :], lengths=lengths)
+        projected = form.output(linear(state, "anomaly", taken[: sizes.pop(0)]))
+        outputs["anomaly"] = projected.view_as(chosen["anomaly"]).mean(1)
+    on_bridge = form.scaled(taken[len(taken) - sum(sizes) :])
     parts = scaled_log_alpha(bridge, on_bridge).split(sizes)
     if "residual" in chosen:
         shape = (*chosen["residual"].shape, -1)
         vectors, alpha = on_bridge[: sizes[0]].view(shape), parts[0].view(shape)
-        local = residual_logits(state, bridge, vectors, alpha)
-        logits["residual"] = (local.abs() if absolute else local).mean(1)
-    if "normal.0.weight" in state:
-        level = mlp(state, "normal", features.mean(1))
-        logits["normal"] = level.abs() if absolute else level
+        scores = form.output(residual_logits(state, bridge, vectors, alpha))
+        outputs["residual"] = scores.mean(1)
     return Outputs(
-        logits,
+        outputs | image_logits(state, features, {}, form),
         scaled_log_normaliser(parts[-2], bridge.eps).view_as(chosen["normal"]).mean(1),
         scaled_log_normaliser(parts[-1], bridge.eps).view_as(chosen["anomalous"]).mean(1),
         x,

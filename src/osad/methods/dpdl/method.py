@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from osad.core.seeds import numpy_generator, torch_generator
 from osad.learn.batches import NORMAL, Batch, balanced_batches
@@ -15,11 +16,10 @@ from osad.learn.loop import minimise
 from osad.learn.vectors import codebook, sample_positions
 from osad.methods.dpdl.bridge import Bridge, initial_bridge, scaled_log_alpha
 from osad.methods.dpdl.heads import (
-    carried,
+    Form,
     dense_outputs,
     energies,
     image_logits,
-    points,
     position_logits,
     sparse_outputs,
 )
@@ -44,6 +44,11 @@ from osad.methods.registry import method
 
 HEADS = ("anomaly", "residual", "normal")
 LOG_S_RANGE = (-7.0, 1.0)
+CROSS_ENTROPY: dict[str, Any] = {
+    "loss": "cross_entropy", "lengths": False, "residual": "learned", "standardised": False,
+    "epochs": 50,
+}  # fmt: skip
+"""The paper's words taken as they are: a binary classification loss, a residual that is learned."""
 
 
 @method(
@@ -65,19 +70,8 @@ LOG_S_RANGE = (-7.0, 1.0)
         "no_residual": {"without": "residual"},
         "no_normal": {"without": "normal"},
         "only_residual": {"without": "anomaly+normal"},
-        "cross_entropy": {
-            "loss": "cross_entropy",
-            "lengths": False,
-            "residual": "learned",
-            "standardised": "none",
-        },
-        "literal": {
-            "loss": "cross_entropy",
-            "lengths": False,
-            "residual": "learned",
-            "standardised": "none",
-            "objective": "literal",
-        },
+        "cross_entropy": CROSS_ENTROPY,
+        "literal": CROSS_ENTROPY | {"objective": "literal"},
         "ranking": {"objective": "ranking"},
         "bridge_matching": {"objective": "bridge_matching"},
         "flattened": {"flattened": True},
@@ -110,11 +104,13 @@ class DPDL:
         lambda value: not value or set(value.split("+")) < set(HEADS),
     )
     loss: str = choice("deviation", "of the heads", ("deviation", "cross_entropy"))
-    lengths: bool = flag(True, "keep the lengths of position vectors")
-    residual: str = choice("energy", "what S_r is", ("energy", "learned"))
-    standardised: str = choice("all", "x", ("all", "none", "energy"))
-    prototypes_at: str = choice("codes", "x", ("codes", "bridge"))
-    adapted: bool = flag(False, "x")
+    lengths: bool = flag(True, "vectors keep their lengths; without, each has length 1")
+    residual: str = choice(
+        "energy",
+        "S_r: the energy of frozen features at their prototype, or a head on the bridge's residual",
+        ("energy", "learned"),
+    )
+    standardised: bool = flag(True, "bring the heads to one scale before they are added")
     dispersion: float = not_negative(0.01, "lambda, weight of the dispersion loss")
     kappa: float = positive(10.0, "concentration of the dispersion loss")
     margin: float = not_negative(
@@ -165,47 +161,44 @@ class DPDL:
             after_step=self._project,
         )
         fitted = white | trained | {"codes": codes}
-        parts = self._parts(fitted, data.normal)
-        return fitted | scales({name: parts[name] for name in HEADS})
+        if self.standardised:
+            fitted |= scales({name: self._parts(fitted, data.normal)[name] for name in HEADS})
+        return fitted
 
     def score(self, state: State, images: ImageSet) -> Scores:
-        """Return S_r + S_a - S_n from the heads' logits, (n,), these parts, and maps of S_r + S_a.
+        """Return S_r + S_a - S_n, (n,), these parts, and maps of S_r + S_a.
 
         A head that is left out scores 0.
         """
         parts = self._parts(state, images)
-        scores = {name: parts[name] for name in HEADS}
-        if self.standardised != "none":
-            s = standardised(state, scores)
-            scores = s if self.standardised == "all" else scores | {"residual": s["residual"]}
-        total = scores["anomaly"] + scores["residual"] + scores["normal"]
-        return Scores(total, scores, parts["map"].unflatten(1, images.deepest.size))
+        heads = {name: parts[name] for name in HEADS}
+        heads = standardised(state, heads) if self.standardised else heads
+        total = heads["anomaly"] + heads["residual"] + heads["normal"]
+        return Scores(total, heads, parts["map"].unflatten(1, images.deepest.size))
 
     def _parts(self, state: State, images: ImageSet) -> State:
-        bridge = Bridge.from_state(state, self.eps)
-        absolute = self.loss == "deviation"
+        """Return the heads' scores (n,), higher for anomalies, and ``map`` (n, P)."""
+        bridge, form = Bridge.from_state(state, self.eps), self._form
 
         def apply(maps: torch.Tensor) -> State:
             frozen = whiten(state, maps)
             features = adapter(state, frozen)
-            x = points(features, flattened=self.flattened, lengths=self.lengths)
-            local = position_logits(
-                state, bridge, features, x, scaled_log_alpha(bridge, x), absolute=absolute
-            )
-            if self.residual == "energy":
-                codes = state["codes"]
-                if self.prototypes_at == "bridge":
-                    codes = bridge.r / (1 - bridge.s).clamp_min(0.1)
-                base = features if self.adapted else frozen
-                local["residual"] = energies(carried(base, lengths=self.lengths), codes)
-            total = sum(local.values(), start=torch.zeros_like(features[..., 0]))
+            x = form.points(features)
+            local = position_logits(state, bridge, features, x, scaled_log_alpha(bridge, x), form)
+            if self.residual == "energy" and "residual" not in self._left_out:
+                local["residual"] = energies(form.points(frozen), state["codes"])
+            parts = image_logits(state, features, local, form)
+            if "normal" in parts:
+                parts["normal"] = -parts["normal"]
             zeros = {name: torch.zeros_like(features[:, 0, 0]) for name in HEADS}
-            logits = image_logits(state, features, local, absolute=absolute)
-            if "normal" in logits:
-                logits["normal"] = -logits["normal"]
-            return zeros | logits | {"map": total}
+            total = sum(local.values(), start=torch.zeros_like(features[..., 0]))
+            return zeros | parts | {"map": total}
 
         return images.deepest.map_parts(apply)
+
+    @property
+    def _form(self) -> Form:
+        return Form(self.lengths, self.flattened, absolute=self.loss == "deviation")
 
     @property
     def _left_out(self) -> set[str]:
@@ -222,9 +215,7 @@ class DPDL:
         """Quantise the points of the plain normals, (C, d)."""
         rows = data.normal.deepest
         vectors = sample_positions(
-            lambda part: points(
-                whiten(white, rows.take(part)), flattened=self.flattened, lengths=self.lengths
-            ),
+            lambda part: self._form.points(whiten(white, rows.take(part))),
             (len(rows), 1 if self.flattened else math.prod(rows.size)),
             self.codebook_samples,
             numpy_generator(data.key, "codebook"),
@@ -246,26 +237,11 @@ class _Loss:
         features = adapter(state, batch.features)
         bridge = Bridge.from_state(state, method.eps)
         on_levels = method.dpl and method.objective != "bridge_matching"
+        form = method._form
         if method.flattened:
-            outputs = dense_outputs(
-                state,
-                bridge,
-                features,
-                normal,
-                flattened=True,
-                lengths=method.lengths,
-                absolute=method.loss == "deviation",
-            )
+            outputs = dense_outputs(state, bridge, features, normal, form)
         else:
-            outputs = sparse_outputs(
-                state,
-                bridge,
-                features,
-                normal,
-                levels=on_levels,
-                lengths=method.lengths,
-                absolute=method.loss == "deviation",
-            )
+            outputs = sparse_outputs(state, bridge, features, normal, form, levels=on_levels)
         if on_levels:
             noise = torch.randn(self.codes.shape, generator=self.generator).to(self.codes)
             total = level_objective(
@@ -284,13 +260,11 @@ class _Loss:
         else:
             total = torch.zeros((), device=features.device)
         anomalous = (~normal).to(features.dtype)
+        loss = deviation_loss if form.absolute else F.binary_cross_entropy_with_logits
         for name, logit in outputs.logits.items():
             # M_n is trained on 1 - y: its score is subtracted, so it must measure normality.
             target = 1 - anomalous if name == "normal" else anomalous
-            if method.loss == "deviation":
-                total = total + deviation_loss(logit, target)
-            else:
-                total = total + F.binary_cross_entropy_with_logits(logit, target)
+            total = total + loss(logit, target)
         if method.dispersion:
             spread = dispersion_loss(features.flatten(1), kappa=method.kappa)
             total = total + method.dispersion * spread

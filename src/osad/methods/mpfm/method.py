@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, Batch, balanced_batches
-from osad.learn.gaussian import whiten, whitened_training
-from osad.learn.heads import adapter, init_adapter, init_mlp, linear, mlp, top_k_mean
+from osad.learn.gaussian import scales, standardised, whiten, whitened_training
+from osad.learn.heads import (
+    adapter,
+    deviation_loss,
+    init_adapter,
+    init_mlp,
+    linear,
+    mlp,
+    top_k_mean,
+)
 from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData, batched
 from osad.learn.lazy_torch import F, torch
 from osad.learn.loop import minimise
 from osad.learn.products import eigh, matmul
 from osad.methods.fields import (
     at_least,
+    choice,
     flag,
     not_negative,
     parameter,
@@ -37,6 +47,11 @@ PROTOTYPE = ("prototype.mean", "prototype.log_weight", "prototype.log_std")
 CALIBRATION = ("gaussian.a", "gaussian.b")
 FIXED = frozenset({"pca.mean", "pca.matrix", transformer.PLACES})
 DROPOUT = 0.1
+CROSS_ENTROPY: dict[str, Any] = {
+    "loss": "cross_entropy", "lengths": False, "density": "mapped", "standardised": False,
+    "epochs": 16,
+}  # fmt: skip
+"""Heads as in the released part: four cross-entropies, LayerNorm, a density that is one of them."""
 
 
 @method(
@@ -55,6 +70,7 @@ DROPOUT = 0.1
         "positions": 49,
     },
     variants={
+        "cross_entropy": CROSS_ENTROPY,
         "independent": {"coupled": False},
         "no_mixture": {"components": 1},
         "no_anomaly_flow": {"beta": 0.0},
@@ -87,6 +103,14 @@ class MPFM:
         lambda value: value >= 4 and value % 4 == 0,
     )
     blocks: int = at_least(1, 1, "blocks of the transformer")
+    loss: str = choice("deviation", "of the heads", ("deviation", "cross_entropy"))
+    lengths: bool = flag(True, "vectors keep their lengths; without, LayerNorm takes them away")
+    density: str = choice(
+        "frozen",
+        "S_g: of frozen features under the first prototypes, or of psi under the trained ones",
+        ("frozen", "mapped"),
+    )
+    standardised: bool = flag(True, "bring the heads to one scale before they are added")
     positions: int = at_least(
         1, 16, "positions of each image that the flow loss is computed on, drawn each step"
     )
@@ -103,7 +127,7 @@ class MPFM:
         """Train adapter, flow, prototypes and heads together."""
         white, data = whitened_training(data, self.shrinkage)
         rows = data.normal.deepest
-        projection, pooled = principal_components(white, rows, self.dims)
+        projection, pooled = principal_components(white, rows, self.dims, lengths=self.lengths)
         n_components = min(self.components, max(len(rows) // 3, 1))
         state = initial_prototypes(pooled.cpu(), n_components, data.key)
         state |= self._initial(state, pooled.cpu(), rows, torch_generator(data.key, "init"))
@@ -126,20 +150,39 @@ class MPFM:
             no_decay=frozenset(PROTOTYPE + CALIBRATION),
             fixed=FIXED,
         )
-        return white | trained
+        first = {f"first.{name}": state[name] for name in PROTOTYPE}
+        fitted = white | trained | (first if self.density == "frozen" else {})
+        if self.standardised:
+            fitted |= scales({name: self._parts(fitted, data.normal)[name] for name in HEADS})
+        return fitted
 
     def score(self, state: State, images: ImageSet) -> Scores:
-        """Return S_g + S_a + S_r - S_n from the heads' logits, these parts, and M_a's maps."""
-        rows = images.deepest
+        """Return S_g + S_a + S_r - S_n, (n,), these parts, and M_a's maps."""
+        parts = self._parts(state, images)
+        result = {name: parts[name] for name in HEADS}
+        result = standardised(state, result) if self.standardised else result
+        total = sum(result.values(), start=torch.zeros((), device=images.deepest.device))
+        return Scores(total, result, parts["map"].unflatten(1, images.deepest.size))
+
+    def _parts(self, state: State, images: ImageSet) -> State:
+        """Return the heads' scores (n,), higher for anomalies, and ``map`` (n, P)."""
+        first = {name: state[f"first.{name}"] for name in PROTOTYPE if f"first.{name}" in state}
 
         def apply(maps: torch.Tensor) -> State:
-            features, z = encode(state, whiten(state, maps))
-            return heads(state, features, mapped(state, z))
+            frozen = whiten(state, maps)
+            features, z = encode(state, frozen, lengths=self.lengths)
+            parts = heads(state, features, mapped(state, z), calibrated=self._calibrated)
+            if first:
+                pooled = scaled(frozen, lengths=self.lengths).mean(1)
+                parts["gaussian"] = surprise(first, projected(state, pooled))
+            return parts | {"normal": -parts["normal"]}
 
-        parts = rows.map_parts(apply)
-        scores = {name: parts[name] for name in HEADS} | {"normal": -parts["normal"]}
-        total = scores["gaussian"] + scores["anomaly"] + scores["residual"] + scores["normal"]
-        return Scores(total, scores, parts["map"].unflatten(1, rows.size))
+        return images.deepest.map_parts(apply)
+
+    @property
+    def _calibrated(self) -> bool:
+        """Whether heads give logits, among them a calibrated density, instead of deviations."""
+        return self.loss == "cross_entropy"
 
     def _initial(
         self, prototypes: State, pooled: torch.Tensor, rows: Rows, generator: torch.Generator
@@ -156,6 +199,8 @@ class MPFM:
         state |= init_mlp("anomaly", (channels, self.head_width, 1), generator)
         state |= init_mlp("normal", (channels, self.head_width, 1), generator)
         state |= init_mlp("residual", (pooled.shape[1], self.head_width, 1), generator)
+        if not self._calibrated:
+            return state
         # The flow starts at velocity 0, so psi starts as the pooled feature.
         level = surprise(prototypes, pooled)
         scale = 1 / level.std(unbiased=False).clamp_min(1e-2)
@@ -165,8 +210,10 @@ class MPFM:
         return state
 
 
-def principal_components(white: State, maps: Rows, dims: int) -> tuple[State, torch.Tensor]:
-    """Fit the projection of normalised whitened position vectors of normals (n, c, h, w).
+def principal_components(
+    white: State, maps: Rows, dims: int, *, lengths: bool
+) -> tuple[State, torch.Tensor]:
+    """Fit the projection of whitened position vectors of normals (n, c, h, w); see `scaled`.
 
     Returns:
         ``pca.mean`` (c,) and ``pca.matrix`` (c, d), d = min(dims, c), and the images' projected
@@ -175,7 +222,7 @@ def principal_components(white: State, maps: Rows, dims: int) -> tuple[State, to
     means = []
     square: torch.Tensor | float = 0.0
     for part in batched(len(maps)):
-        x = normalised(whiten(white, maps.take(part)))
+        x = scaled(whiten(white, maps.take(part)), lengths=lengths)
         means.append(x.mean(1))
         flat = x.flatten(0, 1)
         square = square + matmul(flat.T, flat).double() / x.shape[1]
@@ -187,17 +234,22 @@ def principal_components(white: State, maps: Rows, dims: int) -> tuple[State, to
     return projection, matmul(pooled - projection["pca.mean"], matrix)
 
 
-def normalised(x: torch.Tensor) -> torch.Tensor:
-    """Normalise vectors (..., c) to mean 0 and variance 1 over channels."""
-    return F.layer_norm(x, x.shape[-1:])
+def scaled(x: torch.Tensor, *, lengths: bool) -> torch.Tensor:
+    """Return vectors (..., c), without ``lengths`` with mean 0 and variance 1 over channels."""
+    return x if lengths else F.layer_norm(x, x.shape[-1:])
 
 
-def encode(state: State, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn whitened position vectors (n, P, c) into adapted ones (n, P, c) and z_0 (n, P, d)."""
-    features = normalised(adapter(state, x))
+def projected(state: State, x: torch.Tensor) -> torch.Tensor:
+    """Project vectors on the principal components: (..., c) -> (..., d)."""
     # The mean is subtracted after the projection, from fewer numbers.
     matrix = state["pca.matrix"]
-    return features, matmul(features, matrix) - matmul(state["pca.mean"], matrix)
+    return matmul(x, matrix) - matmul(state["pca.mean"], matrix)
+
+
+def encode(state: State, x: torch.Tensor, *, lengths: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn whitened position vectors (n, P, c) into adapted ones (n, P, c) and z_0 (n, P, d)."""
+    features = scaled(adapter(state, x), lengths=lengths)
+    return features, projected(state, features)
 
 
 def mapped(state: State, z: torch.Tensor) -> torch.Tensor:
@@ -214,18 +266,22 @@ def heads(
     features: torch.Tensor,
     psi: torch.Tensor,
     generator: torch.Generator | None = None,
+    *,
+    calibrated: bool,
 ) -> State:
-    """Compute the four heads' logits.
+    """Compute the four heads' scores.
 
     Args:
         state: parameters.
         features: (n, P, c), adapted position vectors.
         psi: (n, d), see `mapped`.
         generator: source of the dropout's draws, in training only.
+        calibrated: give logits, also of the density; otherwise |.|, which belongs to the deviation
+            loss, and the density as it is.
 
     Returns:
         ``gaussian``, ``anomaly``, ``residual`` (higher: anomalous) and ``normal`` (higher:
-        normal), each (n,), and ``map`` (n, P), the anomaly head's logit of every position.
+        normal), each (n,), and ``map`` (n, P), the anomaly head's output at every position.
 
     Source:
         MPFM (arXiv 2605.02438), scoring heads M_g, M_a, M_r and M_n.
@@ -235,13 +291,16 @@ def heads(
     means = state["prototype.mean"]
     nearest = nearest_mean(psi.detach(), means)
     residual = (psi - F.embedding(nearest, means)) * torch.exp(-state["prototype.log_std"])
-    return {
-        "gaussian": F.softplus(state["gaussian.a"]) * (level - state["gaussian.b"]),
-        "anomaly": top_k_mean(places),
+    outputs = {
+        "map": places,
         "residual": _dropout_mlp(state, "residual", residual, generator),
         "normal": _dropout_mlp(state, "normal", features.mean(1), generator),
-        "map": places,
     }
+    if calibrated:
+        level = F.softplus(state["gaussian.a"]) * (level - state["gaussian.b"])
+    else:
+        outputs = {name: value.abs() for name, value in outputs.items()}
+    return outputs | {"gaussian": level, "anomaly": top_k_mean(outputs["map"])}
 
 
 def _dropout_mlp(
@@ -264,18 +323,20 @@ class _Loss:
 
     def __call__(self, state: State, batch: Batch) -> torch.Tensor:
         method, normal = self.method, batch.labels == NORMAL
-        features, z = encode(state, batch.features)
+        features, z = encode(state, batch.features, lengths=method.lengths)
         psi = mapped(state, z)
-        logits = heads(state, features, psi, self.generator)
+        calibrated = method._calibrated
+        outputs = heads(state, features, psi, self.generator, calibrated=calibrated)
         anomalous = (~normal).float()
-        binary = F.binary_cross_entropy_with_logits
+        loss = F.binary_cross_entropy_with_logits if calibrated else deviation_loss
         # M_n is trained on 1 - y: its score is subtracted, so it must measure normality.
         total = (
-            binary(logits["gaussian"], anomalous)
-            + binary(logits["anomaly"], anomalous)
-            + binary(logits["residual"], anomalous)
-            + binary(logits["normal"], 1 - anomalous)
+            loss(outputs["anomaly"], anomalous)
+            + loss(outputs["residual"], anomalous)
+            + loss(outputs["normal"], 1 - anomalous)
         )
+        if calibrated:
+            total = total + loss(outputs["gaussian"], anomalous)
         if method.mutual_information:
             shared = mutual_information_loss(prototype_log_joint(state, psi[normal]))
             total = total + method.mutual_information * shared

@@ -1,0 +1,173 @@
+"""The command ``osad select``: compare hyper-parameters of a method without test images."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+from osad.core.cells import Cell, Protocol
+from osad.core.errors import ConfigError
+from osad.methods import registry
+from osad.pipeline import config
+from osad.pipeline.grid import Grid
+from osad.select.criteria import CRITERIA, Trial, evaluate
+
+SINGLES = 2
+"""Of how many of ten seen anomalies each alone is trained on, in each split."""
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``osad select`` to its parser."""
+    command.add_argument("method", metavar="METHOD")
+    command.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE,VALUE", help="compared; JSON values, ; in lists"
+    )
+    command.add_argument("--criteria", nargs="+", choices=CRITERIA, default=[*CRITERIA])
+    command.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED")
+    command.add_argument("--jobs", type=int, default=2, metavar="N", help="processes")
+    command.add_argument(
+        "--configfile", type=Path, default=Path("configs/select.yaml"), metavar="FILE",
+        help="grid with the development sets: those that params.yaml does not name",
+    )  # fmt: skip
+
+
+def candidates(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return every combination of ``key=value,value`` texts; lists are written [16;32].
+
+    Raises:
+        ConfigError: a text has another form.
+
+    Example:
+        >>> candidates(["lr=1e-3,2e-3", "strides=[16;32]"])
+        [{'lr': 0.001, 'strides': [16, 32]}, {'lr': 0.002, 'strides': [16, 32]}]
+    """
+    options = []
+    for text in texts:
+        name, _, values = text.partition("=")
+        try:
+            options.append([(name, _value(value)) for value in values.split(",")])
+        except ValueError as error:
+            raise ConfigError(f"{text!r}: expected KEY=VALUE,VALUE with JSON values") from error
+    return [dict(pairs) for pairs in itertools.product(*options)]
+
+
+def _value(text: str) -> Any:
+    """Return a JSON value; a bare word is a string."""
+    return (
+        text
+        if text.isidentifier() and text not in ("true", "false")
+        else json.loads(text.replace(";", ","))
+    )
+
+
+def trials(
+    grid: Grid,
+    tables: Sequence[str],
+    method: str,
+    values: Mapping[str, Any],
+    options: argparse.Namespace,
+) -> Iterator[Trial]:
+    """Yield the fits that a setting of a method is judged by.
+
+    Args:
+        grid: of the development sets and those of the tables.
+        tables: data sets of the tables.
+        method: its name.
+        values: the setting.
+        options: of the command.
+    """
+    spec = registry.get(method)
+    base = registry.get(spec.base).resolve() if spec.base else None
+    for dataset, category in grid.categories:
+        for protocol in config.protocols(grid.params, dataset, category):
+            if (protocol.setting == "normal") != spec.normal_only:
+                continue
+            for seed in options.seeds:
+                run = Cell(dataset, category, str(protocol), method, seed)
+                common: dict[str, Any] = {
+                    "run": run, "values": values, "hyper": spec.resolve(values), "base": base,
+                    "split": grid.split(run), "packs": grid.packs_of(run),
+                }  # fmt: skip
+                if dataset not in tables:
+                    kinds: Iterator[dict[str, Any]] = iter([{"criterion": "development"}])
+                else:
+                    kinds = _inside(grid, protocol, common)
+                yield from (
+                    Trial(**common | kind)
+                    for kind in kinds
+                    if kind["criterion"] in options.criteria
+                )
+
+
+def _inside(grid: Grid, protocol: Protocol, common: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what criteria inside the training data add to a run."""
+    run = common["run"]
+    if protocol.shots > 1:
+        for fold in (0, 1):
+            yield {"criterion": "left_out", "fold": fold}
+        for number in range(SINGLES):
+            yield {
+                "criterion": "left_out",
+                "single": (number + SINGLES * run.seed) % protocol.shots,
+            }
+    spec = registry.get(run.method)
+    if protocol.setting != "hard" and not {"pixels", "pooled"} & {*spec.packs}:
+        network = str(grid.params.features.first)
+        holdout = grid.pack(run.dataset, run.category, network, "holdout")
+        yield {"criterion": "pseudo", "packs": [*common["packs"], holdout]}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate every setting and print it, best last.
+
+    Raises:
+        OsadError: an unknown method or key, or a missing file.
+    """
+    root = Path()
+    grid = Grid(config.load(root, options.configfile), root)
+    tables = config.load(root).datasets
+    settings = candidates(options.settings)
+    work = [
+        (place, trial)
+        for place, values in enumerate(settings)
+        for trial in trials(grid, tables, options.method, values, options)
+    ]
+    if not work:
+        raise ConfigError(f"{options.configfile}: no criterion applies to {options.method}")
+    found: list[dict[str, list[dict[str, float]]]] = [{} for _ in settings]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        results = pool.map(evaluate, [trial for _, trial in work])
+        for done, ((place, trial), result) in enumerate(zip(work, results, strict=True), 1):
+            found[place].setdefault(trial.group, []).append(result)
+            print(f"{done}/{len(work)} fits", end="\r", file=sys.stderr)
+    order = sorted(zip(settings, found, strict=True), key=lambda pair: overall(pair[1]))
+    for values, groups in order:
+        print(f"{overall(groups):.4f}  {json.dumps(values)}")
+        for group, rates in groups.items():
+            print(f"    {group:44} {line(rates)}")
+
+
+def overall(groups: Mapping[str, Sequence[Mapping[str, float]]]) -> float:
+    """Return the mean over groups of the mean AUROC."""
+    return mean(mean(rate["total"] for rate in rates) for rates in groups.values())
+
+
+def line(rates: Sequence[Mapping[str, float]]) -> str:
+    """Return mean and spread over splits and folds, and the means of heads and seconds.
+
+    Example:
+        >>> line([{"total": 0.8, "seconds": 1.0}, {"total": 0.9, "seconds": 2.0}])
+        '0.850 ± 0.050  1.5 s'
+    """
+    names = [name for name in rates[0] if name not in ("total", "seconds")]
+    heads = ", ".join(f"{name} {mean(rate[name] for rate in rates):.3f}" for name in names)
+    totals, seconds = ([rate[name] for rate in rates] for name in ("total", "seconds"))
+    note = f"  ({heads})" if heads else ""
+    return f"{mean(totals):.3f} ± {pstdev(totals):.3f}{note}  {mean(seconds):.1f} s"
