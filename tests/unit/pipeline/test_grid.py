@@ -112,9 +112,15 @@ def test_pooled_packs_are_of_each_network_and_the_others_of_the_first():
         "evidence": "tf_efficientnet_lite0+tf_efficientnet_lite1",
         "patchcore": "tf_efficientnet_lite0",
     }
-    # What no method reads is not made.
+    told = (
+        "Methods that read pooled features see those of tf_efficientnet_lite0 at 320 px, "
+        "tf_efficientnet_lite1 at 240 px, too."
+    )
+    assert told in describe(grid)["notes"]
+    # What no method reads is not made, and not told.
     few = rules_of(methods=("patchcore",), features=SEVERAL).grid
     assert [*few.networks] == [first]
+    assert describe(few)["notes"] == describe(GRID)["notes"]
     assert not re.fullmatch(few.constraints()["network"], larger)
 
 
