@@ -24,6 +24,7 @@ from osad.learn.images import Scores
 from osad.methods import registry
 from osad.methods.inputs import of_role, open_packs
 from osad.pipeline.steps import features as features_step
+from osad.pipeline.steps.features import make_progress
 from osad.pipeline.steps.run import check_checkpoint, check_features, parse_hyper
 from osad.predict.heat import COLOURS, Scale, scale_of
 from osad.predict.images import Found, find, read
@@ -73,13 +74,14 @@ def make_packs(
     tasks: Sequence[Task], *, workers: int, folder: Path, device: torch.device
 ) -> list[Path]:
     """Write packs as the features step does; return their paths."""
-    paths = []
-    for number, task in enumerate(tasks):
-        path = folder / f"{number}.safetensors"
-        progress = features_step.make_progress(task.info.pack)
-        tensors = extract(task, workers=workers, device=device, progress=progress)
+    # All before any is written: the check of what is written computes, and then none may fork.
+    made = [
+        extract(task, workers=workers, device=device, progress=make_progress(task.info.pack))
+        for task in tasks
+    ]
+    paths = [folder / f"{number}.safetensors" for number in range(len(tasks))]
+    for path, tensors, task in zip(paths, made, tasks, strict=True):
         write_pack(path, tensors, task.info)
-        paths.append(path)
     return paths
 
 
