@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from osad.core.errors import TrainingError
 from osad.learn.gaussian import check_finite
 from osad.learn.lazy_torch import torch
 from osad.learn.products import bmm, eigh, matmul, solve
@@ -46,11 +47,15 @@ class Gaussian:
 
     @classmethod
     def fit(cls, x: torch.Tensor, shrinkage: float) -> Gaussian:
-        """Fit the vectors (n, P, d) of n > 1 images.
+        """Fit the vectors (n, P, d) of n images.
 
         Raises:
-            TrainingError: they are not finite.
+            TrainingError: they are not finite, or of a single image.
         """
+        if len(x) < 2:
+            raise TrainingError(
+                "there is one training normal; none can be left out of fewer than two"
+            )
         flat = x.double().flatten(0, 1)
         mean = flat.mean(0)
         delta = flat - mean

@@ -49,6 +49,11 @@ def test_normals_that_are_all_alike_have_finite_statistics():
     assert all(bool(part.isfinite().all()) for part in parts)
 
 
+def test_a_single_normal_is_refused():
+    with pytest.raises(TrainingError, match="one training normal"):
+        Gaussian.fit(torch.zeros(1, 2, 3), 0.1)
+
+
 def test_features_that_are_no_numbers_are_refused():
     with pytest.raises(TrainingError, match="not finite"):
         Gaussian.fit(torch.full((3, 1, 2), torch.nan), 0.1)
