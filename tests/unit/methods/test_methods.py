@@ -14,7 +14,9 @@ from osad.methods.trial import ANOMALIES, NORMALS, TEST_NORMALS, Trial, changed,
 
 PACKS = Packs("methods", 84, 16)
 SPECS = {spec.name: spec for spec in registry.all_specs()}
-DRAWS_NOTHING = {"constant", "true_labels", "mean_intensity", "mahalanobis", "mahalanobis_lda"}
+DRAWS_NOTHING = {
+    "constant", "true_labels", "mean_intensity", "mahalanobis", "mahalanobis_lda", "evidence",
+}  # fmt: skip
 
 each_method = pytest.mark.parametrize("name", SPECS)
 
