@@ -85,15 +85,15 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[float, str]:
 
 def extraction(grid: Grid, images: int) -> None:
     """Print images per second of the cached extraction beside a plain NCHW loop, one thread."""
-    features = grid.params.features
-    command = [sys.executable, "-c", EXTRACTION, features.backbone, grid.weights]
-    command += [str(features.image_size), str(images)]
+    network = grid.params.features.first
+    command = [sys.executable, "-c", EXTRACTION, network.backbone, network.weights]
+    command += [str(network.image_size), str(images)]
     _, output = run(command, computing_environment(os.environ))
     pairs = [tuple(map(float, pair.split(","))) for pair in output.split()]
     ours, plain = (statistics.median(column) for column in zip(*pairs, strict=True))
     _, output = run(command, dict(os.environ))
     bare = statistics.median(float(pair.split(",")[1]) for pair in output.split())
-    print(f"\nFeatures ({features.backbone}, {features.image_size} px, one thread)")
+    print(f"\nFeatures ({network.backbone}, {network.image_size} px, one thread)")
     print(f"  ours (folded, channels last, allocator setting)  {ours:7.1f} images/s")
     print(f"  plain NCHW loop, same environment                {plain:7.1f} images/s")
     print(f"  plain NCHW loop, environment as it is            {bare:7.1f} images/s")

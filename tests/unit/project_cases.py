@@ -43,6 +43,17 @@ def rules_of(**changes: Any) -> Rules:
     return Rules(Grid(dataclasses.replace(shipped(), **changes), ROOT))
 
 
+SEVERAL = dataclasses.replace(
+    shipped().features,
+    networks=(
+        config.Network("tf_efficientnet_lite0", 224),
+        config.Network("tf_efficientnet_lite0", 320),
+        config.Network("tf_efficientnet_lite1", 240),
+    ),
+)
+"""Features of two further networks, one of them the first at another size."""
+
+
 # --- a project ----------------------------------------------------------------------------
 
 DATE = "2024-02-03T04:05:06+00:00"

@@ -114,7 +114,7 @@ def make_run(grid: Grid, run: Cell) -> None:
     if registry.get(run.method).maps:
         values = generator.standard_normal((len(rows), 4, 4)).astype(np.float32)
         paths, digests = tuple(r.path for r in rows), tuple(r.sha256 for r in rows)
-        size = grid.params.features.image_size
+        size = grid.params.features.first.image_size
         maps = anomaly_maps.AnomalyMaps(str(run), paths, digests, size, values)
     anomaly_maps.write(Path(grid.artefact("maps", run)), maps, cell=str(run))
     write_json(f".osad/runs/{checkpoint}.json", {"machine": {"seconds": 1.0}})

@@ -201,7 +201,8 @@ def place(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     )
     placed = placed.dropna(subset=["dataset", "method"]).sort_values("rank", kind="stable")
     pairs = zip(placed.published_mean, placed.published_std, strict=True)
-    placed["text"] = [number_text(*pair) for pair in pairs]
+    # Text also where nothing is printed of the methods that we have.
+    placed["text"] = pd.Series([number_text(*p) for p in pairs], index=placed.index, dtype=str)
     # A paper that prints a number twice, in its main table and its appendix, is one source.
     once = placed.drop_duplicates([*FACETS, "text", "paper"])
     sources = once.groupby([*FACETS, "text"], sort=False).published_source.agg(" / ".join)

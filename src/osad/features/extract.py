@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 
 def shared_arrays(info: PackInfo) -> dict[str, NDArray[Any]]:
     """Return arrays for a pack's tensors in memory that forked processes share, filled with 0."""
-    dtype = np.dtype(np.float16 if info.kind.backbone else np.float32)
+    dtype = np.dtype(np.float16 if info.kind.maps else np.float32)
     result = {}
     for name, shape in info.shapes().items():
         memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)

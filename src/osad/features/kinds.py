@@ -19,7 +19,7 @@ class Kind:
 
     Attributes:
         name: of the pack and of the field of an `osad.learn.images.ImageSet`.
-        backbone: it holds maps of a network; otherwise statistics of pixels.
+        backbone: it comes from a network; otherwise it holds statistics of pixels.
         all_images: it holds every image; otherwise views of training normals.
         anomalies: it holds all anomalies, too.
         every_stride: it holds every stride; otherwise the deepest only, since the files of
@@ -47,6 +47,11 @@ class Kind:
     least: int = 1
     most: int | None = None
     for_methods: bool = True
+
+    @property
+    def maps(self) -> bool:
+        """Whether it holds maps, float16; otherwise statistics, float32."""
+        return self.backbone and not self.pooled
 
     def views(self, asked: int, *, rotation: float) -> int:
         """Return how many views of an image the pack holds, of those asked for.

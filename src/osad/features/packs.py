@@ -91,8 +91,7 @@ class PackInfo:
 
     def dtype(self) -> torch.dtype:
         """Return the type of all tensors."""
-        maps = self.kind.backbone and not self.kind.pooled
-        return torch.float16 if maps else torch.float32
+        return torch.float16 if self.kind.maps else torch.float32
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, where: Path) -> PackInfo:

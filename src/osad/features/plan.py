@@ -86,10 +86,10 @@ def plan_maps(
             file is missing.
         CheckError: the weights file has a wrong digest.
     """
-    backbone.channels(strides)
-    backbone.check_size(image_size, strides)
     kind = KINDS[pack]
     kept = kind.strides(strides, backbone.levels)
+    channels = tuple(backbone.channels(kept))
+    backbone.check_size(image_size, kept)
     paths, digests = identities(select_records(records, pack))
     if kind.second_image and len(paths) == 1:
         raise DataError(f"pack {pack}: a view needs two training normals, there is only {paths[0]}")
@@ -102,7 +102,7 @@ def plan_maps(
         weights_sha256=backbone.check_digest(weights),
         image_size=image_size,
         strides=kept,
-        channels=tuple(backbone.channels(kept)),
+        channels=channels,
         views=kind.views(views, rotation=rotation),
         rotation=rotation if kind.rotated else 0.0,
     )

@@ -246,8 +246,8 @@ def finds_anomalies(trial: Trial) -> None:
 
 def stops_at_bad_normals(trial: Trial) -> None:
     """Features of normals that are no numbers stop the fit, or show in its tensors."""
-    if {*TEST_PACKS} & {*trial.spec.packs}:
-        _stops(trial, TEST_PACKS, "normal", step=2)
+    if trial.spec.test_packs:
+        _stops(trial, trial.spec.test_packs, "normal", step=2)
 
 
 def stops_at_bad_views(trial: Trial) -> None:

@@ -36,17 +36,17 @@ def open_packs(paths: Iterable[Path], spec: MethodSpec, *, training: bool = True
             f"method {spec.name} needs the packs {', '.join(needed) or 'none'}, "
             f"got {', '.join(kinds) or 'none'}"
         )
-    maps = {origin(pack): pack.path for pack in packs if has_maps(pack)}
+    maps = {origin(pack) for pack in packs if pack.info.kind.maps}
     pooled = [origin(pack) for pack in packs if pack.info.kind.pooled]
     if len(maps) > 1 or len({*pooled}) < len(pooled) or (maps and pooled and pooled[0] not in maps):
-        files = " and ".join(str(pack.path) for pack in packs if pack.info.backbone)
+        files = ", ".join(
+            f"{pack.path} ({name} at {size} px, weights {digest[:12]})"
+            for pack in packs
+            for name, digest, size in [origin(pack)]
+            if name
+        )
         raise DataError(f"{files}: come from other networks than they should; delete and rerun")
     return packs
-
-
-def has_maps(pack: Pack) -> bool:
-    """Return whether a pack holds maps of the first network."""
-    return pack.info.kind.backbone and not pack.info.kind.pooled
 
 
 def origin(pack: Pack) -> tuple[str, str, int]:

@@ -73,33 +73,43 @@ class Features:
         """Convert the parameter ``features``.
 
         Raises:
-            ConfigError: a network is unknown, named twice, or has no such stride; two files are
-                given for the weights of one.
+            ConfigError: a network is unknown, is there twice, has no such stride or takes no such
+                images; two files are given for the weights of one.
         """
         names = [field.name for field in dataclasses.fields(Network)]
-        first = {name: features[name] for name in names}
-        networks = [Network(**values) for values in (first, *features.get("further", ()))]
-        for number, network in enumerate(networks):
-            if str(network) in map(str, networks[:number]):
-                raise ConfigError(f"params.yaml, features.further: {network} is named twice")
-            files = {n.weights_file for n in networks if n.backbone == network.backbone}
-            if len(files) > 1:
-                raise ConfigError(
-                    f"params.yaml, features: weights_file of {network.backbone} differs between "
-                    f"its sizes ({', '.join(sorted(map(str, files)))}); give the same"
-                )
-            backbone = get_backbone(network.backbone)
-            strides = KINDS["pooled"].strides((), backbone.levels)
-            if not number:
-                strides = tuple(features["strides"])
-                backbone.channels(strides)  # It has these strides.
-            backbone.check_size(network.image_size, strides)
-        return cls(
-            tuple(networks),
-            tuple(features["strides"]),
-            features["views"],
-            float(features["rotation"]),
-        )
+        first = Network(**{name: features[name] for name in names})
+        further = [Network(**values) for values in features.get("further", ())]
+        strides = tuple(features["strides"])
+        _check_network(first, strides)
+        for number, network in enumerate(further):
+            try:
+                _check_network(network)
+            except ConfigError as error:
+                fault = str(error).removeprefix("features.")
+                raise ConfigError(f"params.yaml, features.further.{number}.{fault}") from error
+            for other in (first, *further[:number]):
+                if network.weights != other.weights:
+                    continue
+                if network.image_size == other.image_size:
+                    raise ConfigError(
+                        f"params.yaml, features.further.{number}: {network} is there already, as "
+                        f"{other}; remove it or give another image_size"
+                    )
+                if network.weights_file != other.weights_file:
+                    raise ConfigError(
+                        f"params.yaml, features.further.{number}.weights_file: is "
+                        f"{network.weights_file}, that of {other} is {other.weights_file}; both "
+                        f"are {network.weights}, give the same"
+                    )
+        return cls((first, *further), strides, features["views"], float(features["rotation"]))
+
+
+def _check_network(network: Network, strides: tuple[int, ...] = ()) -> None:
+    """Check that a network has strides, without any those that are pooled, at its image size."""
+    backbone = get_backbone(network.backbone)
+    kept = KINDS["plain" if strides else "pooled"].strides(strides, backbone.levels)
+    backbone.channels(kept)
+    backbone.check_size(network.image_size, kept)
 
 
 @dataclass(frozen=True)

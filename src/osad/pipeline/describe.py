@@ -32,7 +32,7 @@ def describe(grid: Grid) -> dict[str, Any]:
             }
             for name, spec in specs.items()
         ],
-        "notes": notes(params.features),
+        "notes": notes(grid),
         "datasets": {
             name: {**grid.dataset(name).texts(), "notes": list(grid.dataset(name).notes)}
             for name in params.datasets
@@ -47,15 +47,22 @@ def backbones_of(grid: Grid, spec: registry.MethodSpec) -> str:
     return "+".join(dict.fromkeys(known[network] for network in networks))
 
 
-def notes(features: Features) -> list[str]:
+def notes(grid: Grid) -> list[str]:
     """Return the lines that say how the protocol differs from the papers'."""
-    first = features.first
+    features = grid.params.features
+    first, *others = features.networks
+    read = [f"{n.backbone} at {n.image_size} px" for n in others if str(n) in grid.networks]
     turned = f", rotated by up to {features.rotation:g} degrees" if features.rotation else ""
     return [
         f"Ours: frozen {first.backbone} features at {first.image_size} px, cached once "
         f"({features.views} CutMix views of each training normal{turned}); methods train "
         "adapters and heads on them. Published: image-level training of ResNet-18 at 448 px "
         "(or as the source says).",
+        *(
+            [f"Methods that read pooled features see those of {', '.join(read)}, too."]
+            if read
+            else []
+        ),
         "Hyper-parameters were chosen on held-out training normals and pseudo anomalies, "
         "never on test images; see docs/hyper-parameters.md.",
     ]

@@ -190,7 +190,7 @@ class Grid:
         return f"{self.results}/features/{place}.safetensors"
 
     def packs_of(self, run: Cell) -> list[str]:
-        """Return the feature packs that a run reads, those of the first network first."""
+        """Return the feature packs that a run reads, of each kind the first network's first."""
         kinds = self.kinds(method_registry.get(run.method).packs)
         return [self.pack(run.dataset, run.category, *pack) for pack in kinds]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from osad.audit import ledger
-from osad.backbones import get_backbone
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_metadata, sha256_file
@@ -95,7 +94,7 @@ def find_tools(rules: Rules, cell: Cell) -> Tools:
 
     Raises:
         DataError: the checkpoint or the weights are missing.
-        CheckError: a file differs from the ledger, or the run was made with other parameters.
+        CheckError: a file differs from the ledger.
     """
     spec, grid, run = registry.get(cell.method), rules.grid, run_of(cell)
     checkpoint = Path(grid.artefact("checkpoints", cell))
@@ -126,7 +125,6 @@ def find_tools(rules: Rules, cell: Cell) -> Tools:
         split=split if split.is_file() else None,
         maps=maps if spec.maps and maps.is_file() else None,
     )
-    _check_packs(grid, tools)
     return _checked(rules, tools)
 
 
@@ -136,26 +134,6 @@ def _hyper(checkpoint: Path) -> dict[str, Any]:
     if not isinstance(hyper, dict):
         raise DataError(f"{checkpoint}: names no hyper-parameters; delete it and train again")
     return hyper
-
-
-def _check_packs(grid: Grid, tools: Tools) -> None:
-    """Compare the features that the run was scored on, where they are, with the parameters."""
-    for path in map(Path, grid.packs_of(tools.cell)):
-        if not path.is_file():
-            continue
-        info = read_metadata(path)
-        if info["pack"] not in registry.get(tools.cell.method).test_packs or not info["backbone"]:
-            continue
-        weights = Path("data/weights") / get_backbone(info["backbone"]).file
-        now: dict[str, Any] = {"weights_sha256": sha256_file(weights)}
-        if info["pack"] == "plain":
-            now["strides"] = [*grid.params.features.strides]
-        for name, value in now.items():
-            if info.get(name) != value:
-                raise CheckError(
-                    f"{path}: the run's features have {name} {info.get(name)}, now it is {value}; "
-                    "restore the old value, or run snakemake again"
-                )
 
 
 def _checked(rules: Rules, tools: Tools) -> Tools:

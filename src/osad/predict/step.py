@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +19,13 @@ from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import table
 from osad.features.extract import extract
 from osad.features.packs import write_pack
+from osad.features.plan import Task
 from osad.learn.images import Scores
 from osad.methods import registry
-from osad.methods.inputs import has_maps, of_role, open_packs
+from osad.methods.inputs import of_role, open_packs
 from osad.pipeline.steps import features as features_step
-from osad.pipeline.steps.run import check_checkpoint, parse_hyper
+from osad.pipeline.steps.features import make_progress
+from osad.pipeline.steps.run import check_checkpoint, check_features, parse_hyper
 from osad.predict.heat import COLOURS, Scale, scale_of
 from osad.predict.images import Found, find, read
 from osad.predict.output import filling, map_names, write_maps
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 COLUMNS = ("path", "sha256", "score")
+UNCOMPARED = "could not be compared"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -53,29 +57,41 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def make_packs(
-    images: Sequence[Found],
-    options: argparse.Namespace,
-    *,
-    folder: Path,
-    device: torch.device,
-) -> list[Path]:
-    """Write the packs that a method scores from as the features step does; return their paths."""
+def plan(images: Sequence[Found], options: argparse.Namespace, *, device: str) -> list[Task]:
+    """Describe the packs that a method scores from, as the features step does."""
     records = [Record(image.path, 0, "good", "test", "", image.sha256) for image in images]
-    paths = []
-    for number, text in enumerate(json.loads(options.features)):
-        path = folder / f"{number}.safetensors"
-        step = features_step.parse([*shlex.split(text), "--manifest", "-", "--output", str(path)])
-        task = features_step.plan(step, records, device=device.type)
-        progress = features_step.make_progress(step.pack)
-        tensors = extract(task, workers=options.cores, device=device, progress=progress)
+    return [
+        features_step.plan(
+            features_step.parse([*shlex.split(text), "--manifest", "-", "--output", "-"]),
+            records,
+            device=device,
+        )
+        for text in json.loads(options.features)
+    ]
+
+
+def make_packs(
+    tasks: Sequence[Task], *, workers: int, folder: Path, device: torch.device
+) -> list[Path]:
+    """Write packs as the features step does; return their paths."""
+    # All before any is written: the check of what is written computes, and then none may fork.
+    made = [
+        extract(task, workers=workers, device=device, progress=make_progress(task.info.pack))
+        for task in tasks
+    ]
+    paths = [folder / f"{number}.safetensors" for number in range(len(tasks))]
+    for path, tensors, task in zip(paths, made, tasks, strict=True):
         write_pack(path, tensors, task.info)
-        paths.append(path)
     return paths
 
 
 def description(
-    options: argparse.Namespace, hyper: dict[str, Any], *, scale: Scale | None, images: int
+    options: argparse.Namespace,
+    hyper: dict[str, Any],
+    *,
+    scale: Scale | None,
+    images: int,
+    compared: bool,
 ) -> dict[str, Any]:
     """Return what was scored with what, for ``prediction.json``."""
     named = {name: getattr(options, name) for name in ("checkpoint", "split")}
@@ -85,9 +101,10 @@ def description(
         "cell": options.cell,
         "files": {n: {"path": str(p), "sha256": sha256_file(p)} for n, p in files.items()},
         "features": json.loads(options.features),
+        "features_of_run": "agree" if compared else UNCOMPARED,
         "hyper": hyper,
         "images": images,
-        "ledger": "agrees" if options.verified == "yes" else "could not be compared",
+        "ledger": "agrees" if options.verified == "yes" else UNCOMPARED,
         "maps": None if scale is None else {"colours": COLOURS, **asdict(scale)},
     }
 
@@ -96,7 +113,7 @@ def main(argv: Sequence[str]) -> list[Path]:
     """Write ``scores.csv``, ``prediction.json`` and, for methods with maps, ``maps/*.png``.
 
     Raises:
-        ConfigError: an option is wrong.
+        ConfigError: an option is wrong, or the run had other features.
         DataError: a file is missing, or images cannot be read; all of them are named.
         CheckError: a file is not what it should be.
     """
@@ -109,7 +126,7 @@ def main(argv: Sequence[str]) -> list[Path]:
         images = read(find(options.images, output=options.output), workers=options.cores)
         if spec.maps:
             map_names(images)  # Before anything is computed.
-        scores, image_size = compute(images, test, options, folder=folder)
+        scores, image_size, compared = compute(images, test, options, folder=folder)
         rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
         columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
         lines = [{key: line[key] for key in columns} for line in table(rows, scores, spec.heads)]
@@ -124,7 +141,7 @@ def main(argv: Sequence[str]) -> list[Path]:
                 folder / "maps", images, maps,
                 image_size=image_size, scale=scale, workers=options.cores,
             )  # fmt: skip
-        written = description(options, hyper, scale=scale, images=len(images))
+        written = description(options, hyper, scale=scale, images=len(images), compared=compared)
         write_json(folder / "prediction.json", written)
     print(summary(options, len(images), len(places(images, test)), scale=scale))
     return sorted(path for path in options.output.rglob("*") if path.is_file())
@@ -132,8 +149,8 @@ def main(argv: Sequence[str]) -> list[Path]:
 
 def compute(
     images: Sequence[Found], test: Sequence[SplitRow], options: argparse.Namespace, *, folder: Path
-) -> tuple[Scores, int]:
-    """Compute features and scores of images.
+) -> tuple[Scores, int, bool]:
+    """Compute features and scores of images, after a comparison with the features of the run.
 
     Args:
         images: n images.
@@ -142,8 +159,11 @@ def compute(
         folder: where the packs are while they are needed.
 
     Returns:
-        the scores, and the side of the square to which the images were resized, pixels (0 for
-        methods without a backbone).
+        the scores, the side of the square to which the images of the maps were resized, pixels (0
+        for methods that read no maps), and whether the checkpoint names the run's features.
+
+    Raises:
+        ConfigError: the run had other features.
     """
     from osad.runtime.device import make_deterministic, select_device
 
@@ -151,7 +171,16 @@ def compute(
     device = select_device(options.gpu)
     if device.type != "cpu":
         make_deterministic()
-    paths = make_packs(images, options, folder=folder, device=device)
+    tasks = plan(images, options, device=device.type)
+    infos = [task.info for task in tasks]
+    compared = check_features(read_metadata(options.checkpoint), infos, options.checkpoint)
+    if not compared:
+        print(
+            f"note: {options.checkpoint} does not name the features of the run, so they could not "
+            "be checked",
+            file=sys.stderr,
+        )
+    paths = make_packs(tasks, workers=options.cores, folder=folder, device=device)
     make_deterministic()  # Not before the workers are forked: nothing may be computed until then.
     packs = open_packs(paths, spec, training=False)
     tensors = read_tensors(options.checkpoint)
@@ -160,7 +189,8 @@ def compute(
     scores = score_all(images, test, scorer(method, state, packs, device))
     for path in paths:
         path.unlink()
-    return scores, max((pack.info.image_size for pack in packs if has_maps(pack)), default=0)
+    size = max((info.image_size for info in infos if info.kind.maps), default=0)
+    return scores, size, compared
 
 
 def summary(options: argparse.Namespace, images: int, known: int, *, scale: Scale | None) -> str:

@@ -1,8 +1,9 @@
 """Three criteria for a method's hyper-parameters, none of which sees a test image of the tables.
 
 ``development``: the test sets of data sets that no table is judged by. ``left_out``: a fifth of the
-training normals against seen anomalies that were left out, too, of any grid. ``pseudo``: the same
-normals against pseudo anomalies made of them by generators that no training uses.
+training normals against half of the seen anomalies, or all but one, none of them trained on.
+``pseudo``: the same normals against pseudo anomalies made of them by generators that no training
+uses.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Trial:
         base: those of the method's base, if it has one.
         split: path of the split.
         packs: paths of the feature packs, with ``holdout`` last for ``pseudo``.
-        fold: which fifth of the training images is left out.
+        fold: which fifth of the normals, and half of the seen anomalies, is left out.
         single: of the seen anomalies only the one with this number is trained on.
     """
 

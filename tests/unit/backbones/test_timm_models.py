@@ -200,8 +200,8 @@ def test_parameters_and_paths_of_a_transformer(tmp_path):
         "methods: {mahalanobis: {strides: [14]}, patchcore: {strides: [14]}}\nfigures: []\n"
     )
     grid = Grid(config.load(ROOT, tmp_path / "mine.yaml"), ROOT)
-    assert grid.weights == f"data/weights/{DINO}.safetensors"
-    assert grid.pack("elpv", "all", "plain").endswith(f"/{DINO}-224/plain.safetensors")
+    assert grid.params.features.first.weights == f"data/weights/{DINO}.safetensors"
+    assert grid.packs == (("elpv", "all", f"{DINO}-224", "plain"),)
     (tmp_path / "more.yaml").write_text("features: {image_size: 250}\n")
     with pytest.raises(ConfigError, match="choose 238 or 252"):
         config.load(ROOT, tmp_path / "mine.yaml", tmp_path / "more.yaml")

@@ -226,3 +226,9 @@ def test_sources_are_asked_in_order(tmp_path: Path) -> None:
         rows.append({**GOOD, "method": "FLOS", "source": f"{paper} 2020", "mean": f"0.{number}"})
         (tmp_path / "a.csv").write_text(csv_text(COLUMNS, rows))
         assert place(load(tmp_path), TITLES).published_mean.tolist() == [number / 10]
+
+
+def test_a_grid_of_methods_that_nobody_has_printed_has_no_published_values(rows) -> None:
+    placed = place(rows, {"mine": "My Own"})
+    assert len(placed) == 0
+    assert {*FACETS, *published.VALUES, *published.RANGE} <= {*placed.columns}

@@ -20,7 +20,7 @@ from osad.data.images import open_verified
 from osad.data.manifest import Record, write_manifest
 from osad.features import compute, views
 from osad.features import extract as extraction
-from osad.features.compute import load_views, normalise
+from osad.features.compute import compute_maps, load_views, normalise, pool
 from osad.features.extract import extract
 from osad.features.kinds import KINDS, PACKS, SYNTHETIC, TEST_PACKS
 from osad.features.packs import Pack, PackInfo, level_name, write_pack
@@ -32,16 +32,19 @@ CPU = torch.device("cpu")
 
 
 def test_kinds():
-    assert PACKS == ("pixels", "plain", "rotated", "pseudo", "cutmix", "draem")
-    assert TEST_PACKS == ("pixels", "plain")
+    assert PACKS == ("pixels", "plain", "pooled", "rotated", "pseudo", "cutmix", "draem")
+    assert TEST_PACKS == ("pixels", "plain", "pooled")
     assert SYNTHETIC == ("pseudo", "cutmix", "draem", "holdout")
     numbers = {name: kind.views(4, rotation=180.0) for name, kind in KINDS.items()}
-    assert numbers == {"pixels": 1, "plain": 1, "rotated": 4, "pseudo": 4, "cutmix": 2,
-                       "draem": 2, "holdout": 2}  # fmt: skip
+    assert numbers == {"pixels": 1, "plain": 1, "pooled": 1, "rotated": 4, "pseudo": 4,
+                       "cutmix": 2, "draem": 2, "holdout": 2}  # fmt: skip
     assert KINDS["rotated"].views(4, rotation=0.0) == 1
     assert [KINDS[name].views(1, rotation=0.0) for name in ("draem", "holdout")] == [1, 2]
-    assert KINDS["holdout"].strides([16, 32]) == KINDS["plain"].strides([16, 32]) == (16, 32)
-    assert KINDS["pseudo"].strides([16, 32]) == KINDS["draem"].strides([16, 32]) == (32,)
+    levels = [2, 4, 8, 16, 32]
+    strides = {name: kind.strides([16, 32], levels) for name, kind in KINDS.items() if kind.maps}
+    assert strides["holdout"] == strides["plain"] == (16, 32)
+    assert strides["pseudo"] == strides["draem"] == (32,)
+    assert "pooled" not in strides
 
 
 def info_of(pack: str = "plain", **changes: object) -> PackInfo:
@@ -57,10 +60,26 @@ def info_of(pack: str = "plain", **changes: object) -> PackInfo:
         ("holdout", {"views": 2}, {"s16": (2, 2, 5, 3, 3), "s32": (2, 2, 6, 2, 2)}),
         ("rotated", {"strides": (32,), "channels": (6,), "views": 4}, {"s32": (2, 4, 6, 2, 2)}),
         ("pixels", {}, {"intensity": (2, 2)}),
+        ("pooled", {}, {"pooled": (2, 2, 11)}),
+        ("pooled", {"strides": (14,), "channels": (7,)}, {"pooled": (2, 2, 7)}),
     ],
 )
 def test_shapes_of_packs(pack, changes, shapes):
-    assert info_of(pack, **changes).shapes() == shapes
+    info = info_of(pack, **changes)
+    assert info.shapes() == shapes
+    dtype = torch.float16 if info.kind.maps else torch.float32
+    arrays = extraction.shared_arrays(info)
+    assert {name: array.shape for name, array in arrays.items()} == shapes
+    assert {torch.from_numpy(array).dtype for array in arrays.values()} == {info.dtype()} == {dtype}
+
+
+@pytest.mark.parametrize(
+    ("levels", "strides"),
+    [([2, 4, 8, 16, 32], (8, 16, 32)), ([14], (14,)), ([4], (4,)), ([2, 4], (4,))],
+)
+def test_pooled_strides_are_those_of_the_network_whatever_is_asked_for(levels, strides):
+    for asked in ([16, 32], [4], []):
+        assert KINDS["pooled"].strides(asked, levels) == strides
 
 
 def tensors_of(info: PackInfo) -> dict[str, torch.Tensor]:
@@ -172,7 +191,7 @@ def arguments(pack: str, weights: Path, output: str, *, threads: int = 1) -> lis
     return [*text.split(), "--output", output]
 
 
-COUNTS = {"pixels": 21, "plain": 21, "rotated": 16} | dict.fromkeys(
+COUNTS = {"pixels": 21, "plain": 21, "pooled": 21, "rotated": 16} | dict.fromkeys(
     ("pseudo", "cutmix", "draem", "holdout"), 10
 )
 
@@ -218,6 +237,45 @@ def test_values_of_packs(project, weights):
     holdout = Pack.open("holdout.safetensors")
     assert holdout.tensor("s16").shape == (10, 2, 112, 4, 4)
     assert not torch.equal(holdout.tensor("s32")[:, 0], holdout.tensor("s32")[:, 1])
+
+
+def test_pool_by_hand():
+    """Of two channels of two positions, and of one of a single position."""
+    maps = [torch.tensor([[[[1.0, 3.0]], [[5.0, 5.0]]]]), torch.tensor([[[[7.0]]]])]
+    assert pool(maps).tolist() == [[[2.0, 5.0, 7.0], [1.0, 0.0, 0.0]]]
+
+
+def test_a_pooled_pack_is_what_numpy_makes_of_maps_that_are_not_rounded(project, weights):
+    main(arguments("pooled", weights, "pooled.safetensors"))
+    pack = Pack.open("pooled.safetensors")
+    assert (pack.info.strides, pack.info.channels) == ((8, 16, 32), (40, 112, 320))
+    model = LITE.build(weights, strides=[8, 16, 32])
+    images = [open_verified(Path(record.path), record.sha256) for record in project]
+    pixels = np.stack([np.asarray(views.resize(image, 64, LITE.interpolation)) for image in images])
+    batches = [*compute_maps(model, pixels, backbone=LITE, device=CPU)]
+    maps = [torch.cat(level).numpy() for level in zip(*batches, strict=True)]
+    assert [part.dtype for part in maps] == [np.float32] * 3
+    moments = [np.stack([m.mean((2, 3)), m.std((2, 3))], axis=1) for m in maps]
+    expected = np.concatenate(moments, axis=2)
+    found = pack.tensor("pooled").numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    rounded = np.concatenate([m.astype(np.float16).mean((2, 3), np.float32) for m in maps], axis=1)
+    errors = [np.abs(means - expected[:, 0]).max() for means in (found[:, 0], rounded)]
+    assert errors[0] < errors[1] / 10
+
+
+def test_a_network_of_one_level_is_pooled_there_and_threads_compute_the_same(project, weights):
+    """The strides asked for are those of the first network, which this one need not have."""
+    one = replace(LITE, levels={14: 8})
+    info = maps_of(project, "pooled", weights, backbone=one, strides=[16, 32]).info
+    assert (info.strides, info.channels, info.views) == ((14,), (8,), 1)
+    with pytest.raises(ConfigError, match="has no stride 16; choose from 14"):
+        maps_of(project, "plain", weights, backbone=one, strides=[16, 32])
+    task = maps_of(project, "pooled", weights)
+    expected = extract(task, workers=1, device=CPU, progress=silent)["pooled"]
+    arrays = extraction.shared_arrays(task.info)
+    extraction._run_threads(task, arrays, workers=2, device=CPU, progress=silent)
+    torch.testing.assert_close(torch.from_numpy(arrays["pooled"]), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_other_images_do_not_change_an_image_s_features(project, weights):

@@ -183,8 +183,53 @@ def test_packs_are_exactly_those_of_the_method(cache, kinds):
 
 def test_packs_of_different_weights_do_not_mix(cache, tmp_path):
     other, _ = write(tmp_path, "rotated", [0], weights="cd", **DEEP)
-    with pytest.raises(DataError, match="different backbones"):
+    with pytest.raises(DataError, match="come from other networks"):
         open_packs([cache["plain"][0], other], SPEC)
+
+
+MEANS = {"image_size": 64, "strides": (16, 32), "channels": (2, 3)}
+
+
+@pytest.fixture
+def pooled(tmp_path):
+    """Packs of the network of ``plain``, of the same at another size, and of another one."""
+    changes = ({}, {"image_size": 96, "channels": (2, 4)}, {"weights": "cd"})
+    return [
+        write(tmp_path / str(number), "pooled", [5, 4, 3, 2, 1, 0], **MEANS | change)
+        for number, change in enumerate(changes)
+    ]
+
+
+def test_pooled_packs_keep_the_order_in_which_they_are_given(cache, pooled):
+    spec = dataclasses.replace(SPEC, packs=("plain", "pooled"))
+    for order in ([0], [0, 1, 2], [0, 2, 1]):
+        packs = open_packs([cache["plain"][0], *(pooled[n][0] for n in order)], spec)
+        assert [pack.path for pack in packs[1:]] == [pooled[n][0] for n in order]
+        for training in (True, False):
+            images = image_set(of_role(ROWS, "test"), packs, CPU, training=training)
+            assert len(images.pooled) == len(order)
+            for rows_, number in zip(images.pooled, order, strict=True):
+                expected = pooled[number][1]["pooled"][[3, 0]]  # Rows of the images 2 and 5.
+                assert torch.equal(rows_.take(), expected)
+    # Without maps nothing says which network is the first.
+    alone = dataclasses.replace(SPEC, packs=("pooled",))
+    packs = open_packs([pooled[2][0], pooled[0][0]], alone, training=False)
+    assert [pack.info.weights_sha256 for pack in packs] == ["cd", "ab"]
+
+
+def test_pooled_packs_of_wrong_networks_are_refused(cache, pooled):
+    spec = dataclasses.replace(SPEC, packs=("plain", "pooled"))
+    plain, (first, larger, _) = cache["plain"][0], [path for path, _ in pooled]
+    for paths, error, message in (
+        ([plain, larger, first], DataError, rf"{larger} \(resnet18 at 96 px, weights ab\)"),
+        ([plain, larger], DataError, rf"{plain} \(resnet18 at 64 px, weights ab\), {larger}"),
+        ([plain, first, first], DataError, "come from other networks than they should"),
+        ([plain], ConfigError, "devnet needs the packs plain, pooled, got plain"),
+        ([first], ConfigError, "devnet needs the packs plain, pooled, got pooled"),
+        ([plain, plain, first], ConfigError, "got plain, plain, pooled"),
+    ):
+        with pytest.raises(error, match=message):
+            open_packs(paths, spec)
 
 
 def test_features_of_other_bytes_are_refused(cache):

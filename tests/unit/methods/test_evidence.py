@@ -48,7 +48,9 @@ def seen_along(directions: list[torch.Tensor]) -> TrainingData:
     data = PACKS.training(range(24), [24] * len(directions), "cell")
     pooled = []
     for rows in data.normal.pooled:
-        moved = torch.stack([rows.take()[n] + d[: rows.tensor.shape[2]] for n, d in enumerate(directions)])
+        moved = torch.stack(
+            [rows.take()[n] + d[: rows.tensor.shape[2]] for n, d in enumerate(directions)]
+        )
         index = torch.arange(len(directions))
         pooled.append(dataclasses.replace(rows, tensor=moved, index=index))
     anomaly = dataclasses.replace(data.anomaly, pooled=tuple(pooled))

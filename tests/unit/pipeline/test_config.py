@@ -51,7 +51,54 @@ def test_shipped_parameters_are_valid():
     assert params.features.strides == tuple(content["features"]["strides"])
     for name in params.methods:
         assert params.hyper[name].keys() == registry.get(name).resolve().keys()
-    assert parsed("features.backbone: resnet18").features.backbone == "resnet18"
+    assert parsed("features.backbone: resnet18").features.first.backbone == "resnet18"
+
+
+def further(*networks: str) -> Params:
+    return parsed(f"features.further: [{', '.join(networks)}]")
+
+
+LITE = "backbone: tf_efficientnet_lite"
+
+
+def test_further_networks_come_after_the_first_in_their_order():
+    networks = (f"{{{LITE}1, image_size: 240}}", f"{{{LITE}0, image_size: 96}}")
+    features = further(*networks).features
+    assert [*map(str, features.networks)] == [
+        "tf_efficientnet_lite0-224", "tf_efficientnet_lite1-240", "tf_efficientnet_lite0-96",
+    ]  # fmt: skip
+    assert features.first is features.networks[0]
+    assert features.networks[1].weights_file is None
+    local = further(f"{{{LITE}1, image_size: 240, weights_file: my.pth}}").features
+    assert local.networks[1].weights_file == "my.pth"
+    assert further().features == config.load(ROOT).features
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        ([f"{{{LITE}0, image_size: 224}}"],
+         "features.further.0: tf_efficientnet_lite0-224 is there already, as tf_"),
+        ([f"{{{LITE}1, image_size: 64}}", f"{{{LITE}1, image_size: 64}}"],
+         "features.further.1: tf_efficientnet_lite1-64 is there already"),
+        # timm's default weights with and without their tag are one network.
+        (["{backbone: resnet26, image_size: 64}", "{backbone: resnet26.bt_in1k, image_size: 64}"],
+         "further.1: resnet26.bt_in1k-64 is there already, as resnet26-64; remove it or give"),
+        ([f"{{{LITE}0, image_size: 96, weights_file: my.pth}}"],
+         "further.0.weights_file: is my.pth, that of tf_efficientnet_lite0-224 is None"),
+        (["{backbone: resnet, image_size: 64}"],
+         "params.yaml, features.further.0.backbone: 'resnet' is unknown"),
+        (["{backbone: vit_tiny_patch16_224, image_size: 65}"],
+         "features.further.0.image_size: vit_tiny_patch16_224 gives images of 65 pixels no maps"),
+        ([f"{{{LITE}1}}"], "features.further.0: 'image_size' is a required property"),
+        ([f"{{{LITE}1, image_size: 9}}"], "features.further.0.image_size: 9 is less than"),
+        ([f"{{{LITE}1, image_size: 64, stride: 8}}"], "features.further.0: unknown key 'stride'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_further_networks_are_named_with_their_place(networks, message):
+    with pytest.raises(ConfigError) as refused:
+        further(*networks)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
@@ -227,7 +274,7 @@ def test_files_merge_as_snakemake_merges_them(tmp_path):
     assert (params.seeds, params.shots, params.datasets) == ((7,), (10, 1), ("mine",))
     assert (params.hyper["dpdl"]["epochs"], params.hyper["dpdl"]["eps"]) == (1, 0.2)
     assert params.features.views == 2
-    assert params.features.image_size == shipped()["features"]["image_size"]
+    assert params.features.first.image_size == shipped()["features"]["image_size"]
     with pytest.raises(ConfigError, match=r"no\.yaml: cannot be read \(No such file or dir"):
         config.load(tmp_path, tmp_path / "no.yaml")
 

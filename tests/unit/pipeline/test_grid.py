@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from project_cases import OWN, rules_of
+from project_cases import OWN, SEVERAL, rules_of
 
 from osad.core.cells import Cell
 from osad.core.errors import ConfigError
@@ -14,7 +14,7 @@ from osad.core.files import sha256_bytes
 from osad.evaluation.tables.request import parse_grid
 from osad.methods import registry
 from osad.pipeline import grid as grids
-from osad.pipeline.describe import describe, feature_options, weights_options
+from osad.pipeline.describe import PIXELS, describe, feature_options, weights_options
 from osad.pipeline.grid import Grid, run_of
 
 GRID = rules_of().grid
@@ -73,7 +73,10 @@ def test_a_base_is_the_run_of_the_same_split_and_comes_first():
 
 def test_feature_packs_and_masks_are_those_that_runs_read():
     packs = ["cutmix", "draem", "pixels", "plain", "pseudo", "rotated"]
-    assert sorted(pack for _, _, pack in GRID.packs) == packs
+    assert sorted(pack for _, _, _, pack in GRID.packs) == packs
+    assert {network for *_, network, pack in GRID.packs if pack != "pixels"} == {
+        DEEP.split("/")[-1]
+    }
     trained = [f"{DEEP}/{pack}.safetensors" for pack in ("plain", "rotated", "pseudo")]
     assert GRID.packs_of(CELL) == trained
     pixels = "results/features/elpv/all/pixels.safetensors"
@@ -82,13 +85,50 @@ def test_feature_packs_and_masks_are_those_that_runs_read():
     assert GRID.masks_of(CELL) == ["results/features/elpv/all/masks.safetensors"]
     assert GRID.masks_of(of_method("random")) == []
     few = rules_of(methods=("mean_intensity", "random")).grid
-    assert (few.packs, few.masked) == ((("elpv", "all", "pixels"),), ())
+    assert (few.packs, few.masked) == ((("elpv", "all", "", "pixels"),), ())
+    assert few.networks == {}
+
+
+def test_pooled_packs_are_of_each_network_and_the_others_of_the_first():
+    first, larger, other = map(str, SEVERAL.networks)
+    assert (first, larger) == ("tf_efficientnet_lite0-224", "tf_efficientnet_lite0-320")
+    grid = rules_of(methods=("evidence", "patchcore"), features=SEVERAL).grid
+    assert grid.kinds(("pixels", "pooled", "plain")) == [
+        ("", "pixels"), (first, "pooled"), (larger, "pooled"), (other, "pooled"), (first, "plain"),
+    ]  # fmt: skip
+    read = [(first, "plain"), (first, "pooled"), (larger, "pooled"), (other, "pooled")]
+    assert grid.packs_of(of_method("evidence")) == [
+        f"results/features/elpv/all/{network}/{pack}.safetensors" for network, pack in read
+    ]
+    assert grid.packs_of(of_method("patchcore")) == [f"{DEEP}/plain.safetensors"]
+    assert set(grid.packs) == {("elpv", "all", *pack) for pack in read}
+    assert [*grid.networks.values()] == [*SEVERAL.networks]
+    network, weights = (grid.constraints()[name] for name in ("network", "weights"))
+    assert all(re.fullmatch(network, name) for name in (first, larger, other))
+    assert not re.fullmatch(network, "tf_efficientnet_lite1-224")
+    assert re.fullmatch(weights, SEVERAL.networks[2].weights.removeprefix("data/weights/"))
+    backbones = {method["name"]: method["backbone"] for method in describe(grid)["methods"]}
+    assert backbones == {
+        "evidence": "tf_efficientnet_lite0+tf_efficientnet_lite1",
+        "patchcore": "tf_efficientnet_lite0",
+    }
+    told = (
+        "Methods that read pooled features see those of tf_efficientnet_lite0 at 320 px, "
+        "tf_efficientnet_lite1 at 240 px, too."
+    )
+    assert told in describe(grid)["notes"]
+    # What no method reads is not made, and not told.
+    few = rules_of(methods=("patchcore",), features=SEVERAL).grid
+    assert [*few.networks] == [first]
+    assert describe(few)["notes"] == describe(GRID)["notes"]
+    assert not re.fullmatch(few.constraints()["network"], larger)
 
 
 def test_constraints_keep_unknown_names_out():
     known = {
         "dataset": "elpv", "category": "all", "protocol": "hard-poly-m1", "seed": "12",
         "method": "mahalanobis_lda", "manifest": "elpv", "pack": "plain",
+        "network": "tf_efficientnet_lite0-224", "weights": "efficientnet-lite0-57934424.pth",
     }  # fmt: skip
     assert GRID.constraints().keys() == known.keys()
     for name, value in known.items():
@@ -146,14 +186,15 @@ def test_tables_are_told_exactly_the_cells_and_the_faults_of_the_data():
 
 
 def test_options_of_the_features_and_weights_steps():
-    features = GRID.params.features
-    assert feature_options("pixels", features, GRID.weights) == "--pack pixels"
-    assert feature_options("rotated", features, "w.pth") == (
-        "--pack rotated --backbone tf_efficientnet_lite0 --weights w.pth --image-size 224 "
-        "--strides 16,32 --views 4 --rotation 0.0"
+    features, first = GRID.params.features, GRID.params.features.first
+    assert first.weights == "data/weights/efficientnet-lite0-57934424.pth"
+    assert PIXELS == "--pack pixels"
+    assert feature_options("rotated", features, first) == (
+        f"--pack rotated --backbone tf_efficientnet_lite0 --weights {first.weights} "
+        "--image-size 224 --strides 16,32 --views 4 --rotation 0.0"
     )
-    assert weights_options(features) == "--backbone tf_efficientnet_lite0"
-    local = dataclasses.replace(features, weights_file="my $net.pth")
+    assert weights_options(first) == "--backbone tf_efficientnet_lite0"
+    local = dataclasses.replace(first, weights_file="my $net.pth")
     assert weights_options(local).endswith(" --local 'my $net.pth'")
 
 

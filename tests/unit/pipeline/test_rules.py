@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from project_cases import OWN, ROOT, rules_of, shipped
+from project_cases import OWN, ROOT, SEVERAL, rules_of, shipped
 from snakemake.iocontainers import Namedlist
 from snakemake.utils import format as snakemake_format
 
+from osad.backbones import get_backbone
 from osad.pipeline import rules as table
 from osad.pipeline.fingerprint import code_fingerprint
 from osad.pipeline.jobs import PHASES, Job, jobs, jobs_of, makers, targets
@@ -34,7 +35,12 @@ GRIDS = {
         "figures": (), "datasets": ("mine",), "dataset_settings": {"mine": OWN | {"title": "it's"}},
         "settings": ("general",), "methods": ("patchcore", "constant"),
     },
+    "networks": {
+        "methods": ("evidence", "devnet"), "hyper": {"evidence": {}, "devnet": {}},
+        "features": SEVERAL, "figures": (),
+    },
 }  # fmt: skip
+NAMES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
 OWN_FILES = ("data/published/", "data/bench/", "src/osad/report/")
 """Files of the project that jobs read."""
 NETWORKS = ("run", "pack")
@@ -91,7 +97,8 @@ def test_the_commands_that_snakemake_gives_are_those_of_the_jobs(rules):
 
 def test_every_step_understands_its_command(tmp_path, monkeypatch):
     """In an empty folder each says which file is missing, and not that an option is unknown."""
-    local = dataclasses.replace(shipped().features, weights_file="my.pth")
+    first = dataclasses.replace(shipped().features.first, weights_file="my.pth")
+    local = dataclasses.replace(shipped().features, networks=(first,))
     monkeypatch.chdir(tmp_path)
     for rule in rules_of(features=local, datasets=("mine",), dataset_settings={"mine": OWN}):
         if rule.name == "report_assets":
@@ -145,6 +152,31 @@ def test_rules_without_any_job_are_left_out_of_all_targets():
     assert [rule.name for rule in few if not rule.files] == ["weights", "pack", "masks"]
     assert targets(few, "features") == ["results/of controls/features/elpv/all/pixels.safetensors"]
     assert (hasattr(plain, "figure"), targets(plain, "figures")) == (False, [])
+
+
+def test_each_network_has_packs_of_its_own_and_each_file_of_weights_is_made_once():
+    rules = rules_of_grid("networks")
+    lite0, lite1 = (f"data/weights/{get_backbone(name).file}" for name in NAMES)
+    assert rules.weights.files == [lite0, lite1]
+    options = [job.params["options"] for job in jobs_of(rules.weights)]
+    assert options == [f"--backbone {name}" for name in NAMES]
+    made = {(job.wildcards["network"], job.wildcards["pack"]): job for job in jobs_of(rules.pack)}
+    first, larger, other = map(str, SEVERAL.networks)
+    assert made.keys() == {
+        (first, "plain"), (first, "rotated"),
+        (first, "pooled"), (larger, "pooled"), (other, "pooled"),
+    }  # fmt: skip
+    for network, weights in ((first, lite0), (larger, lite0), (other, lite1)):
+        job = made[network, "pooled"]
+        assert weights in job.inputs
+        assert job.outputs == (f"results/features/elpv/all/{network}/pooled.safetensors",)
+        backbone, _, size = network.rpartition("-")
+        told = f"--pack pooled --backbone {backbone} --weights {weights} --image-size {size} "
+        assert job.params["options"].startswith(told)
+    runs = {job.wildcards["method"]: job for job in jobs_of(rules.run)}
+    (read,) = {p for job in runs.values() for p in job.inputs if f"{other}/" in p}
+    assert read in runs["evidence"].inputs
+    assert read not in runs["devnet"].inputs
 
 
 @pytest.mark.parametrize(("visible", "asked"), [(0, 0), (1, 1), (4, 1)])

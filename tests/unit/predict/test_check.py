@@ -10,8 +10,9 @@ from project_cases import LOCK, PACK, SHARED, SHARING, WEIGHTS, MadeUp
 
 from osad import cli
 from osad.audit import ledger
+from osad.backbones import get_backbone
 from osad.core.errors import CheckError, DataError
-from osad.core.files import sha256_file, write_tensors
+from osad.methods import registry
 from osad.pipeline.describe import feature_options
 from osad.predict import step
 from osad.predict.check import Tools, find_tools, parse_cell
@@ -113,21 +114,35 @@ def test_the_command_becomes_the_job(made, monkeypatch):
     assert (options.cell, options.gpu, options.cores) == (SHARING, 1, 3)
     assert options.images == [Path("in"), Path("./-b.png")]
     grid = made.rules.grid
-    assert options.features == feature_options("plain", grid.params.features, grid.weights)
+    features = grid.params.features
+    assert json.loads(options.features) == [feature_options("plain", features, features.first)]
+    assert options.weights == [Path(WEIGHTS)]
     assert (options.verified, str(options.split)) == ("yes", SPLIT)
 
 
-def test_features_of_other_strides_or_weights_are_refused(made):
-    digest = sha256_file(WEIGHTS)
-    write_tensors(PACK, {}, {"strides": [16, 32], "weights_sha256": digest})
-    assert tools_of(made).verified
-    for strides, weights, message in (
-        ([32], digest, r"have strides \[32\], now it is \[16, 32\]"),
-        ([16, 32], "0", "have weights_sha256 0, now it is"),
-    ):
-        write_tensors(PACK, {}, {"strides": strides, "weights_sha256": weights})
-        with pytest.raises(CheckError, match=message):
-            tools_of(made)
+def test_each_network_that_scoring_reads_is_told_and_its_weights_are_needed(made, monkeypatch):
+    spec = dataclasses.replace(registry.registered("patchcore"), packs=("plain", "pooled"))
+    monkeypatch.setitem(registry._specs["patchcore"], "patchcore", spec)
+    lite = "{backbone: tf_efficientnet_lite%s, image_size: %s}"
+    further = f"further: [{lite % (1, 96)}, {lite % (0, 32)}]"
+    made.edit("params.yaml", "weights_file: null", f"weights_file: null, {further}")
+    other = f"data/weights/{get_backbone('tf_efficientnet_lite1').file}"
+    with pytest.raises(DataError, match=f"^{other}: is missing; make it with"):
+        tools_of(made)
+    made.put(other, "weights")
+    tools = tools_of(made)
+    assert tools.weights == (Path(WEIGHTS), Path(other))
+    assert tools.notes[0] == f"provenance has no line for {other}, so it cannot be checked"
+    assert not tools.verified
+    options = step.parse([*tools.arguments(), "--output", "out", "--images", "in"])
+    assert options.weights == [Path(WEIGHTS), Path(other)]
+    told = [text.split()[1:8:2] for text in json.loads(options.features)]
+    assert told == [
+        ["plain", "tf_efficientnet_lite0", WEIGHTS, "64"],
+        ["pooled", "tf_efficientnet_lite0", WEIGHTS, "64"],
+        ["pooled", "tf_efficientnet_lite1", other, "96"],
+        ["pooled", "tf_efficientnet_lite0", WEIGHTS, "32"],
+    ]
 
 
 def test_code_and_versions_that_changed_since_the_run_are_said(made):

@@ -8,11 +8,14 @@ import torch
 from data_cases import every_kind
 from PIL import Image
 
+from osad.backbones import get_backbone
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_csv, sha256_file, write_tensors
 from osad.data.splits import SplitRow, write_split
+from osad.features.packs import PackInfo
 from osad.learn.images import ImageSet
 from osad.methods import registry
+from osad.pipeline.steps.run import describe_features
 from osad.predict import step
 from osad.predict.images import Found, find, read
 
@@ -73,7 +76,7 @@ CELL = "mine/all/normal-m0/mean_intensity/s0"
 def run_step(*images: str, output: str = "out", **changed: str) -> list[Path]:
     options = {
         "cell": CELL, "trained": CELL, "hyper": "{}", "checkpoint": "c.safetensors",
-        "features": "", "output": output, "cores": "2",
+        "features": '["--pack pixels"]', "output": output, "cores": "2",
     }  # fmt: skip
     pairs = (options | changed).items()
     arguments = [text for key, value in pairs for text in (f"--{key}", value)]
@@ -84,7 +87,8 @@ FITTED = {"mean": torch.tensor(0.25), "std": torch.tensor(0.5)}
 
 
 def checkpoint(cell: str = CELL, state: dict[str, torch.Tensor] = FITTED, **metadata) -> None:
-    known = {"format": 1, "cell": cell, "hyper": {}, "device": "cpu"}
+    features = describe_features([PackInfo("pixels", (), (), "cpu")])
+    known = {"format": 1, "cell": cell, "hyper": {}, "device": "cpu", "features": features}
     write_tensors("c.safetensors", state, known | metadata)
 
 
@@ -101,7 +105,9 @@ def test_every_kind_of_image_is_scored(project, capsys):
     assert scores == pytest.approx({n: abs(m - 0.25) / 0.5 for n, m in means.items()}, abs=1e-6)
     assert all(line["sha256"] == sha256_file(line["path"]) for line in rows)
     assert "13 images scored with" in capsys.readouterr().out
-    assert json.loads(Path("out/prediction.json").read_text())["maps"] is None
+    described = json.loads(Path("out/prediction.json").read_text())
+    assert (described["maps"], described["features"]) == (None, ["--pack pixels"])
+    assert described["features_of_run"] == "agree"
 
 
 def test_the_bytes_do_not_depend_on_cores_or_on_the_order_of_images(project):
@@ -155,7 +161,61 @@ def test_controls_without_features_know_the_path_that_an_image_had(project):
         SplitRow("data/raw/mine/x.png", digest, "test", 0, "good"),
         SplitRow("data/raw/mine/y.png", "0" * 64, "train_normal", 0, "good"),
     ])  # fmt: skip
-    run_step("in", cell=cell, trained=cell, split="s.csv")
+    run_step("in", cell=cell, trained=cell, split="s.csv", features="[]")
     images = ImageSet(("data/raw/mine/x.png",))
     expected = registry.get("random").build({}).score({"key": torch.tensor(7)}, images).total
     assert float(read_csv("out/scores.csv", ["score"])[0]["score"]) == expected.item()
+
+
+def test_features_that_the_checkpoint_does_not_name_are_said_to_be_unchecked(project, capsys):
+    metadata = {"format": 1, "cell": CELL, "hyper": {}, "device": "cpu"}
+    write_tensors("c.safetensors", FITTED, metadata)
+    put("in/a.png")
+    run_step("in")
+    note = "note: c.safetensors does not name the features of the run, so they could not be checked"
+    assert capsys.readouterr().err.splitlines()[0] == note
+    described = json.loads(Path("out/prediction.json").read_text())
+    assert described["features_of_run"] == "could not be compared"
+
+
+def options_of(*networks: tuple[str, int]) -> str:
+    """Return the options of pooled packs, whose weights are made where they are missing."""
+    told = []
+    for name, size in networks:
+        backbone = get_backbone(name)
+        if not Path(backbone.file).exists():
+            backbone.obtain(Path(backbone.file))
+        told.append(
+            f"--pack pooled --backbone {name} --weights {backbone.file} --image-size {size} "
+            "--strides 16,32"
+        )
+    return json.dumps(told)
+
+
+LITE0, LITE1 = "tf_efficientnet_lite0", "tf_efficientnet_lite1"
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        (
+            [(LITE0, 64), (LITE1, 96)],
+            "image_size of the run's features is 64, 64, now it is 64, 96",
+        ),
+        ([(LITE0, 64)], f"backbone of .* is {LITE0}, {LITE1}, now it is {LITE0}; restore"),
+        ([(LITE1, 64), (LITE0, 64)], f"is {LITE0}, {LITE1}, now it is {LITE1}, {LITE0}"),
+    ],
+)
+def test_features_of_other_networks_are_refused_before_anything_is_computed(
+    project, monkeypatch, networks, message
+):
+    infos = [
+        PackInfo("pooled", (), (), "cpu", name, get_backbone(name).sha256, 64, (8, 16, 32))
+        for name in (LITE0, LITE1)
+    ]
+    checkpoint(features=describe_features(infos))
+    put("in/a.png")
+    monkeypatch.setattr(step, "extract", lambda *_, **__: pytest.fail("nothing may be computed"))
+    with pytest.raises(ConfigError, match=rf"^c\.safetensors: .*{message}"):
+        run_step("in", features=options_of(*networks))
+    assert not Path("out").exists()

@@ -227,7 +227,7 @@ def test_the_data_are_the_summary(site: Site):
     assert statuses == {str(FAILED): "failed", **{str(run): "skipped" for run in SKIPPED}}
     assert page["problems"][str(FAILED)][1] == f"run: {REASON}"
     assert page["absent"] == [SKIPPED_CELL]
-    weights = site.grid.weights
+    weights = site.grid.params.features.first.weights
     assert page["files"][weights] == sha256_file(site.root / weights)
     # Digests of the code, of each module that a method names.
     module = "osad.methods.dpdl.method"

@@ -46,7 +46,7 @@ HEADS = ("anomaly", "residual", "normal")
 LOG_S_RANGE = (-7.0, 1.0)
 CROSS_ENTROPY: dict[str, Any] = {
     "loss": "cross_entropy", "lengths": False, "residual": "learned", "standardised": False,
-    "epochs": 50,
+    "epochs": 50, "lr": 1e-3,
 }  # fmt: skip
 """The paper's words taken as they are: a binary classification loss, a residual that is learned."""
 
@@ -62,7 +62,7 @@ CROSS_ENTROPY: dict[str, Any] = {
     packs=("plain", "rotated", "pseudo"),
     heads=HEADS,
     maps=True,
-    full_budget={"epochs": 50, "iterations": 20, "adapter": 128},
+    full_budget={"adapter": 128},
     variants={
         "no_dpl": {"dpl": False},
         "no_dfl": {"dispersion": 0.0},
@@ -81,11 +81,11 @@ CROSS_ENTROPY: dict[str, Any] = {
 class DPDL:
     """DPDL on cached features (LightSB form)."""
 
-    epochs: int = at_least(1, 50, "passes of `iterations` steps")
+    epochs: int = at_least(1, 10, "passes of `iterations` steps")
     iterations: int = at_least(1, 20, "steps of an epoch")
     batch: int = at_least(1, 48, "images of a step; a third are seen anomalies")
     pseudo: float = probability(0.5, "that a normal draw is replaced by a CutMix view")
-    lr: float = positive(1e-3, "learning rate of AdamW")
+    lr: float = positive(3e-4, "learning rate of AdamW")
     weight_decay: float = not_negative(1e-5, "of AdamW, not applied to the bridge's S and alpha")
     adapter: int = at_least(1, 32, "hidden width of the residual adapter")
     head_width: int = at_least(1, 256, "hidden width of the normality head")

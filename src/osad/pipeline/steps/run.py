@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ from osad.core.files import read_metadata, read_tensors, write_tensors
 from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import write_scores
-from osad.features.packs import Pack
+from osad.features.packs import Pack, PackInfo
 from osad.learn.images import Scores, State, TrainingData
 from osad.methods import registry
-from osad.methods.inputs import has_maps, image_set, of_role, open_packs
+from osad.methods.inputs import image_set, of_role, open_packs
 from osad.runtime.device import make_deterministic, select_device
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the checkpoints' metadata."""
+FEATURES = ("backbone", "image_size", "strides", "weights_sha256", "pack")
+"""What a checkpoint says of each feature pack that its run has read."""
 
 
 def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:
@@ -43,16 +45,20 @@ def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:
     return spec.resolve(values)
 
 
-def read_base(paths: Sequence[Path], run: Cell, base: str) -> State | None:
+def read_base(
+    paths: Sequence[Path], run: Cell, base: str, features: Iterable[PackInfo] = ()
+) -> State | None:
     """Read the checkpoint that a fit starts from.
 
     Args:
         paths: of the checkpoint; none for a method without a base.
         run: the run that is fitted.
         base: name of the base method; empty without one.
+        features: that the fit reads.
 
     Raises:
-        ConfigError: there is a checkpoint where none is needed, or none where one is.
+        ConfigError: there is a checkpoint where none is needed, or none where one is, or it was
+            fitted on other features.
         CheckError: it is of another run.
     """
     if len(paths) != bool(base):
@@ -62,11 +68,14 @@ def read_base(paths: Sequence[Path], run: Cell, base: str) -> State | None:
         )
     if not base:
         return None
-    expected, stated = str(replace(run, method=base)), read_metadata(paths[0]).get("cell")
+    metadata = read_metadata(paths[0])
+    expected, stated = str(replace(run, method=base)), metadata.get("cell")
     if stated != expected:
         raise CheckError(
             f"{paths[0]}: is of cell {stated!r}, expected {expected!r}; delete it and run again"
         )
+    packs = registry.get(base).packs
+    check_features(metadata, [info for info in features if info.pack in packs], paths[0])
     return read_tensors(paths[0])
 
 
@@ -94,6 +103,39 @@ def check_checkpoint(metadata: Mapping[str, Any], run: Cell, hyper: object, path
                 f"{path}: its {key} is {metadata.get(key)!r}, expected {value!r}; "
                 "delete it and run again"
             )
+
+
+def describe_features(infos: Iterable[PackInfo]) -> list[dict[str, Any]]:
+    """Return what a checkpoint says of feature packs, as JSON gives it back."""
+    described = [{name: getattr(info, name) for name in FEATURES} for info in infos]
+    result: list[dict[str, Any]] = json.loads(json.dumps(described))
+    return result
+
+
+def check_features(metadata: Mapping[str, Any], infos: Sequence[PackInfo], path: Path) -> bool:
+    """Check that a checkpoint was fitted on features like these; other kinds of packs do not count.
+
+    Returns:
+        whether it could be checked: older checkpoints do not name their features.
+
+    Raises:
+        ConfigError: the features differ; the message names both values.
+    """
+    if "features" not in metadata:
+        return False
+    kinds = {info.pack for info in infos}
+    stated = [item for item in metadata["features"] if item["pack"] in kinds]
+    for name in FEATURES:
+        then, now = (
+            ", ".join(str(item[name]) for item in items) or "nothing"
+            for items in (stated, describe_features(infos))
+        )
+        if then != now:
+            raise ConfigError(
+                f"{path}: {name} of the run's features is {then}, now it is {now}; restore the "
+                "old value, or run snakemake again"
+            )
+    return True
 
 
 def fit(
@@ -139,7 +181,7 @@ def maps_of(
     spec = registry.get(run.method)
     if not spec.maps:
         return None
-    sizes = {pack.info.image_size for pack in packs if has_maps(pack)}
+    sizes = {pack.info.image_size for pack in packs if pack.info.kind.maps}
     if len(sizes) != 1:
         raise ConfigError(f"method {spec.name} gives maps, but reads no maps of features")
     if scores.maps is None:
@@ -178,9 +220,16 @@ def main(argv: Sequence[str]) -> list[Path]:
     rows = read_split(options.split)
     packs = open_packs(options.packs, spec)
     method = spec.build(hyper)
-    base = read_base(options.base, run, spec.base)
+    infos = [pack.info for pack in packs]
+    base = read_base(options.base, run, spec.base, infos)
     state = fit(method, rows, packs, device, run=str(run), base=base)
-    metadata = {"format": FORMAT, "cell": str(run), "hyper": hyper, "device": device.type}
+    metadata = {
+        "format": FORMAT,
+        "cell": str(run),
+        "hyper": hyper,
+        "device": device.type,
+        "features": describe_features(infos),
+    }
     write_tensors(options.checkpoint, state, metadata)
 
     test = of_role(rows, "test")

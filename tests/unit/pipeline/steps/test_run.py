@@ -1,6 +1,7 @@
 """The step that fits a method and scores its test images."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import learn_cases
@@ -32,13 +33,16 @@ ROWS = [
 ]
 
 
+INFO = PackInfo("plain", (), (), device="cpu", backbone="made", weights_sha256="0" * 64,
+                image_size=128, strides=(16,), channels=(12,))  # fmt: skip
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """Write the split and the features of made images."""
     write_split(tmp_path / "split.csv", ROWS)
     paths, digests = (tuple(getattr(row, name) for row in ROWS) for name in ("path", "sha256"))
-    info = PackInfo("plain", paths, digests, device="cpu", backbone="made", weights_sha256="0" * 64,
-                    image_size=128, strides=(16,), channels=(12,))  # fmt: skip
+    info = replace(INFO, paths=paths, sha256=digests)
     write_pack(tmp_path / "plain", {"s16": Packs("step", 30, 6).tensors["s16"]}, info)
     return tmp_path
 
@@ -57,6 +61,10 @@ def test_checkpoint_scores_and_maps_of_a_run(files: Path) -> None:
     metadata = read_metadata(written[0])
     run.check_checkpoint(metadata, run.Cell.parse(CELL), HYPER, written[0])
     assert (metadata["cell"], metadata["device"]) == (CELL, "cpu")
+    assert metadata["features"] == [
+        {"pack": "plain", "backbone": "made", "weights_sha256": "0" * 64, "image_size": 128,
+         "strides": [16]},
+    ]  # fmt: skip
     state = SPEC.build(HYPER).fit(Packs("step", 30, 6).training(range(20), (), CELL))
     assert torch.equal(read_tensors(written[0])["bank"], state["bank"])
     scored, maps = read_scores(written[1]), anomaly_maps.read(written[2])
@@ -119,3 +127,37 @@ def test_hyper_parameters_and_base_must_be_the_run_s(files: Path) -> None:
     metadata = {"format": 1, "cell": CELL, "hyper": {}}
     with pytest.raises(CheckError, match=r"its hyper is .*, expected \{'coreset': 31"):
         run.check_checkpoint(metadata, run.Cell.parse(CELL), {"coreset": 31}, files)
+
+
+POOLED = replace(INFO, pack="pooled")
+OTHER = replace(POOLED, backbone="other", image_size=64)
+READ = {"features": run.describe_features([INFO, replace(INFO, pack="rotated"), POOLED, OTHER])}
+
+
+@pytest.mark.parametrize(("infos", "message"), [
+    ([replace(INFO, image_size=96)], "image_size of the run's features is 128, now it is 96; "),
+    ([replace(INFO, strides=(8, 16))], r"strides of .* is \[16\], now it is \[8, 16\]"),
+    ([replace(INFO, weights_sha256="1")], f"weights_sha256 of .* is {'0' * 64}, now it is 1;"),
+    ([INFO, replace(POOLED, backbone="x"), OTHER], "is made, made, other, now it is made, x"),
+    ([INFO, POOLED], "backbone of .* is made, made, other, now it is made, made;"),
+    ([INFO, OTHER, POOLED], "is made, made, other, now it is made, other, made"),
+    ([POOLED, INFO, OTHER], "pack of .* is plain, pooled, pooled, now it is pooled, pl"),
+    ([replace(INFO, pack="pixels")], "backbone of the run's features is nothing, now it is made"),
+])  # fmt: skip
+def test_other_features_than_the_run_s_are_refused(infos, message) -> None:
+    with pytest.raises(ConfigError, match=f"^c: .*{message}"):
+        run.check_features(READ, infos, Path("c"))
+
+
+def test_features_are_compared_by_kind_where_the_checkpoint_names_them(tmp_path) -> None:
+    for infos in ([INFO, POOLED, OTHER], [INFO], [POOLED, OTHER], []):
+        assert run.check_features(READ, infos, Path("c"))
+    assert not run.check_features({}, [INFO], Path("c"))
+    # A base must have been fitted on the features of the fit that starts from it.
+    path, cell = tmp_path / "base", run.Cell.parse(CELL.replace("patchcore", "ahl"))
+    metadata = {"cell": CELL.replace("patchcore", "dra")} | READ
+    write_tensors(path, {"x": torch.ones(1)}, metadata)
+    draem = replace(INFO, pack="draem", image_size=96)  # Its base does not read it.
+    assert "x" in (run.read_base([path], cell, "dra", [INFO, draem]) or {})
+    with pytest.raises(ConfigError, match=r"base: image_size of .* is 128, now it is 96"):
+        run.read_base([path], cell, "dra", [replace(INFO, image_size=96)])
