@@ -10,7 +10,7 @@ import dataclasses
 import random
 import warnings
 from collections.abc import Callable, Sequence
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -231,7 +231,8 @@ def can_be_cut(trial: Trial) -> None:
     """Where it has epochs, one is enough for a fit."""
     if "epochs" in {item.name for item in dataclasses.fields(trial.spec.hyper)}:
         # A variant may fix another number.
-        method = dataclasses.replace(trial.build(), epochs=1)
+        built: Any = trial.build()
+        method = dataclasses.replace(built, epochs=1)
         state = method.fit(trial.data())
         require_finite(state, method.score(state, trial.images()).total, "after one epoch")
 

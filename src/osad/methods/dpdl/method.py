@@ -139,7 +139,8 @@ class DPDL:
         white, data = whitened_training(data, self.shrinkage)
         generator = torch_generator(data.key, "init")
         channels = len(white["whiten.mean"])
-        codes = self._codes(white, data)
+        device = data.normal.deepest.device
+        codes = self._codes(white, data).to(device)
         state = init_adapter(channels, self.adapter, generator)
         state |= init_linear("anomaly", channels, 1, generator)
         if self.residual == "learned":
@@ -148,7 +149,6 @@ class DPDL:
         # All heads are drawn, so that those that stay start alike in every variant.
         state = {k: value for k, value in state.items() if k.split(".")[0] not in self._left_out}
         state |= initial_bridge(codes, self.eps, self.s0)
-        device = data.normal.deepest.device
         seen = self.batch // 3
         trained = minimise(
             state,
@@ -159,7 +159,7 @@ class DPDL:
                 anomalies=seen,
                 pseudo=self.pseudo,
             ),
-            _Loss(self, codes.to(device), torch_generator(data.key, "anchors")),
+            _Loss(self, codes, torch_generator(data.key, "anchors")),
             device=device,
             lr=self.lr,
             weight_decay=self.weight_decay,

@@ -150,7 +150,7 @@ class MPFM:
             no_decay=frozenset(PROTOTYPE + CALIBRATION),
             fixed=FIXED,
         )
-        first = {f"first.{name}": state[name] for name in PROTOTYPE}
+        first = {f"first.{name}": state[name].to(rows.device) for name in PROTOTYPE}
         fitted = white | trained | (first if self.density == "frozen" else {})
         if self.standardised:
             parts = self._parts(fitted, data.normal)
