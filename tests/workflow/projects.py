@@ -43,8 +43,11 @@ PLAIN_METHODS = [
 """One for each kind of code; a plain process costs seconds."""
 WITHOUT_NORMAL = {"mahalanobis_lda", "devnet", "dra", "ahl", "dpdl"}
 """Methods that learn from anomalies, so that the setting without any is not theirs."""
-NORMAL_ONLY = {"mean_intensity", "mahalanobis", "patchcore", "wt_flow", "flow_mismatching"}
-"""Methods that learn from normals alone: the run of normal-m0 serves all protocols."""
+NORMAL_ONLY = {
+    "mean_intensity", "mahalanobis", "patchcore", "wt_flow", "flow_mismatching", "random",
+    "constant",
+}  # fmt: skip
+"""Methods that learn from normals alone, or not at all: the run of normal-m0 serves all."""
 WITH_MAPS = {"patchcore", "wt_flow", "devnet", "dra", "ahl", "dpdl"}
 """Methods that give anomaly maps."""
 PROTOCOLS = [

@@ -39,6 +39,7 @@ class TrueLabels:
     paper="control: proves that a score without information gets no credit",
     packs=(),
     control=True,
+    normal_only=True,
 )
 @dataclass(frozen=True)
 class Random:
@@ -61,6 +62,7 @@ class Random:
     paper="control: proves that ties are handled",
     packs=(),
     control=True,
+    normal_only=True,
 )
 @dataclass(frozen=True)
 class Constant:

@@ -63,8 +63,8 @@ def notes(grid: Grid) -> list[str]:
             if read
             else []
         ),
-        "Hyper-parameters were chosen on held-out training normals and pseudo anomalies, "
-        "never on test images; see docs/hyper-parameters.md.",
+        "Hyper-parameters were chosen on development sets, images left out of training and pseudo "
+        "anomalies, never on test images of the tables; see docs/hyper-parameters.md.",
     ]
 
 

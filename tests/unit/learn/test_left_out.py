@@ -36,7 +36,7 @@ def test_an_image_left_out_is_what_another_fit_says(shape):
 
 def test_the_whitened_normals_have_the_covariance_that_was_shrunk():
     x = draws(50, 1, 3) * torch.tensor([1.0, 2.0, 3.0])
-    mean, matrix = Gaussian.fit(x, 1.0).whitening()
+    _, matrix = Gaussian.fit(x, 1.0).whitening()
     # All shrunk away: one scale for every direction, that of the mean variance.
     level = torch.cov(x[:, 0].double().T, correction=0).trace() / 3
     expected = torch.eye(3, dtype=torch.float64) / level

@@ -71,7 +71,7 @@ def test_further_networks_come_after_the_first_in_their_order():
     assert features.networks[1].weights_file is None
     local = further(f"{{{LITE}1, image_size: 240, weights_file: my.pth}}").features
     assert local.networks[1].weights_file == "my.pth"
-    assert further().features == config.load(ROOT).features
+    assert further().features.networks == features.networks[:1]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,6 @@ CROSS_ENTROPY: dict[str, Any] = {
     heads=HEADS,
     maps=True,
     full_budget={
-        "epochs": 50,
         "adapter": 128,
         "head_width": 512,
         "dims": 128,
@@ -81,7 +80,7 @@ CROSS_ENTROPY: dict[str, Any] = {
 class MPFM:
     """MPFM on cached features."""
 
-    epochs: int = at_least(1, 16, "passes of `iterations` steps")
+    epochs: int = at_least(1, 5, "passes of `iterations` steps")
     iterations: int = at_least(1, 20, "steps of an epoch")
     batch: int = at_least(1, 48, "images of a step; a third are seen anomalies")
     pseudo: float = probability(0.5, "that a normal draw is replaced by a CutMix view")
