@@ -15,7 +15,7 @@ from learn_cases import CHANNELS, Packs, auroc_of, build, rows
 from osad.learn.images import ImageSet, State
 from osad.methods import registry
 from osad.methods.registry import Method
-from osad.methods.trial import BUDGET
+from osad.methods.trial import BUDGET, SIDES
 
 KEYS = ("claim 0", "claim 1", "claim 2")
 N_TRAINING, N_TEST, N_SEEN = 64, 40, 4
@@ -41,61 +41,147 @@ def packs(key: str) -> Packs:
     return Packs(key, N_TRAINING + 2 * N_TEST, N_SEEN)
 
 
-def small(name: str) -> Method:
+def small(name: str, standardised: bool) -> Method:
     fields = registry.get(name).resolve()
-    return build(name, **{field: SMALL[field] for field in SMALL.keys() & fields.keys()})
+    values = SMALL | {"standardised": standardised}
+    return build(name, **{field: values[field] for field in values.keys() & fields.keys()})
+
+
+def pooled(images: ImageSet) -> ImageSet:
+    """Return images with what is pooled of their own deepest maps, of one network."""
+    maps = images.deepest.take().flatten(2)
+    return dataclasses.replace(images, pooled=(rows(torch.stack([maps.mean(2), maps.std(2)], 1)),))
 
 
 @functools.cache
-def fitted(name: str, key: str) -> State:
+def fitted(name: str, key: str, standardised: bool) -> State:
     first = N_TRAINING + 2 * N_TEST
     data = packs(key).training(range(N_TRAINING), range(first, first + N_SEEN), key)
-    base = registry.get(name).base
-    return small(name).fit(dataclasses.replace(data, base=fitted(base, key) if base else None))
+    data = dataclasses.replace(data, normal=pooled(data.normal), anomaly=pooled(data.anomaly))
+    if base := registry.get(name).base:
+        data = dataclasses.replace(data, base=fitted(base, key, standardised))
+    return small(name, standardised).fit(data)
 
 
-def shown(key: str, kind: str, size: float) -> tuple[ImageSet, ImageSet]:
-    """Return normal images and others whose upper left quarter is moved."""
-    middle = N_TRAINING + N_TEST
-    maps = packs(key).tensors["s32"][middle : middle + N_TEST].float()
-    moved = (maps + size * Packs.patch(32, KINDS[kind])).half()
-    anomalous = ImageSet(tuple(f"{number}.png" for number in range(N_TEST)), {32: rows(moved)})
-    return packs(key).images(range(N_TRAINING, middle)), anomalous
+def unseen(key: str) -> ImageSet:
+    """Return normal images that no fit has seen."""
+    return pooled(packs(key).images(range(N_TRAINING, N_TRAINING + N_TEST)))
+
+
+def moved(key: str, kind: str, size: float) -> ImageSet:
+    """Return images, normal but for their upper left quarter, which is moved."""
+    first = N_TRAINING + N_TEST
+    maps = packs(key).tensors["s32"][first : first + N_TEST].float()
+    maps = (maps + size * Packs.patch(32, KINDS[kind])).half()
+    return pooled(ImageSet(tuple(f"{number}.png" for number in range(N_TEST)), {32: rows(maps)}))
 
 
 @functools.cache
-def found(name: str, kind: str, size: float) -> float:
+def found(name: str, kind: str, size: float, standardised: bool = True) -> float:
     """Return the AUROC of moved images, mean over the data sets."""
 
     def separation(key: str) -> float:
-        method, state = small(name), fitted(name, key)
-        return auroc_of(*(method.score(state, part).total for part in shown(key, kind, size)))
+        method, state = small(name, standardised), fitted(name, key, standardised)
+        shown = (unseen(key), moved(key, kind, size))
+        return auroc_of(*(method.score(state, part).total for part in shown))
 
     return mean(map(separation, KEYS))
 
 
+def uniform(key: str, factor: float) -> ImageSet:
+    """Return one image whose positions all are the normals' mean times a factor; 0: black."""
+    maps = {}
+    for stride in CHANNELS:
+        centre = packs(key).tensors[f"s{stride}"][:N_TRAINING].float().mean((0, 2, 3))
+        maps[stride] = rows(
+            factor * centre[None, :, None, None] * torch.ones(SIDES[stride], SIDES[stride])
+        )
+    return pooled(ImageSet(("uniform.png",), maps))
+
+
+@functools.cache
+def rank(name: str, factor: float, head: str = "") -> float:
+    """Return the share of normal images below the uniform one, mean over the data sets."""
+
+    def share(key: str) -> float:
+        method, state = small(name, True), fitted(name, key, True)
+        low, high = (method.score(state, part) for part in (unseen(key), uniform(key, factor)))
+        if head:
+            return (low.heads[head] < high.heads[head]).float().mean().item()
+        return (low.total < high.total).float().mean().item()
+
+    return mean(map(share, KEYS))
+
+
 # DRA on the lone channels and AHL on DRA: the difference varies a lot between data sets.
 @pytest.mark.parametrize(
-    ("name", "other", "kind", "size", "margin"),
+    ("name", "other", "kind", "size", "margin", "standardised"),
     [
-        ("dra", "devnet", "odd", 0.35, 0.1),
-        ("dra", "devnet", "lone", 0.7, 0.08),
-        ("ahl.devnet", "devnet", "odd", 0.35, 0.08),
-        ("ahl", "dra", "odd", 0.15, 0.01),
-        ("saoe", "devnet", "even", 0.1, 0.03),
+        ("dra", "devnet", "odd", 0.35, 0.1, True),
+        ("dra", "devnet", "odd", 0.35, 0.1, False),
+        ("dra", "devnet", "lone", 0.7, 0.08, True),
+        ("dra", "devnet", "lone", 0.7, 0.08, False),
+        ("ahl.devnet", "devnet", "odd", 0.35, 0.08, True),
+        # On one scale 0.92 and 0.90, but 0.999 for both at 0.15; without, 0.93 and 0.90.
+        ("ahl", "dra", "odd", 0.07, 0.01, True),
+        ("ahl", "dra", "odd", 0.15, 0.01, False),
+        ("saoe", "devnet", "even", 0.1, 0.03, True),
     ],
 )
-def test_a_method_finds_what_the_other_was_not_shown(name, other, kind, size, margin):
-    assert found(name, kind, size) > found(other, kind, size) + margin
+def test_a_method_finds_what_the_other_was_not_shown(name, other, kind, size, margin, standardised):
+    better, worse = (found(each, kind, size, standardised) for each in (name, other))
+    assert better > worse + margin
 
 
-@pytest.mark.parametrize(("name", "least"), [("saoe", 0.93), ("dpdl", 0.8)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("saoe", 0.93), ("dpdl", 0.93), ("mpfm", 0.93), ("evidence", 0.7)]
+)
 def test_faint_anomalies_of_the_kind_of_the_pseudo_anomalies_are_found(name, least):
     assert found(name, "even", 0.1) > least
 
 
-@pytest.mark.parametrize("name", ["saoe", "dpdl"])
-def test_saoe_and_dpdl_miss_kinds_unlike_all_that_they_were_shown(name):
-    # A limit that their pages state. Where it no longer holds, the pages are wrong.
-    assert found(name, "odd", 0.35) < 0.7
+@pytest.mark.parametrize(
+    ("name", "kind", "size", "least"),
+    [
+        ("dpdl", "odd", 0.35, 0.98),
+        ("dpdl", "odd", 0.15, 0.95),
+        ("dpdl", "lone", 0.7, 0.96),
+        ("mpfm", "odd", 0.35, 0.97),
+        ("mpfm", "odd", 0.15, 0.9),
+        ("mpfm", "lone", 0.7, 0.92),
+        ("evidence", "odd", 0.35, 0.97),
+        ("evidence", "odd", 0.15, 0.78),
+        ("evidence", "lone", 0.7, 0.84),
+    ],
+)
+def test_kinds_unlike_all_that_was_shown_are_found(name, kind, size, least):
+    assert found(name, kind, size) > least
+
+
+def test_it_is_the_energy_by_which_dpdl_finds_them():
+    assert found("dpdl", "odd", 0.35) > found("dpdl.no_residual", "odd", 0.35) + 0.3
+
+
+def test_saoe_misses_kinds_unlike_all_that_it_was_shown():
+    # A limit that its page states. Where it no longer holds, the page is wrong.
+    assert found("saoe", "odd", 0.35) < 0.7
     assert found("dra", "odd", 0.35) > 0.85
+
+
+@pytest.mark.parametrize("factor", [-1.0, 2.0, 3.0])
+@pytest.mark.parametrize("name", ["mahalanobis", "patchcore", "dpdl", "mpfm"])
+def test_uniform_images_far_from_all_normals_are_anomalous(name, factor):
+    assert rank(name, factor) > 0.9
+
+
+@pytest.mark.parametrize("name", ["mahalanobis", "patchcore", "dpdl.no_normal", "mpfm"])
+def test_a_black_image_is_anomalous(name):
+    assert rank(name, 0.0) > 0.9
+
+
+@pytest.mark.parametrize("name", ["dpdl", "dra", "evidence"])
+def test_a_black_image_opposite_to_the_seen_anomalies_is_taken_for_normal(name):
+    # A limit: what is learned from the seen anomalies (|M_n| of DPDL and DRA, z'm of evidence) has
+    # no bound on the other side of the normals. In DPDL the energy outweighs it further away.
+    assert rank(name, 0.0) < 0.5
+    assert rank("dpdl", 0.0, "normal") < 0.1 < 0.9 < rank("dpdl", 0.0, "residual")

@@ -13,9 +13,10 @@ from learn_cases import DATA, PACKS, SHOWN, adapted, build, double, layers, rows
 
 from osad.core.seeds import torch_generator
 from osad.learn.batches import balanced_batches
+from osad.learn.dra_heads import HEADS
 from osad.learn.gaussian import whitened_training
 from osad.learn.heads import adapter
-from osad.learn.images import ImageSet, TrainingData
+from osad.learn.images import ImageSet, State, TrainingData
 from osad.methods.patchcore import PatchCore, greedy_coreset
 
 DRA = {
@@ -24,11 +25,10 @@ DRA = {
 }  # fmt: skip
 
 
-def test_dra_adds_its_four_heads():
-    method = build("dra", lr=1e-2, **DRA)
-    state = method.fit(DATA)
-    scores, s = method.score(state, SHOWN), double(state)
-    x = adapted(s, white(s, SHOWN))
+def dra_parts(state: State, images: ImageSet) -> tuple[State, torch.Tensor]:
+    """Return DRA's oriented heads before they are standardised, and its maps (n, P)."""
+    s = double(state)
+    x = adapted(s, white(s, images))
     maps = (s["reference"] - x).transpose(1, 2).unflatten(2, (4, 4))
     maps = F.conv2d(maps, s["residual.conv.weight"], s["residual.conv.bias"], padding=1)
     running = s["residual.running_mean"], s["residual.running_var"]
@@ -43,9 +43,33 @@ def test_dra_adds_its_four_heads():
     # The mean of the top 10 % of 16 positions is the largest.
     expected = {head: values.max(1).values for head, values in local.items()}
     expected["normal"] = -layers(s, "normal.0", "normal.1", x.mean(1))[:, 0].abs()
+    return expected, sum(local.values())
+
+
+@pytest.mark.parametrize("standardised", [True, False])
+def test_dra_adds_its_four_heads(standardised):
+    method = build("dra", lr=1e-2, standardised=standardised, **DRA)
+    state = method.fit(DATA)
+    scores, (expected, maps) = method.score(state, SHOWN), dra_parts(state, SHOWN)
+    assert standardised == any(key.startswith("scale.") for key in state)
+    if standardised:
+        for head, values in dra_parts(state, DATA.normal)[0].items():
+            expected[head] = (expected[head] - values.mean()) / values.std(unbiased=False)
     for head, values in expected.items():
-        np.testing.assert_allclose(scores.heads[head], values, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(scores.maps.flatten(1), sum(local.values()), rtol=1e-3, atol=2e-4)
+        np.testing.assert_allclose(scores.heads[head], values, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(scores.total, sum(expected.values()), rtol=1e-3, atol=3e-3)
+    np.testing.assert_allclose(scores.maps.flatten(1), maps, rtol=1e-3, atol=2e-4)
+
+
+def test_dra_s_scales_change_nothing_else():
+    with_scales, without = (
+        build("dra", lr=1e-2, standardised=standardised, **DRA).fit(DATA)
+        for standardised in (True, False)
+    )
+    added = {f"scale.{head}.{part}" for head in HEADS for part in ("mean", "std")}
+    assert with_scales.keys() - without.keys() == added
+    for key, value in without.items():
+        assert torch.equal(with_scales[key], value)
 
 
 def test_dra_s_reference_is_that_of_training():
@@ -66,17 +90,21 @@ DPDL = {
 }  # fmt: skip
 
 
-def test_dpdl_starts_from_codes_of_unit_vectors_of_normals():
-    method = build("dpdl", **DPDL | {"epochs": 1, "iterations": 1, "lr": 1e-9})
+@pytest.mark.parametrize("lengths", [True, False])
+def test_dpdl_starts_from_codes_of_vectors_of_normals(lengths):
+    method = build("dpdl", **DPDL | {"epochs": 1, "iterations": 1, "lr": 1e-9, "lengths": lengths})
     state = method.fit(DATA)
     codes = state["codes"]
     assert codes.shape == (3, 24)
     np.testing.assert_allclose(state["bridge.r"], 0.9 * codes, atol=1e-7)
-    unit = F.normalize(white(state, DATA.normal).float().flatten(0, 1), dim=1)
-    # k-means: no code has a norm above 1 and together they are nearer than the mean.
-    assert bool((codes.norm(dim=1) <= 1).all())
-    to_mean = (unit - unit.mean(0)).square().sum(1).mean()
-    assert torch.cdist(unit, codes).square().min(1).values.mean() < to_mean
+    vectors = white(state, DATA.normal).float().flatten(0, 1)
+    x = vectors / math.sqrt(24) if lengths else F.normalize(vectors, dim=1)
+    # k-means: codes are means, no longer than the longest vector, and nearer than one mean.
+    assert codes.norm(dim=1).max() <= x.norm(dim=1).max() + 1e-5
+    to_mean = (x - x.mean(0)).square().sum(1).mean()
+    assert torch.cdist(x, codes).square().min(1).values.mean() < to_mean
+    # White vectors have a mean squared length of the number of channels, but for the shrinkage.
+    assert x.square().sum(1).mean().item() == pytest.approx(1, abs=0.1)
     # There are at most a third as many as normals.
     few = PACKS.training(range(10), [24], "cell")
     assert build("dpdl", **DPDL | {"prototypes": 32}).fit(few)["codes"].shape == (3, 24)

@@ -13,8 +13,9 @@ from osad.core.errors import ConfigError
 from osad.methods import fields, registry
 
 NAMES = {
-    "constant", "devnet", "dpdl", "dpdl.no_dfl", "dpdl.no_dpl", "dra", "mahalanobis",
-    "mahalanobis_lda", "mean_intensity", "patchcore", "random", "true_labels",
+    "constant", "devnet", "dpdl", "dpdl.cross_entropy", "dpdl.no_dfl", "dpdl.no_dpl", "dra",
+    "evidence", "mahalanobis", "mahalanobis_lda", "mean_intensity", "mpfm", "mpfm.cross_entropy",
+    "patchcore", "random", "true_labels",
 }  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def test_only_methods_that_read_maps_use_a_backbone_and_some_need_anomalies():
     uses = {spec.name for spec in specs if spec.uses_backbone}
     assert uses & NAMES == NAMES - {"constant", "random", "true_labels", "mean_intensity"}
     normal = {spec.name for spec in specs if "normal" in spec.settings}
-    assert not normal & {"devnet", "dpdl", "dra", "mahalanobis_lda"}
+    assert not normal & {"devnet", "dpdl", "dra", "evidence", "mahalanobis_lda", "mpfm"}
     assert normal >= {"mahalanobis", "mean_intensity", "patchcore", "constant"}
 
 

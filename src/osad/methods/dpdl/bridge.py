@@ -9,7 +9,7 @@ Reference process dX = sqrt(eps) dW. The adjusted potential is a mixture
 
 All functions take a `Bridge` and vectors in any batch shape (..., d). Everything stays in the log
 domain and in float32; quantities that the losses use are multiplied by eps, which makes them and
-their gradients O(1) for unit vectors.
+their gradients O(1) for vectors whose mean squared length is 1.
 
 Source:
     Korotin, Gushchin, Burnaev, Light Schrödinger Bridge (arXiv 2310.01174), re-derived; DPDL's

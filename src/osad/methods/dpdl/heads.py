@@ -76,7 +76,7 @@ def residual_logits(
     Args:
         state: ``residual.weight`` (1, c) and ``residual.bias`` (1,).
         bridge: the bridge of vectors of d = c or d = P c elements.
-        x: (n, p, d), unit vectors.
+        x: (n, p, d), what the bridge carries, see `Form.points`.
         log_alpha: (n, p, C), see `scaled_log_alpha`.
 
     Returns:
@@ -137,8 +137,8 @@ class Outputs:
     """What a batch's losses are made of.
 
     Attributes:
-        logits: of the heads that have parameters, each (n,): ``anomaly``, ``residual`` (higher:
-            anomalous) and ``normal`` (higher: normal).
+        logits: or absolute scores of the heads that have parameters, each (n,): ``anomaly``,
+            ``residual`` (higher: anomalous) and ``normal`` (higher: normal).
         normal: (a,), levels eps log c of the normals, means over their positions.
         anomalous: (b,), levels of the anomalies, means over their top 10 % of positions.
         x: what the bridge carries, see `Form.points`.

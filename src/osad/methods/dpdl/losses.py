@@ -1,7 +1,8 @@
 """What the prototypes of DPDL are trained by: four objectives of a light Schrödinger bridge.
 
-All but bridge matching compare levels l(x) = eps log c(x), which are O(1) for unit vectors. An
-image's level is the mean over its positions for a normal, over their top 10 % for an anomaly.
+All but bridge matching compare levels l(x) = eps log c(x), which are O(1) for vectors whose mean
+squared length is 1. An image's level is the mean over its positions for a normal, over their top
+10 % for an anomaly.
 
 Source:
     DPDL (arXiv 2502.20981), eqs. 16 and 17; LightSB-M (Gushchin et al., arXiv 2402.03207).
@@ -137,7 +138,7 @@ def bridge_matching_loss(
 
     Args:
         bridge: the bridge.
-        x: (N, d), unit vectors of normals; samples of the start.
+        x: (N, d), what the bridge carries of normals; samples of the start.
         codes: (C, d); the end's distribution is their mixture with variance eps.
         generator: source of the draws.
 

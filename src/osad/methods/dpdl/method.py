@@ -126,13 +126,21 @@ class DPDL:
         """Check what depends on two hyper-parameters."""
         if self.codebook_samples < self.prototypes:
             raise ValueError(f"codebook_samples is {self.codebook_samples}, less than prototypes")
+        not_learned = {"residual"} if self.residual == "energy" else set()
+        learned = set(HEADS) - self._left_out - not_learned
+        if not (learned or self.dpl or self.dispersion):
+            raise ValueError("nothing is learned: no head, no objective, no dispersion loss")
 
     def fit(self, data: TrainingData) -> State:
-        """Train adapter, bridge and heads; the anchors ``codes`` (C, d) are kept for the record."""
+        """Train adapter, bridge and heads.
+
+        The state has ``codes`` (C, d) too, the anchors, from which the energy is measured.
+        """
         white, data = whitened_training(data, self.shrinkage)
         generator = torch_generator(data.key, "init")
         channels = len(white["whiten.mean"])
-        codes = self._codes(white, data)
+        device = data.normal.deepest.device
+        codes = self._codes(white, data).to(device)
         state = init_adapter(channels, self.adapter, generator)
         state |= init_linear("anomaly", channels, 1, generator)
         if self.residual == "learned":
@@ -141,7 +149,6 @@ class DPDL:
         # All heads are drawn, so that those that stay start alike in every variant.
         state = {k: value for k, value in state.items() if k.split(".")[0] not in self._left_out}
         state |= initial_bridge(codes, self.eps, self.s0)
-        device = data.normal.deepest.device
         seen = self.batch // 3
         trained = minimise(
             state,
@@ -152,7 +159,7 @@ class DPDL:
                 anomalies=seen,
                 pseudo=self.pseudo,
             ),
-            _Loss(self, codes.to(device), torch_generator(data.key, "anchors")),
+            _Loss(self, codes, torch_generator(data.key, "anchors")),
             device=device,
             lr=self.lr,
             weight_decay=self.weight_decay,
@@ -162,7 +169,8 @@ class DPDL:
         )
         fitted = white | trained | {"codes": codes}
         if self.standardised:
-            fitted |= scales({name: self._parts(fitted, data.normal)[name] for name in HEADS})
+            parts = self._parts(fitted, data.normal)
+            fitted |= scales({name: parts[name] for name in HEADS})
         return fitted
 
     def score(self, state: State, images: ImageSet) -> Scores:
@@ -226,7 +234,7 @@ class DPDL:
 
 @dataclass(frozen=True)
 class _Loss:
-    """Sum of the heads' binary losses, the prototype losses and the dispersion loss."""
+    """Sum of the heads' losses, the bridge's objective and the dispersion loss."""
 
     method: DPDL
     codes: torch.Tensor

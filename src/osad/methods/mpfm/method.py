@@ -149,10 +149,11 @@ class MPFM:
             no_decay=frozenset(PROTOTYPE + CALIBRATION),
             fixed=FIXED,
         )
-        first = {f"first.{name}": state[name] for name in PROTOTYPE}
+        first = {f"first.{name}": state[name].to(rows.device) for name in PROTOTYPE}
         fitted = white | trained | (first if self.density == "frozen" else {})
         if self.standardised:
-            fitted |= scales({name: self._parts(fitted, data.normal)[name] for name in HEADS})
+            parts = self._parts(fitted, data.normal)
+            fitted |= scales({name: parts[name] for name in HEADS})
         return fitted
 
     def score(self, state: State, images: ImageSet) -> Scores:
@@ -315,7 +316,7 @@ def _dropout_mlp(
 
 @dataclass(frozen=True)
 class _Loss:
-    """Sum of the heads' binary losses, the flow losses and the mutual information."""
+    """Sum of the heads' losses, the flow losses and the mutual information."""
 
     method: MPFM
     generator: torch.Generator

@@ -24,9 +24,14 @@ from osad.methods.dra import DRA
 from osad.methods.trial import ANOMALIES, NORMALS, TEST_ANOMALIES, TEST_NORMALS
 
 PACKS = Packs("methods", 84, 16)
-SMALL = {"epochs": 8, "inner_steps": 1, "query_steps": 1, "batch": 12, "predictor_steps": 2}
+SMALL = {
+    "epochs": 8, "inner_steps": 1, "query_steps": 1, "batch": 12, "predictor_steps": 2,
+    "standardised": False,
+}  # fmt: skip
 BASES = {
-    "dra": DRA(epochs=2, batch=12, adapter=8, holistic_width=16, residual_width=8),
+    "dra": DRA(
+        epochs=2, batch=12, adapter=8, holistic_width=16, residual_width=8, standardised=False
+    ),
     "devnet": DevNet(epochs=2, batch=12, adapter=8),
 }
 
@@ -320,6 +325,48 @@ def test_scores_are_those_of_the_base_model(network):
     assert found.heads.keys() == expected.heads.keys()
     spec = {spec.base: spec for spec in registry.variants("ahl")}[network]
     assert spec.resolve()["network"] == network
+
+
+def moments(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return mean and standard deviation of heads on training normals, as the state keeps them."""
+    plain = {key: value for key, value in state.items() if not key.startswith("scale.")}
+    heads = BASES["dra"].score(plain, training("dra").normal).heads
+    means = {f"scale.{name}.mean": value.mean() for name, value in heads.items()}
+    return means | {f"scale.{name}.std": value.std(unbiased=False) for name, value in heads.items()}
+
+
+def test_scales_are_its_own_and_not_the_base_s():
+    data = training("dra")
+    scaled = dataclasses.replace(BASES["dra"], standardised=True).fit(data)
+    fits = {}
+    for own in (True, False):
+        method = AHL(network="dra", **SMALL | {"standardised": own})
+        fits[own] = method.fit(dataclasses.replace(data, base=scaled))
+    assert fits[True].keys() == scaled.keys()
+    assert fits[False].keys() == fitted("dra").keys()
+    # Scales neither of the base nor of its own change what is learned.
+    for key, value in fitted("dra").items():
+        assert torch.equal(fits[True][key], value)
+        assert torch.equal(fits[False][key], value)
+    for key, value in moments(fits[True]).items():
+        torch.testing.assert_close(fits[True][key], value, rtol=1e-4, atol=1e-4)
+        assert (fits[True][key] - scaled[key]).abs() > 1e-3
+
+
+@pytest.mark.parametrize("network", BASES)
+def test_only_dra_s_heads_are_standardised(network):
+    images = PACKS.images(TEST_NORMALS + TEST_ANOMALIES)
+    method = AHL(network=network, **SMALL | {"standardised": True})
+    state = method.fit(training(network))
+    plain, scores = (method.score(part, images) for part in (fitted(network), state))
+    assert (state.keys() == fitted(network).keys()) == (network == "devnet")
+    torch.testing.assert_close(scores.maps, plain.maps)
+    for name, values in plain.heads.items():
+        value = (values - state[f"scale.{name}.mean"]) / state[f"scale.{name}.std"]
+        torch.testing.assert_close(scores.heads[name], value)
+    torch.testing.assert_close(
+        scores.total, sum(scores.heads.values()) if scores.heads else plain.total
+    )
 
 
 @pytest.mark.parametrize("network", BASES)
