@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from osad.learn.batches import NORMAL, PSEUDO, SEEN
-from osad.learn.gaussian import scales, standardised, whiten
+from osad.learn.gaussian import scales, standardised, summed, whiten
 from osad.learn.heads import (
     adapter,
     deviation_loss,
@@ -124,7 +124,7 @@ def _oriented(state: State, images: ImageSet) -> tuple[State, torch.Tensor]:
     def apply(maps: torch.Tensor) -> State:
         x = adapter(state, whiten(state, maps))
         heads, local = apply_heads(state, x, state["reference"], rows.size, training=False)
-        return heads | {"map": local["seen"] + local["pseudo"] + local["residual"]}
+        return heads | {"map": summed(state, local)}
 
     parts = rows.map_parts(apply)
     result = {name: parts[name] for name in HEADS} | {"normal": -parts["normal"]}

@@ -119,17 +119,33 @@ def whitened_training(data: TrainingData, shrinkage: float) -> tuple[State, Trai
 
 
 def scales(parts: State) -> State:
-    """Return mean and standard deviation of parts (n,), ``scale.{name}.mean`` and ``.std``."""
+    """Return the scales of parts (n,) of a score: ``scale.{name}.mean``, ``.std``, ``.least``."""
     result = {}
     for name, value in parts.items():
         result[f"scale.{name}.mean"] = value.double().mean().float()
         result[f"scale.{name}.std"] = value.double().std(unbiased=False).clamp_min(1e-6).float()
+        result[f"scale.{name}.least"] = value.amin()
     return result
 
 
 def standardised(state: State, parts: State) -> State:
-    """Bring parts of a score (n,) to the scale on which `scales` found them."""
+    """Bring parts of a score (n,) to the scale on which `scales` found them.
+
+    No part is less than on the images that gave the scale, the training normals: nothing can be
+    more normal than all of them. Otherwise what is learned from a few anomalies would speak for
+    whatever is unlike these, a black image for example.
+    """
     return {
-        name: (value - state[f"scale.{name}.mean"]) / state[f"scale.{name}.std"]
+        name: (value.clamp_min(state[f"scale.{name}.least"]) - state[f"scale.{name}.mean"])
+        / state[f"scale.{name}.std"]
         for name, value in parts.items()
     }
+
+
+def summed(state: State, parts: State) -> torch.Tensor:
+    """Add position scores (n, P) or (n, 1) of heads, each over its deviation where it has one."""
+    total = torch.zeros(())
+    for name, value in parts.items():
+        deviation = f"scale.{name}.std"
+        total = total + (value / state[deviation] if deviation in state else value)
+    return total

@@ -50,10 +50,19 @@ class Terms:
     products: torch.Tensor
     levels: torch.Tensor
 
+    @property
+    def least(self) -> torch.Tensor:
+        """The smallest products, (k,)."""
+        return self.products.amin((0, 1))
+
     @classmethod
-    def of(cls, z: torch.Tensor, points: torch.Tensor) -> Terms:
-        """Return those of whitened vectors (n, P, d) and points (k, d)."""
-        products = matmul(z, points.T)
+    def of(cls, z: torch.Tensor, points: torch.Tensor, least: torch.Tensor) -> Terms:
+        """Return those of whitened vectors (n, P, d) and points (k, d).
+
+        No product is less than the normals' ``least`` (k,): to be unlike the seen anomalies, more
+        than every normal is, speaks for nothing, and a black image is.
+        """
+        products = matmul(z, points.T).clamp_min(least)
         return cls(z.square().sum(2), products, points.square().sum(1).unsqueeze(0))
 
     def ratios(self, point: int, tau: float, shrink: float) -> torch.Tensor:
@@ -101,8 +110,9 @@ class Evidence:
             rest = (tops.sum(0) - tops) / max(count - 1, 1)
             points = torch.cat([tops.mean(0, keepdim=True), rest])
             normals.append(Terms(*gaussian.left_out(points)))
-            seen.append(Terms.of(z, points))
+            seen.append(Terms.of(z, points, normals[-1].least.float()))
             state |= {
+                f"{number}.least": normals[-1].least[:1].float(),
                 f"{number}.mean": mean,
                 f"{number}.matrix": matrix,
                 f"{number}.point": points[0],
@@ -156,11 +166,13 @@ class Evidence:
 
 def _ratios(state: State, number: int, rows: Rows) -> torch.Tensor:
     """Return the log ratios of images' vectors, (n, P)."""
-    mean, matrix, point = (state[f"{number}.{name}"] for name in ("mean", "matrix", "point"))
+    mean, matrix, point, least = (
+        state[f"{number}.{name}"] for name in ("mean", "matrix", "point", "least")
+    )
     tau, _, shrink = map(float, state["chosen"])
 
     def ratios(x: torch.Tensor) -> torch.Tensor:
-        terms = Terms.of(matmul(_vectors(x) - mean, matrix), point.unsqueeze(0))
+        terms = Terms.of(matmul(_vectors(x) - mean, matrix), point.unsqueeze(0), least)
         return log_ratio(terms.lengths, terms.products[..., 0], terms.levels, tau, shrink)
 
     return rows.map(ratios)

@@ -168,20 +168,16 @@ def test_saoe_misses_kinds_unlike_all_that_it_was_shown():
     assert found("dra", "odd", 0.35) > 0.85
 
 
-@pytest.mark.parametrize("factor", [-1.0, 2.0, 3.0])
-@pytest.mark.parametrize("name", ["mahalanobis", "patchcore", "dpdl", "mpfm"])
+DENSITIES = ["mahalanobis", "patchcore", "dpdl", "mpfm", "dra", "ahl", "evidence"]
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0, 3.0])
+@pytest.mark.parametrize("name", DENSITIES)
 def test_uniform_images_far_from_all_normals_are_anomalous(name, factor):
-    assert rank(name, factor) > 0.9
+    # A black one (0) lies opposite to the seen anomalies: what is learned from these has no bound
+    # there, but no part of the score may fall below all training normals'.
+    assert rank(name, factor) > 0.85
 
 
-@pytest.mark.parametrize("name", ["mahalanobis", "patchcore", "dpdl.no_normal", "mpfm"])
-def test_a_black_image_is_anomalous(name):
-    assert rank(name, 0.0) > 0.9
-
-
-@pytest.mark.parametrize("name", ["dpdl", "dra", "evidence"])
-def test_a_black_image_opposite_to_the_seen_anomalies_is_taken_for_normal(name):
-    # A limit: what is learned from the seen anomalies (|M_n| of DPDL and DRA, z'm of evidence) has
-    # no bound on the other side of the normals. In DPDL the energy outweighs it further away.
-    assert rank(name, 0.0) < 0.5
+def test_black_images_are_found_by_the_energy_though_the_learned_head_calls_them_normal():
     assert rank("dpdl", 0.0, "normal") < 0.1 < 0.9 < rank("dpdl", 0.0, "residual")

@@ -43,7 +43,8 @@ def dra_parts(state: State, images: ImageSet) -> tuple[State, torch.Tensor]:
     # The mean of the top 10 % of 16 positions is the largest.
     expected = {head: values.max(1).values for head, values in local.items()}
     expected["normal"] = -layers(s, "normal.0", "normal.1", x.mean(1))[:, 0].abs()
-    return expected, sum(local.values())
+    scales = {head: s.get(f"scale.{head}.std", 1.0) for head in local}
+    return expected, sum(values / scales[head] for head, values in local.items())
 
 
 @pytest.mark.parametrize("standardised", [True, False])
@@ -54,7 +55,9 @@ def test_dra_adds_its_four_heads(standardised):
     assert standardised == any(key.startswith("scale.") for key in state)
     if standardised:
         for head, values in dra_parts(state, DATA.normal)[0].items():
-            expected[head] = (expected[head] - values.mean()) / values.std(unbiased=False)
+            # No head scores below its least on the training normals.
+            bounded = expected[head].clamp_min(values.min())
+            expected[head] = (bounded - values.mean()) / values.std(unbiased=False)
     for head, values in expected.items():
         np.testing.assert_allclose(scores.heads[head], values, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scores.total, sum(expected.values()), rtol=1e-3, atol=3e-3)
@@ -66,7 +69,7 @@ def test_dra_s_scales_change_nothing_else():
         build("dra", lr=1e-2, standardised=standardised, **DRA).fit(DATA)
         for standardised in (True, False)
     )
-    added = {f"scale.{head}.{part}" for head in HEADS for part in ("mean", "std")}
+    added = {f"scale.{head}.{part}" for head in HEADS for part in ("mean", "std", "least")}
     assert with_scales.keys() - without.keys() == added
     for key, value in without.items():
         assert torch.equal(with_scales[key], value)

@@ -44,8 +44,8 @@ def test_positions_count_by_their_largest_tenth():
 
 
 def seen_along(directions: list[torch.Tensor]) -> TrainingData:
-    """Return normals of the trial and anomalies whose pooled features move along directions."""
-    data = PACKS.training(range(24), [24] * len(directions), "cell")
+    """Return normals, and as anomalies some of them whose pooled features move along directions."""
+    data = PACKS.training(range(24), range(len(directions)), "cell")
     pooled = []
     for rows in data.normal.pooled:
         moved = torch.stack(
@@ -63,7 +63,7 @@ def chosen_tau(data: TrainingData) -> float:
 
 def test_the_seen_direction_is_trusted_where_the_seen_share_one():
     width = max(rows.tensor.shape[2] for rows in PACKS.images(range(2)).pooled)
-    one = 6 * torch.eye(width)
+    one = torch.eye(width)
     alike = chosen_tau(seen_along([one[0]] * 6))
     unlike = chosen_tau(seen_along([sign * one[n] for n in (0, 1, 2) for sign in (1, -1)]))
     assert alike < unlike

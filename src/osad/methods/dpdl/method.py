@@ -8,7 +8,7 @@ from typing import Any
 
 from osad.core.seeds import numpy_generator, torch_generator
 from osad.learn.batches import NORMAL, Batch, balanced_batches
-from osad.learn.gaussian import scales, standardised, whiten, whitened_training
+from osad.learn.gaussian import scales, standardised, summed, whiten, whitened_training
 from osad.learn.heads import adapter, deviation_loss, init_adapter, init_linear, init_mlp
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.lazy_torch import F, torch
@@ -199,8 +199,8 @@ class DPDL:
             if "normal" in parts:
                 parts["normal"] = -parts["normal"]
             zeros = {name: torch.zeros_like(features[:, 0, 0]) for name in HEADS}
-            total = sum(local.values(), start=torch.zeros_like(features[..., 0]))
-            return zeros | parts | {"map": total}
+            local = local or {"none": torch.zeros_like(features[..., 0])}
+            return zeros | parts | {"map": summed(state, local)}
 
         return images.deepest.map_parts(apply)
 
