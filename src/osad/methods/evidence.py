@@ -89,8 +89,7 @@ class Evidence:
     tau: float = positive(0.2, "excess of the anomalies' variance, for one seen anomaly")
     freedom: float = positive(2.0, "standard deviation of log tau before anomalies are seen")
     kappa: float = not_negative(2.0, "seen anomalies that the mean 0 of the prior counts for")
-    shrinkage: float = share(0.3, "weight of the identity in the covariance of images")
-    local_shrinkage: float = share(0.1, "weight of the identity in the covariance of positions")
+    shrinkage: float = share(0.02, "weight of the identity in the normals' covariances")
 
     def fit(self, data: TrainingData) -> State:
         """Return whitenings, means of the seen anomalies, tau and the scales of the ratios."""
@@ -101,7 +100,7 @@ class Evidence:
             others = _views(data.anomaly)[number]
             vectors = rows.map(_vectors)
             local = vectors.shape[1] > 1
-            gaussian = Gaussian.fit(vectors, self.local_shrinkage if local else self.shrinkage)
+            gaussian = Gaussian.fit(vectors, self.shrinkage)
             mean, matrix = gaussian.whitening()
             z = matmul(others.map(_vectors) - mean, matrix)
             # What is special about an anomaly's own longest vectors, beside a normal's longest.
