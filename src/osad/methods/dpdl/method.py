@@ -72,8 +72,8 @@ CROSS_ENTROPY: dict[str, Any] = {
         "only_residual": {"without": "anomaly+normal"},
         "cross_entropy": CROSS_ENTROPY,
         "literal": CROSS_ENTROPY | {"objective": "literal"},
-        "ranking": {"objective": "ranking"},
-        "bridge_matching": {"objective": "bridge_matching"},
+        "ranking": CROSS_ENTROPY | {"objective": "ranking"},
+        "bridge_matching": CROSS_ENTROPY | {"objective": "bridge_matching"},
         "flattened": {"flattened": True},
     },
 )
