@@ -32,7 +32,8 @@ def main(page: Path = PAGE, file: Path = FILE) -> None:
         opened = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
         opened.goto(page.resolve().as_uri())
         opened.wait_for_selector("#competing table")
-        opened.evaluate("document.getElementById('tables').scrollIntoView()")
+        opened.evaluate("document.getElementById('tables').scrollIntoView({behavior: 'instant'})")
+        opened.wait_for_timeout(1000)  # What comes into view is drawn.
         file.parent.mkdir(parents=True, exist_ok=True)
         opened.screenshot(path=file)
         browser.close()
