@@ -97,8 +97,8 @@ DELETIONS: dict[str, tuple[str, set[str]]] = {
     "maps": (f"results/maps/{_MAPPED}.safetensors", of_cells({_MAPPED})),
     "checkpoint": (f"results/checkpoints/{_RUN}.safetensors", of_cells({_RUN})),
     "empty-maps": (
-        "results/maps/tiny/all/general-m1/constant/s0.safetensors",
-        of_cells({"tiny/all/general-m1/constant/s0"}),
+        "results/maps/tiny/all/general-m1/true_labels/s0.safetensors",
+        of_cells({"tiny/all/general-m1/true_labels/s0"}),
     ),
     "checkpoint-of-all-protocols": (
         "results/checkpoints/tiny/all/normal-m0/wt_flow/s0.safetensors",
@@ -136,7 +136,10 @@ DELETIONS: dict[str, tuple[str, set[str]]] = {
         )
         for pack in ("plain", "rotated", "pseudo")
     },
-    "weights": (_WEIGHTS, {"weights"} | NETWORK_JOBS | of_cells(read_by("plain"))),
+    "weights": (
+        _WEIGHTS,
+        {f"weights {Path(_WEIGHTS).name}"} | NETWORK_JOBS | of_cells(read_by("plain")),
+    ),
     "manifest": ("data/manifests/tiny.csv", {"manifest tiny"} | AFTER_MANIFEST),
     "raw-data": ("data/raw/tiny/SOURCE.json", {"fetch tiny", "manifest tiny"} | AFTER_MANIFEST),
     "cells": ("results/tables/cells.csv", TABLES),

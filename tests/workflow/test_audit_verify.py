@@ -300,4 +300,4 @@ def test_a_changed_parameter_is_told(victim, verify) -> None:
         code, _, err = verify(CELL)
         assert verify(OTHER)[0] == 0
     assert code == 1
-    assert "hyper.lr is 0.002, the ledger says 0.001" in err
+    assert "hyper.lr is 0.002, the ledger says 0.0003" in err

@@ -94,7 +94,15 @@ def means(tree: dict[str, Any]) -> dict[str, dict[str, float]]:
 def test_an_experiment_computes_only_its_cells_and_is_compared(changeable: Project) -> None:
     """A changed hyper-parameter as a DVC experiment: set, run, shown beside the commit."""
     before = changeable.outputs()
-    experiment = ("dvc", "exp", "run", "--name", "larger", "--set-param", "methods.dra.batch=9")
+    experiment = (
+        "dvc",
+        "exp",
+        "run",
+        "--name",
+        "larger",
+        "--set-param",
+        "methods.dra.iterations=30",
+    )
     output = changeable.run(*experiment).check().output
     trained = {line.split(": run ")[1] for line in output.splitlines() if ": run " in line}
     # AHL starts from the checkpoints of DRA.
@@ -108,11 +116,11 @@ def test_an_experiment_computes_only_its_cells_and_is_compared(changeable: Proje
     shown = json.loads(changeable.run("dvc", "exp", "show", "--json").check().output)[1]
     (experiment_shown,) = shown["experiments"]
     commit, experiment = shown["data"], experiment_shown["revs"][0]["data"]
-    batches = [
-        data["params"]["params.yaml"]["data"]["methods"]["dra"]["batch"]
+    steps = [
+        data["params"]["params.yaml"]["data"]["methods"]["dra"]["iterations"]
         for data in (commit, experiment)
     ]
-    assert batches == [8, 9]
+    assert steps == [3, 30]
     earlier, later = (
         means(data["metrics"]["results/tables/metrics.json"]["data"])
         for data in (commit, experiment)

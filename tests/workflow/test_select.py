@@ -24,4 +24,5 @@ def test_a_missing_pack_is_named_with_the_command_that_makes_it(project: Project
         "osad", "select", "devnet", "--criteria", "pseudo", "--configfile", "params.yaml"
     )
     assert found.code == 2
-    assert "holdout.safetensors: is missing; make it with: snakemake --cores 2" in found.output
+    assert "holdout.safetensors; make them with: snakemake" in found.output
+    assert "--configfile params.yaml" in found.output

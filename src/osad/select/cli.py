@@ -13,7 +13,7 @@ from statistics import mean, pstdev
 from typing import Any
 
 from osad.core.cells import Cell, Protocol
-from osad.core.errors import ConfigError
+from osad.core.errors import ConfigError, DataError
 from osad.methods import registry
 from osad.pipeline import config
 from osad.pipeline.grid import Grid
@@ -45,9 +45,11 @@ def candidates(texts: Sequence[str]) -> list[dict[str, Any]]:
         >>> candidates(["lr=1e-3,2e-3", "strides=[16;32]"])
         [{'lr': 0.001, 'strides': [16, 32]}, {'lr': 0.002, 'strides': [16, 32]}]
     """
-    options = []
+    options: list[list[tuple[str, Any]]] = []
     for text in texts:
         name, _, values = text.partition("=")
+        if any(name == pairs[0][0] for pairs in options):
+            raise ConfigError(f"{text!r}: {name} is given twice; name all its values at once")
         try:
             options.append([(name, _value(value)) for value in values.split(",")])
         except ValueError as error:
@@ -80,8 +82,11 @@ def trials(
         values: the setting.
         options: of the command.
     """
-    spec = registry.get(method)
-    base = registry.get(spec.base).resolve() if spec.base else None
+    spec, known = registry.get(method), grid.params.hyper
+    given = {**known[method], **values} if method in known else {**values}
+    hyper = spec.resolve(given)
+    spec.build(hyper)  # Ranges are checked before anything is fitted.
+    base = known.get(spec.base) or registry.get(spec.base).resolve() if spec.base else None
     for dataset, category in grid.categories:
         for protocol in config.protocols(grid.params, dataset, category):
             if (protocol.setting == "normal") != spec.normal_only:
@@ -89,7 +94,7 @@ def trials(
             for seed in options.seeds:
                 run = Cell(dataset, category, str(protocol), method, seed)
                 common: dict[str, Any] = {
-                    "run": run, "values": values, "hyper": spec.resolve(values), "base": base,
+                    "run": run, "values": values, "hyper": hyper, "base": base,
                     "split": grid.split(run), "packs": grid.packs_of(run),
                 }  # fmt: skip
                 if dataset not in tables:
@@ -129,6 +134,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         OsadError: an unknown method or key, or a missing file.
     """
+    if options.jobs < 1 or min(options.seeds) < 0:
+        raise ConfigError("--jobs must be 1 or more and --seeds 0 or more")
     root = Path()
     grid = Grid(config.load(root, options.configfile), root)
     tables = config.load(root).datasets
@@ -140,6 +147,16 @@ def run(options: argparse.Namespace) -> None:
     ]
     if not work:
         raise ConfigError(f"{options.configfile}: no criterion applies to {options.method}")
+    files = dict.fromkeys(path for _, trial in work for path in (trial.split, *trial.packs))
+    missing = [path for path in files if not Path(path).is_file()]
+    if missing:
+        targets = " ".join(missing[:3])
+        raise DataError(
+            f"{len(missing)} files are missing, the first: {missing[0]}; make them with: snakemake "
+            f"splits features --cores 2 --configfile {options.configfile}, packs of pseudo "
+            f"anomalies by their names: snakemake {targets} --cores 2 --configfile "
+            f"{options.configfile}; or leave a criterion out with --criteria"
+        )
     found: list[dict[str, list[dict[str, float]]]] = [{} for _ in settings]
     with ProcessPoolExecutor(options.jobs) as pool:
         results = pool.map(evaluate, [trial for _, trial in work])

@@ -89,7 +89,7 @@ def like(*parts: str) -> set[str]:
         (GRID.artefact("scores", SHARING), like("patchcore/s0")),
         (SCORES, like("m1/dra/s0", "ahl/s0")),
         (SPLIT, like("general-m1") & like("s0")),
-        (SHARED_SPLIT, (like("normal-m0") | like("patchcore")) & like("s0")),
+        (SHARED_SPLIT, like("normal-m0", "patchcore", "random", "constant") & like("s0")),
         (CUTMIX, like("ahl")),
         (GRID.masks("elpv", "all"), like("dra", "ahl", "patchcore")),
         (GRID.params.features.first.weights, like("dra", "ahl", "patchcore")),

@@ -173,11 +173,11 @@ def test_page_and_cells_are_made_again_when_what_they_show_changes(site: Site):
     assert page.params["grid"]["report"]["methods"].keys() == {*site.grid.params.methods}
     assert "src/osad/report/assets/style.css" in assets.inputs
     jobs = makers([*jobs_of(site.rules.report_cell)])
-    control = "elpv/all/general-m1/random"
+    control, drawn = "elpv/all/general-m1/random", "elpv/all/normal-m0/random"
     for mean, run, options in (
         (MEAN, MEAN, "--maps"),
         ("elpv/all/general-m1/patchcore", SHARED, f"--maps --fitted {SHARED}"),
-        (control, control, ""),
+        (control, drawn, f"--fitted {drawn}"),
     ):
         job = jobs[f"results/report/cells/{mean}.js"]
         assert job.inputs[:5] == (

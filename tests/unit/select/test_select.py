@@ -91,6 +91,20 @@ def test_settings_of_another_form_are_refused(text):
         cli.candidates([text])
 
 
+def test_a_key_given_twice_is_refused():
+    with pytest.raises(ConfigError, match="epochs is given twice"):
+        cli.candidates(["epochs=5", "epochs=10"])
+
+
+def test_a_setting_is_laid_over_the_grid_s_hyper_parameters():
+    grid = rules_of(seeds=(0,)).grid
+    hyper = {**grid.params.hyper, "dpdl": {**grid.params.hyper["dpdl"], "epochs": 77}}
+    changed = dataclasses.replace(grid, params=dataclasses.replace(grid.params, hyper=hyper))
+    options = argparse.Namespace(criteria=("left_out",), seeds=[0])
+    found = next(cli.trials(changed, ("elpv",), "dpdl", {"batch": 12}, options))
+    assert (found.hyper["epochs"], found.hyper["batch"]) == (77, 12)
+
+
 def test_candidates_are_all_combinations():
     found = cli.candidates(["loss=deviation,cross_entropy", "lengths=true", "epochs=5,10"])
     assert len(found) == 4
