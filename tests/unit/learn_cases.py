@@ -1,10 +1,12 @@
 """Small generated image sets, and methods built on them, for the tests of methods."""
 
+import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -111,3 +113,26 @@ class Call:
     def rates(self, steps: int) -> list[float]:
         """Return the learning rate of each step."""
         return [self.options["lr"] * self.options["schedule"](step) for step in range(steps)]
+
+
+def bounded(values: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Standardise a head's scores on those of training normals; none is below the least of them."""
+    return (values.clamp_min(reference.min()) - reference.mean()) / reference.std(unbiased=False)
+
+
+def check_scales(method: Any, names: Sequence[str]) -> None:
+    """Check that a method's heads are standardised on the training normals, and then added."""
+    state = method.fit(DATA)
+    raw, normal = (
+        dataclasses.replace(method, standardised=False).score(state, images).heads
+        for images in (SHOWN, DATA.normal)
+    )
+    found = method.score(state, SHOWN)
+    total = np.zeros(len(SHOWN))
+    for name in names:
+        reference = normal[name].double().numpy()
+        value = np.maximum(raw[name].numpy(), np.min(reference))
+        value = (value - np.mean(reference)) / np.std(reference)
+        np.testing.assert_allclose(found.heads[name], value, rtol=1e-4, atol=1e-4)
+        total += value
+    np.testing.assert_allclose(found.total, total, rtol=1e-4, atol=1e-3)

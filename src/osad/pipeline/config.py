@@ -64,6 +64,11 @@ class Features:
     rotation: float
 
     @property
+    def named(self) -> dict[str, Network]:
+        """The networks by their names, in their order."""
+        return {str(network): network for network in self.networks}
+
+    @property
     def first(self) -> Network:
         """The network whose maps methods read."""
         return self.networks[0]

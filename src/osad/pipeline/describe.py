@@ -42,9 +42,9 @@ def describe(grid: Grid) -> dict[str, Any]:
 
 def backbones_of(grid: Grid, spec: registry.MethodSpec) -> str:
     """Return the names of the networks that a method reads, joined by +; empty without any."""
-    networks = {network: None for network, _ in grid.kinds(spec.packs) if network}
-    known = {str(network): network.backbone for network in grid.params.features.networks}
-    return "+".join(dict.fromkeys(known[network] for network in networks))
+    named = grid.params.features.named
+    used = [named[network].backbone for network, _ in grid.kinds(spec.packs) if network]
+    return "+".join(dict.fromkeys(used))
 
 
 def notes(grid: Grid) -> list[str]:

@@ -121,7 +121,7 @@ class Grid:
 
     def kinds(self, packs: Iterable[str]) -> list[tuple[str, str]]:
         """Return network (empty for ``pixels``) and kind of the packs that a method reads."""
-        networks = [*map(str, self.params.features.networks)]
+        networks = [*self.params.features.named]
         return [
             (network, pack)
             for pack in packs
@@ -134,7 +134,7 @@ class Grid:
     def networks(self) -> dict[str, Network]:
         """The networks of all packs, by their names; none where no method reads features."""
         used = {network for _, _, network, _ in self.packs}
-        return {str(n): n for n in self.params.features.networks if str(n) in used}
+        return {name: n for name, n in self.params.features.named.items() if name in used}
 
     @functools.cached_property
     def masked(self) -> tuple[tuple[str, str], ...]:

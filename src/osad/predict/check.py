@@ -104,8 +104,7 @@ def find_tools(rules: Rules, cell: Cell) -> Tools:
             f"{checkpoint} (with the --configfile of its grid) or dvc pull"
         )
     features = grid.params.features
-    networks = {str(network): network for network in features.networks}
-    kinds = [(networks.get(name), pack) for name, pack in grid.kinds(spec.test_packs)]
+    kinds = [(features.named.get(name), pack) for name, pack in grid.kinds(spec.test_packs)]
     weights = tuple(dict.fromkeys(Path(network.weights) for network, _ in kinds if network))
     for path in weights:
         if not path.is_file():

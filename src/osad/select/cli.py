@@ -59,11 +59,8 @@ def candidates(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 def _value(text: str) -> Any:
     """Return a JSON value; a bare word is a string."""
-    return (
-        text
-        if text.isidentifier() and text not in ("true", "false")
-        else json.loads(text.replace(";", ","))
-    )
+    word = text.isidentifier() and text not in ("true", "false")
+    return text if word else json.loads(text.replace(";", ","))
 
 
 def trials(
@@ -94,7 +91,7 @@ def trials(
             for seed in options.seeds:
                 run = Cell(dataset, category, str(protocol), method, seed)
                 common: dict[str, Any] = {
-                    "run": run, "values": values, "hyper": hyper, "base": base,
+                    "run": run, "hyper": hyper, "base": base,
                     "split": grid.split(run), "packs": grid.packs_of(run),
                 }  # fmt: skip
                 if dataset not in tables:

@@ -36,8 +36,7 @@ class Trial:
     Attributes:
         criterion: one of `CRITERIA`.
         run: the run whose split, packs and hyper-parameters are taken.
-        values: hyper-parameters that differ from the grid's.
-        hyper: all of them.
+        hyper: all hyper-parameters.
         base: those of the method's base, if it has one.
         split: path of the split.
         packs: paths of the feature packs, with ``holdout`` last for ``pseudo``.
@@ -47,7 +46,6 @@ class Trial:
 
     criterion: str
     run: Cell
-    values: Mapping[str, Any]
     hyper: Mapping[str, Any]
     base: Mapping[str, Any] | None
     split: str

@@ -13,7 +13,7 @@ from osad.select import cli
 from osad.select.criteria import Trial, _parts
 
 RUN = Cell("elpv", "all", "general-m10", "devnet", 0)
-TRIAL = Trial("left_out", RUN, {}, {}, None, "split.csv", ())
+TRIAL = Trial("left_out", RUN, {}, None, "split.csv", ())
 ROWS = [
     *(SplitRow(f"n{number:02}.png", "", "train_normal", 0, "good") for number in range(20)),
     *(SplitRow(f"a{number}.png", "", "train_anomaly", 1, "mono") for number in range(10)),
