@@ -91,20 +91,6 @@ class ImageSet:
         """Return the number of images n."""
         return len(self.paths)
 
-    def chosen(self, places: torch.Tensor) -> ImageSet:
-        """Return the images at some places (k,) of this set."""
-
-        def pick(rows: Rows) -> Rows:
-            return replace(rows, index=rows.index[places])
-
-        return ImageSet(
-            tuple(self.paths[place] for place in places.tolist()),
-            {stride: pick(rows) for stride, rows in self.maps.items()},
-            {name: pick(rows) for name, rows in self.views.items()},
-            tuple(map(pick, self.pooled)),
-            None if self.labels is None else self.labels[places],
-        )
-
     @property
     def deepest(self) -> Rows:
         """Plain views of the deepest stride, (n, c, h, w)."""

@@ -50,12 +50,8 @@ class Gaussian:
         """Fit the vectors (n, P, d) of n images.
 
         Raises:
-            TrainingError: they are not finite, or of a single image.
+            TrainingError: they are not finite.
         """
-        if len(x) < 2:
-            raise TrainingError(
-                "there is one training normal; none can be left out of fewer than two"
-            )
         flat = x.double().flatten(0, 1)
         mean = flat.mean(0)
         delta = flat - mean
@@ -87,8 +83,15 @@ class Gaussian:
             in the metric of the others' covariance: squared lengths (n, P) of the image's vectors
             from the others' mean, their products (n, P, k) with the points from there, and the
             points' squared lengths (n, k); float64.
+
+        Raises:
+            TrainingError: there is a single image.
         """
         n, per_image, _ = self.vectors.shape
+        if n < 2:
+            raise TrainingError(
+                "there is one training normal; none can be left out of fewer than two"
+            )
         rest = (n - 1) * per_image
         spread, lam = self.values, self.shrinkage
         root = ((1 - lam) * n / (n - 1) * spread + lam * spread.mean()).sqrt()

@@ -64,7 +64,7 @@ def sample_positions(
     return torch.cat(parts)
 
 
-def codebook(vectors: torch.Tensor, n_codes: int, key: str, *, restarts: int = 10) -> torch.Tensor:
+def codebook(vectors: torch.Tensor, n_codes: int, key: str, *, restarts: int = 3) -> torch.Tensor:
     """Compute k-means centres (n_codes, d) of vectors (n, d), n >= n_codes, float32 on the CPU.
 
     The best of ``restarts`` k-means++ starts, whose draws are keyed on ``key``, is kept.

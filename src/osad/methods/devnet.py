@@ -24,7 +24,7 @@ from osad.methods.registry import method
 class DevNet:
     """DevNet on cached features."""
 
-    epochs: int = at_least(1, 50, "passes of `iterations` steps")
+    epochs: int = at_least(1, 20, "passes of `iterations` steps")
     iterations: int = at_least(1, 20, "steps of an epoch")
     batch: int = at_least(1, 48, "images of a step, half normal and half seen anomalies")
     lr: float = positive(1e-3, "learning rate of Adam")

@@ -89,7 +89,7 @@ class Evidence:
     tau: float = positive(0.2, "excess of the anomalies' variance, for one seen anomaly")
     freedom: float = positive(2.0, "standard deviation of log tau before anomalies are seen")
     kappa: float = not_negative(2.0, "seen anomalies that the mean 0 of the prior counts for")
-    shrinkage: float = share(0.02, "weight of the identity in the normals' covariances")
+    shrinkage: float = share(0.1, "weight of the identity in the normals' covariances")
 
     def fit(self, data: TrainingData) -> State:
         """Return whitenings, means of the seen anomalies, tau and the scales of the ratios."""

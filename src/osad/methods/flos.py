@@ -27,7 +27,7 @@ class FLOS:
     Without |.| of the position scores the head starts in the direction of the seen anomalies.
     """
 
-    epochs: int = at_least(1, 50, "passes of `iterations` steps")
+    epochs: int = at_least(1, 20, "passes of `iterations` steps")
     iterations: int = at_least(1, 20, "steps of an epoch")
     batch: int = at_least(1, 48, "images of a step, half normal and half seen anomalies")
     lr: float = positive(1e-3, "learning rate of Adam")

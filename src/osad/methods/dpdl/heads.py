@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from osad.learn.heads import linear, mlp, top_k_mean
 from osad.learn.images import State
 from osad.learn.lazy_torch import F, torch
-from osad.learn.products import matmul
 from osad.methods.dpdl.bridge import (
     Bridge,
     barycentric_map,
@@ -56,16 +55,6 @@ class Form:
 def unit(vectors: torch.Tensor) -> torch.Tensor:
     """Scale vectors (..., d) to unit norm; its gradient takes fewer passes than torch's own."""
     return vectors * vectors.square().sum(-1, keepdim=True).clamp_min(1e-12).rsqrt()
-
-
-def energies(x: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
-    """Compute |x - mu_c*|², mu_c* the nearest prototype: (..., d) and (C, d) -> (...).
-
-    Up to a constant it is minus twice the log density of a mixture of narrow Gaussians at the
-    prototypes, so that it grows without bound away from the normals, in whatever direction.
-    """
-    squares = prototypes.square().sum(1) - 2 * matmul(x, prototypes.T)
-    return x.square().sum(-1) + squares.amin(-1)
 
 
 def residual_logits(

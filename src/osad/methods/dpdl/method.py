@@ -8,6 +8,7 @@ from typing import Any
 
 from osad.core.seeds import numpy_generator, torch_generator
 from osad.learn.batches import NORMAL, Batch, balanced_batches
+from osad.learn.density import density, energies, fit_density
 from osad.learn.gaussian import scales, standardised, summed, whiten, whitened_training
 from osad.learn.heads import adapter, deviation_loss, init_adapter, init_linear, init_mlp
 from osad.learn.images import ImageSet, Scores, State, TrainingData
@@ -18,7 +19,6 @@ from osad.methods.dpdl.bridge import Bridge, initial_bridge, scaled_log_alpha
 from osad.methods.dpdl.heads import (
     Form,
     dense_outputs,
-    energies,
     image_logits,
     position_logits,
     sparse_outputs,
@@ -81,7 +81,7 @@ CROSS_ENTROPY: dict[str, Any] = {
 class DPDL:
     """DPDL on cached features (LightSB form)."""
 
-    epochs: int = at_least(1, 10, "passes of `iterations` steps")
+    epochs: int = at_least(1, 5, "passes of `iterations` steps")
     iterations: int = at_least(1, 20, "steps of an epoch")
     batch: int = at_least(1, 48, "images of a step; a third are seen anomalies")
     pseudo: float = probability(0.5, "that a normal draw is replaced by a CutMix view")
@@ -107,7 +107,7 @@ class DPDL:
     lengths: bool = flag(True, "vectors keep their lengths; without, each has length 1")
     residual: str = choice(
         "energy",
-        "S_r: the energy of frozen features at their prototype, or a head on the bridge's residual",
+        "S_r: the energy of an image at its prototype, or a head on the bridge's residual",
         ("energy", "learned"),
     )
     standardised: bool = flag(True, "bring the heads to one scale before they are added")
@@ -134,7 +134,7 @@ class DPDL:
     def fit(self, data: TrainingData) -> State:
         """Train adapter, bridge and heads.
 
-        The state has ``codes`` (C, d) too, the anchors, from which the energy is measured.
+        The state has ``codes`` (C, d) too, the anchors, from which the maps' energies are measured.
         """
         white, data = whitened_training(data, self.shrinkage)
         generator = torch_generator(data.key, "init")
@@ -168,9 +168,19 @@ class DPDL:
             after_step=self._project,
         )
         fitted = white | trained | {"codes": codes}
+        left_out: State = {}
+        if self._measured:
+            image, left_out["residual"] = fit_density(
+                data.normal.deepest,
+                lambda maps: self._form.scaled(whiten(white, maps)),
+                len(codes),
+                data.key,
+                self.shrinkage,
+            )
+            fitted |= image
         if self.standardised:
-            parts = self._parts(fitted, data.normal)
-            fitted |= scales({name: parts[name] for name in HEADS})
+            parts = self._parts(fitted, data.normal) | left_out
+            fitted |= scales({name: parts[name] for name in parts if name != "map"})
         return fitted
 
     def score(self, state: State, images: ImageSet) -> Scores:
@@ -185,7 +195,10 @@ class DPDL:
         return Scores(total, heads, parts["map"].unflatten(1, images.deepest.size))
 
     def _parts(self, state: State, images: ImageSet) -> State:
-        """Return the heads' scores (n,), higher for anomalies, and ``map`` (n, P)."""
+        """Return the heads' scores (n,), higher for anomalies, and ``map`` (n, P).
+
+        ``energy`` (n,), of positions, gives the scale of its part of the map alone.
+        """
         bridge, form = Bridge.from_state(state, self.eps), self._form
 
         def apply(maps: torch.Tensor) -> State:
@@ -193,9 +206,11 @@ class DPDL:
             features = adapter(state, frozen)
             x = form.points(features)
             local = position_logits(state, bridge, features, x, scaled_log_alpha(bridge, x), form)
-            if self.residual == "energy" and "residual" not in self._left_out:
-                local["residual"] = energies(form.points(frozen), state["codes"])
+            if self._measured:
+                local["energy"] = energies(form.points(frozen), state["codes"])
             parts = image_logits(state, features, local, form)
+            if self._measured:
+                parts["residual"] = density(state, form.scaled(frozen))
             if "normal" in parts:
                 parts["normal"] = -parts["normal"]
             zeros = {name: torch.zeros_like(features[:, 0, 0]) for name in HEADS}
@@ -207,6 +222,11 @@ class DPDL:
     @property
     def _form(self) -> Form:
         return Form(self.lengths, self.flattened, absolute=self.loss == "deviation")
+
+    @property
+    def _measured(self) -> bool:
+        """Whether S_r is an energy, which nothing is learned for."""
+        return self.residual == "energy" and "residual" not in self._left_out
 
     @property
     def _left_out(self) -> set[str]:

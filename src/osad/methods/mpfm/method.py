@@ -7,6 +7,7 @@ from typing import Any
 
 from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, Batch, balanced_batches
+from osad.learn.density import density, fit_density
 from osad.learn.gaussian import scales, standardised, whiten, whitened_training
 from osad.learn.heads import (
     adapter,
@@ -80,7 +81,7 @@ CROSS_ENTROPY: dict[str, Any] = {
 class MPFM:
     """MPFM on cached features."""
 
-    epochs: int = at_least(1, 5, "passes of `iterations` steps")
+    epochs: int = at_least(1, 3, "passes of `iterations` steps")
     iterations: int = at_least(1, 20, "steps of an epoch")
     batch: int = at_least(1, 48, "images of a step; a third are seen anomalies")
     pseudo: float = probability(0.5, "that a normal draw is replaced by a CutMix view")
@@ -106,7 +107,8 @@ class MPFM:
     lengths: bool = flag(True, "vectors keep their lengths; without, LayerNorm takes them away")
     density: str = choice(
         "frozen",
-        "S_g: of frozen features under the first prototypes, or of psi under the trained ones",
+        "S_g: of an image's frozen features at prototypes of their own, or of psi under the "
+        "trained ones",
         ("frozen", "mapped"),
     )
     standardised: bool = flag(True, "bring the heads to one scale before they are added")
@@ -149,10 +151,19 @@ class MPFM:
             no_decay=frozenset(PROTOTYPE + CALIBRATION),
             fixed=FIXED,
         )
-        first = {f"first.{name}": state[name].to(rows.device) for name in PROTOTYPE}
-        fitted = white | trained | (first if self.density == "frozen" else {})
+        fitted = white | trained
+        left_out: State = {}
+        if self.density == "frozen":
+            image, left_out["gaussian"] = fit_density(
+                rows,
+                lambda maps: scaled(whiten(white, maps), lengths=self.lengths),
+                n_components,
+                data.key,
+                self.shrinkage,
+            )
+            fitted |= image
         if self.standardised:
-            parts = self._parts(fitted, data.normal)
+            parts = self._parts(fitted, data.normal) | left_out
             fitted |= scales({name: parts[name] for name in HEADS})
         return fitted
 
@@ -166,15 +177,13 @@ class MPFM:
 
     def _parts(self, state: State, images: ImageSet) -> State:
         """Return the heads' scores (n,), higher for anomalies, and ``map`` (n, P)."""
-        first = {name: state[f"first.{name}"] for name in PROTOTYPE if f"first.{name}" in state}
 
         def apply(maps: torch.Tensor) -> State:
             frozen = whiten(state, maps)
             features, z = encode(state, frozen, lengths=self.lengths)
             parts = heads(state, features, mapped(state, z), calibrated=self._calibrated)
-            if first:
-                pooled = scaled(frozen, lengths=self.lengths).mean(1)
-                parts["gaussian"] = surprise(first, projected(state, pooled))
+            if self.density == "frozen":
+                parts["gaussian"] = density(state, scaled(frozen, lengths=self.lengths))
             return parts | {"normal": -parts["normal"]}
 
         return images.deepest.map_parts(apply)
