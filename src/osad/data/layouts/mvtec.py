@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +39,11 @@ from osad.data.layouts.reading import (
     read_image,
 )
 from osad.data.manifest import NORMAL_CLASS
+from osad.data.marks import mask_numbers
 from osad.data.registry import DatasetSpec, Settings
 from osad.data.source import Files, fill, read, tell
 
 UNPACK = "unpack the original archive again"
-INDEXED = ("1", "L", "P", "I;16")
-"""Modes of Pillow in which a pixel is one whole number, 0 where there is no defect."""
 
 
 @dataclass(frozen=True)
@@ -142,22 +140,6 @@ def category_root(unpacked: Path, categories: Sequence[str]) -> Path:
     return root
 
 
-def _values(content: bytes, name: str) -> tuple[NDArray[Any], bool]:
-    """Return the numbers of a mask's pixels, and whether they are 0 and 255 only.
-
-    Of a palette the numbers count, not the colours; of colours the strongest.
-    """
-    colours = decode(content, name)
-    with pil.open(io.BytesIO(content)) as image:
-        if image.format != "PNG":
-            raise DataError(f"{name}: the mask is of format {image.format}, not PNG; {UNPACK}")
-        mode, values = image.mode, np.asarray(image)
-    if mode not in INDEXED:
-        values = np.asarray(colours).max(axis=2)
-    plain = mode == "1" or (values.dtype == np.uint8 and mode != "P")
-    return values, plain and bool(np.isin(values, (0, 1 if mode == "1" else 255)).all())
-
-
 def one_mask(masks: Sequence[tuple[str, bytes]], *, image: bytes, name: str) -> bytes:
     """Return the content of the one mask of an image.
 
@@ -178,10 +160,12 @@ def one_mask(masks: Sequence[tuple[str, bytes]], *, image: bytes, name: str) -> 
     union = np.zeros(size[::-1], dtype=bool)
     plain = len(masks) == 1 and upright
     for mask_name, content in masks:
-        values, is_plain = _values(content, mask_name)
+        values = mask_numbers(content, mask_name, upright=False)
         check_size(mask_name, values.shape[::-1], size, UNPACK)
-        union |= values > 0
-        plain = plain and is_plain
+        union |= values != 0
+        largest = {"bool": 1, "uint8": 255}.get(values.dtype.name)
+        plain = plain and largest is not None and bool(np.isin(values, (0, largest)).all())
+        plain = plain and orientation(content) == 1
     if not union.any():
         return b""
     return masks[0][1] if plain else png(turned(union, orientation(image)))
