@@ -15,7 +15,9 @@ from osad.data.images import FORMATS, depth
 CONSTANT = "have one colour only, nothing is seen"
 MASKS = "have only black and white pixels, as masks have"
 DIM = "use less than an eighth of their 16 bits and become dark; scale them if so few were recorded"
-PROFILE = "have a colour profile other than sRGB, which is not applied"
+PROFILE = "have a colour profile or a gamma other than sRGB's, which is not applied"
+CMYK = "have CMYK colours, which a formula converts and no profile"
+SRGB_GAMMA = 0.45455
 EMPTY = "are masks that mark no pixel; their images count as images without a mask"
 
 
@@ -36,17 +38,22 @@ class Remarks:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             bits, mode = depth(content, image), image.mode.partition(";")[0]
             form = "JPEG" if image.format == "MPO" else image.format
-            profile = image.info.get("icc_profile") or b""
+            profile = image.info.get("icc_profile") or b"sRGB"
+            gamma = (
+                0.0 if "srgb" in image.info else image.info.get("gamma", SRGB_GAMMA) - SRGB_GAMMA
+            )
         self.kinds[f"{form} of {bits}-bit {mode}"].append(name)
         colours = [colour for _, colour in pixels.getcolors(2) or ()]
         if len(colours) == 1:
             self.found[CONSTANT].append(name)
         elif set(colours) == {(0, 0, 0), (255, 255, 255)}:
             self.found[MASKS].append(name)
+        if mode == "CMYK":
+            self.found[CMYK].append(name)
         if bits == 16 and np.asarray(pixels).max() < 32:
             self.found[DIM].append(name)
         # Texts in profiles are ASCII or, later, UTF-16.
-        if profile and b"sRGB" not in profile.replace(b"\0", b""):
+        if b"sRGB" not in profile.replace(b"\0", b"") or abs(gamma) > 0.01:
             self.found[PROFILE].append(name)
 
     def lines(self) -> list[str]:

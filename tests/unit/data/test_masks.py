@@ -1,5 +1,6 @@
 """Masks: decoded, verified, resized, packed; also those of a real data set."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_step_refuses_changed_files(project, name):
     [
         (encoded(square(1, (30, 40))), "the mask has 40 x 30 pixels and its image 30 x 40"),
         (encoded(square(0, (40, 30))), "marks no pixel"),
-        (encoded(square(255, (40, 30)), "JPEG"), "neither 0 nor 255"),
+        (encoded(square(255, (40, 30)), "JPEG"), "[0-9]+ pixels of the mask are neither 0"),
         (encoded(square(255, (40, 30)))[:60], "cannot be decoded"),
     ],
 )
@@ -160,7 +161,7 @@ def test_a_mask_that_cannot_be_used_counts_as_absent_and_is_named(project, capsy
     assert pack.mask(f"{RAW}/b.png", sha256(FILES["b.png"]), where=project) is None
     note = capsys.readouterr().err
     assert "masks: 1 of 2 cannot be used" in note
-    assert f"{RAW}/b_mask.png: {reason}" in note.replace("44 pixels of the mask are ", "")
+    assert re.search(f"{RAW}/b_mask.png: {reason}", note)
 
 
 @pytest.mark.parametrize("mask", [f"{RAW}/other.png", "elsewhere.png", "a_mask.png"])

@@ -29,6 +29,10 @@ LAYOUT = (
     "expected are images (png, jpg, bmp, tif or webp) in train/good, test/good (optional) and "
     "test/CLASS, and optional masks ground_truth/CLASS/STEM_mask.png"
 )
+SYSTEM = frozenset(
+    {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
+)
+"""Folders that systems make beside a user's files, in lower case."""
 MASK_WORDS = "masks?|gt|seg|segmentation|annotation|ground[_-]?truth"
 MASK_NAME = re.compile(
     rf"(?:(.+)[ _.-](?:{MASK_WORDS}|label))|(?:(?:{MASK_WORDS}|label)[ _.-](.+))"
@@ -51,6 +55,11 @@ class Arrangement:
     masks: dict[str, str]
     skipped: list[str]
     unused: list[str]
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or is a folder that a system makes for itself."""
+    return name.startswith(".") or name.casefold() in SYSTEM
 
 
 def class_name(text: str) -> str | None:
@@ -126,6 +135,13 @@ def arrange(paths: Iterable[str], normal: Collection[str] = (), *, where: str = 
                 )
             images[path] = (top, name)
     problems += _masks_beside(images)
+    full = {tuple(path.split("/")[:2]) for path in images}
+    bare = {(*path.split("/")[:2],) for path in skipped if path.count("/") == 2} - full
+    problems += [
+        f"{top}/{name}: holds no images of a known kind; remove the folder or convert them"
+        for top, name in sorted(bare)
+        if top.lower() in ("train", "test") and not is_hidden(name)
+    ]
     if not problems and ("train", NORMAL_CLASS) not in images.values():
         problems.append(f"train/good: there are no images; {LAYOUT}")
     if not problems and all(name == NORMAL_CLASS for _, name in images.values()):

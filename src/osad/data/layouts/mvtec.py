@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image as pil
 from PIL import ImageOps
 
-from osad.core.errors import DataError
+from osad.core.errors import DataError, listed
 from osad.data.fetch.original import locate, originals
 from osad.data.images import decode
 from osad.data.layouts import folder
@@ -92,12 +92,15 @@ def plan_category(paths: Iterable[str]) -> list[Item]:
 
 def with_masks(items: list[Item]) -> list[Item]:
     """Return the items after checking that each anomalous image, and no other, has a mask."""
+    problems: list[str] = []
     for item in items:
         normal = PurePosixPath(item.target).parent.name == NORMAL_CLASS
         if normal and item.masks:
-            raise DataError(f"{item.masks[0]}: is the mask of a normal image; {UNPACK}")
+            problems.append(f"{item.masks[0]}: is the mask of a normal image; {UNPACK}")
         if not normal and not item.masks:
-            raise DataError(f"{item.image}: an anomalous image without a mask; {UNPACK}")
+            problems.append(f"{item.image}: an anomalous image without a mask; {UNPACK}")
+    if problems:
+        raise DataError(listed(problems))
     return items
 
 
@@ -203,20 +206,27 @@ def read_masks(root: Path, items: Iterable[Item]) -> dict[str, bytes]:
     """
     contents: dict[str, bytes] = {}
     empty: list[str] = []
+    problems: list[str] = []
     for item in items:
         if not item.masks:
             continue
         image = root / item.image
-        masks = [(str(root / name), read(root / name, UNPACK)) for name in item.masks]
-        content = one_mask(masks, image=read(image, UNPACK), name=str(image))
+        try:
+            masks = [(str(root / name), read(root / name, UNPACK)) for name in item.masks]
+            content = one_mask(masks, image=read(image, UNPACK), name=str(image))
+        except DataError as error:
+            problems.append(str(error))
+            continue
         if content:
             contents[item.mask_target] = content
         else:
             empty.append(item.masks[0])
+    if problems:
+        raise DataError(listed(problems))
     if empty:
         print(
             f"{len(empty)} masks mark no pixel; their images have no mask, so their categories "
-            f"have no pixel metrics (the first is {empty[0]})",
+            f"have no pixel metrics: {listed(empty, between=', ')}",
             file=sys.stderr,
         )
     return contents

@@ -16,7 +16,7 @@ from PIL import Image
 
 from osad.core.errors import DataError, listed
 from osad.data.images import FORMATS, decode
-from osad.data.layouts.folder import divided
+from osad.data.layouts.folder import divided, is_hidden
 from osad.data.manifest import byte_order, is_image_name, path_problem
 from osad.data.marks import check_traces, marks, mask_numbers
 from osad.data.remarks import EMPTY, Remarks
@@ -27,11 +27,6 @@ ORIENTATION = 0x0112
 """EXIF's number of the orientation; 1 is upright, 5 to 8 swap width and height."""
 Pixels = NDArray[np.uint8]
 """(height, width) grey or (height, width, 3) RGB."""
-
-SYSTEM = frozenset(
-    {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
-)
-"""Folders that systems make beside a user's files, in lower case."""
 
 BLOCK = 65_535
 """Largest stored block of a zlib stream, bytes."""
@@ -118,7 +113,8 @@ def read_marks(path: Path) -> NDArray[np.bool_]:
 def list_files(raw_path: Path, *, leave: bool = False) -> list[str]:
     """List the files of a folder as sorted relative paths.
 
-    Hidden folders and those of systems are not entered: each is one entry that ends in ``/``.
+    Hidden folders and those of systems are not entered: each is one entry that ends in ``/``, as is
+    an empty folder.
 
     Args:
         raw_path: the folder.
@@ -140,6 +136,8 @@ def list_files(raw_path: Path, *, leave: bool = False) -> list[str]:
     ):
         entries = [(name, True) for name in folders] + [(name, False) for name in names]
         folders[:] = []
+        if not entries:
+            found.append(f"{Path(place).relative_to(raw_path).as_posix()}/")
         for name, is_folder in entries:
             path = Path(place, name)
             relative = path.relative_to(raw_path).as_posix()
@@ -163,11 +161,6 @@ def list_files(raw_path: Path, *, leave: bool = False) -> list[str]:
     return sorted(found, key=byte_order)
 
 
-def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or is a folder that a system makes for itself."""
-    return name.startswith(".") or name.casefold() in SYSTEM
-
-
 def blank_problem(name: str) -> str | None:
     """Say why a name is easily taken for another, or return None."""
     return None if name == name.strip() else "begins or ends with a blank"
@@ -179,15 +172,19 @@ def list_images(folder: Path, *, ending: str = "") -> list[Path]:
     ``ending`` is another ending of file names than those of images, for example ``.npy``.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or one is no file.
     """
     names = _names(folder) if folder.is_dir() else []
     images = [
         folder / name
         for name in names
         if (name.lower().endswith(ending) if ending else is_image_name(name))
-        and (folder / name).is_file()
     ]
+    strange = [
+        f"{image}: is not a regular file; {AGAIN}" for image in images if not image.is_file()
+    ]
+    if strange:
+        raise DataError(listed(strange))
     if not images:
         raise DataError(f"{folder}: there are no images; {AGAIN}")
     return images

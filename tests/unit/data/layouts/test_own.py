@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_cases import build, counted, encoded, png, put, sha256
+from image_cases import raw_png
+from PIL import Image
 
 from osad.core.errors import ConfigError, DataError
 from osad.data.layouts.folder import arrange
 from osad.data.manifest import COLUMNS, three_to_one
-from osad.data.remarks import CONSTANT, DIM, MASKS, PROFILE
+from osad.data.remarks import CMYK, CONSTANT, DIM, MASKS, PROFILE
 
 OWN = {"layout": "folder", "raw_path": "my/images", "defect_classes": ["scratch"]}
 FILES = {
@@ -237,13 +239,32 @@ def test_what_is_odd_about_images_is_told_with_names(project, capsys):
         "test/cut/dim.png": encoded(np.arange(4096, dtype=np.uint16).reshape(64, 64)),
         "test/cut/profile.png": encoded(checks // 2, icc_profile=b"Adobe RGB (1998)"),
         "test/cut/plain.png": encoded(checks // 3, icc_profile=b"s\0R\0G\0B\0"),
+        "test/cut/linear.png": raw_png([b"\1\2"], 2, 8, gAMA=(100_000).to_bytes(4, "big")),
+        "test/cut/print.jpg": encoded(
+            Image.fromarray(checks[:, ::-1] // 2).convert("CMYK"), "JPEG"
+        ),
     }
-    assert built(project, files)["test", "cut"] == 6
+    assert built(project, files)["test", "cut"] == 8
     note = capsys.readouterr().err.splitlines()
-    for text, name in ((CONSTANT, "flat"), (MASKS, "mask"), (DIM, "dim"), (PROFILE, "profile")):
-        assert f"mine: 1 files {text}: my/images/test/cut/{name}.png" in note
+    place = "my/images/test/cut"
+    for text, name in (
+        (CONSTANT, "flat.png"), (MASKS, "mask.png"), (DIM, "dim.png"), (CMYK, "print.jpg"),
+    ):  # fmt: skip
+        assert f"mine: 1 files {text}: {place}/{name}" in note
+    assert f"mine: 2 files {PROFILE}: {place}/linear.png, {place}/profile.png" in note
     kinds = [line for line in note if "several kinds" in line]
-    assert "1 PNG of 16-bit I (first my/images/test/cut/dim.png), 7 PNG of 8-bit L" in kinds[0]
+    assert "1 JPEG of 8-bit CMYK" in kinds[0]
+    assert f"1 PNG of 16-bit I (first {place}/dim.png), 8 PNG of 8-bit L" in kinds[0]
+
+
+@pytest.mark.parametrize("left", ["test/dent/a.gif", "Test/dent/.DS_Store", "test/dent/"])
+def test_a_class_that_would_be_lost_is_named(project, left):
+    files = pictures("train/good/b.png", "test/cut/a.png", "test/cut/b.gif")
+    (project / "my/images/test/dent").mkdir(parents=True)
+    if not left.endswith("/"):
+        files |= {left: b"GIF89a"}
+    with pytest.raises(DataError, match=r"my/images: (test|Test)/dent: holds no images of a known"):
+        built(project, files)
 
 
 def test_a_class_of_images_of_one_colour_is_refused(project):

@@ -78,6 +78,9 @@ def test_hidden_folders_are_entries_of_their_own(tmp_path):
     put(tmp_path, {"a/.x/b.png": png(1), "@eaDir/b.png": png(1), "c.png": png(1), ".d.png": b""})
     assert list_files(tmp_path) == [".d.png", ".odd\\udcff/", "@eaDir/", "a/.x/", "c.png"]
     assert list_images(tmp_path) == [tmp_path / "c.png"]
+    (tmp_path / "e.png").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"e\.png: is not a regular file"):
+        list_images(tmp_path)
     assert list_folders(tmp_path) == [tmp_path / "a"]
 
 
