@@ -9,10 +9,10 @@ How other kinds of images become 8-bit RGB:
 - 16-bit colour: Pillow keeps the upper 8 bits;
 - the EXIF orientation is applied;
 - refused, since their header does not say what is meant or Pillow would not do it: numbers with a
-  sign, with floating point or of 32 bits, Lab colours, channels without a meaning, a transparent
-  colour at other depths than 1 and 8 bits, colours that a palette lacks, images without any opaque
-  pixel, files with several pages or frames (except the preview in photographs of format MPO), and
-  images of more pixels than Pillow's limit against decompression bombs.
+  sign, with floating point or of 32 bits, Lab colours, channels without a meaning, missing strips,
+  a transparent colour at other depths than 1 and 8 bits, colours that a palette lacks, images
+  without any opaque pixel, files with several pages or frames (except the preview in photographs of
+  format MPO), and images of more pixels than Pillow's limit against decompression bombs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 
 GREY_16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 CONVERTIBLE = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
-BITS, PHOTOMETRIC, COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 320, 338, 339
+BITS, PHOTOMETRIC, PLANES, COLOUR_MAP, INK_SET = 258, 262, 284, 320, 332
+EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
 """Tags of TIFF."""
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 
@@ -118,16 +119,17 @@ def depth(content: bytes, image: Image.Image) -> int:
     """Return the bits of a number in the file, before any palette; 8 where they are not stored."""
     if image.format == "PNG":
         return content[24]  # after the signature, and length, name and sides of the first chunk
-    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
-    return int(max(tags.get(BITS, (8,))))
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(BITS, (8,))))
+    return 8
 
 
 def white_is_zero(image: Image.Image) -> bool:
     """Tell whether 0 means white; Pillow sees to it at 1 to 8 bits."""
     return (
-        image.format == "TIFF"
+        isinstance(image, TiffImagePlugin.TiffImageFile)
         and image.mode in GREY_16
-        and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+        and image.tag_v2.get(PHOTOMETRIC) == 0
     )
 
 
@@ -158,7 +160,9 @@ def _check(content: bytes, image: Image.Image, name: str) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise DataError(f"{name}: holds {frames} images; save each as a file of its own")
-    problem = _tiff_problem(image) if image.format == "TIFF" else None
+    problem = None
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        problem = _tiff_problem(image)
     bits = depth(content, image)
     if image.format == "PNG" and "transparency" in image.info and bits not in (1, 8):
         if image.mode != "P":
@@ -174,13 +178,21 @@ def _check(content: bytes, image: Image.Image, name: str) -> None:
         raise DataError(f"{name}: {problem}; save it with 8 or 16 bits a channel in grey or RGB")
 
 
-def _tiff_problem(image: Image.Image) -> str | None:
+def _tiff_problem(image: TiffImagePlugin.TiffImageFile) -> str | None:
     """Say what of a TIFF file Pillow would read otherwise than its header says, or return None."""
-    tags = getattr(image, "tag_v2", {})
+    tags = image.tag_v2
     if image.mode == "L" and set(tags.get(SAMPLE_FORMAT, (1,))) != {1}:
         return f"{depth(b'', image)}-bit numbers with a sign are not supported"
-    if 0 in tags.get(EXTRA_SAMPLES, ()):
+    alpha = tags.get(EXTRA_SAMPLES, (0,) if image.mode in ("RGBA", "LA", "PA") else ())
+    if not {1, 2}.issuperset(alpha) or tags.get(INK_SET, 1) != 1:
         return "it has channels whose meaning is not stated"
+    # What no strip or tile covers would be black. One by libtiff covers all, or it raises.
+    raw = all(tile.codec_name == "raw" for tile in image.tile)
+    planes = len(image.getbands()) if raw and tags.get(PLANES) == 2 else 1
+    places = [tile.extents or (0, 0, 0, 0) for tile in image.tile]
+    area = sum((right - left) * (bottom - top) for left, top, right, bottom in places)
+    if area < planes * image.width * image.height:
+        return "a part of its pixels is missing"
     if max(tags.get(COLOUR_MAP, (256,))) < 256:
         return "its palette has no 16-bit colours"
     if image.mode == "YCbCr":

@@ -49,13 +49,13 @@ def find(arguments: Sequence[Path], *, output: Path) -> list[str]:
     found: set[Path] = set()
     problems: list[str] = []
     for argument in arguments:
-        if argument.is_dir():
+        if os.path.isdir(argument):
             if output.resolve().is_relative_to(argument.resolve()):
                 raise ConfigError(
                     f"--output {output}: lies in the folder of images {argument}; choose another"
                 )
             found |= set(_search(argument))
-        elif argument.is_file():
+        elif os.path.isfile(argument):
             found.add(argument)
         else:
             problems.append(f"{argument}: is no file or folder; correct the path")
