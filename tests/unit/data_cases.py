@@ -42,7 +42,11 @@ def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: objec
 
 
 def png(value: int, size: tuple[int, int] = (6, 4), mode: str = "L") -> bytes:
-    return encoded(Image.new(mode, size, value))
+    """Return an image of one value but for its last pixel, where there are several."""
+    image = Image.new(mode, size, value)
+    if size != (1, 1):
+        image.putpixel((size[0] - 1, size[1] - 1), value ^ 1)
+    return encoded(image)
 
 
 def numbered(number: int, size: tuple[int, int] = (8, 8), kind: str = "PNG") -> bytes:

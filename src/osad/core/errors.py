@@ -4,6 +4,11 @@ Every error of this package derives from `OsadError` and carries one message tha
 file or value concerned and the remedy. Commands print that message without a traceback.
 """
 
+from collections.abc import Sequence
+
+SHOWN = 10
+"""How many files or faults a message names."""
+
 
 class OsadError(Exception):
     """Base of all expected errors; ``exit_code`` is what a command returns for it.
@@ -33,3 +38,14 @@ class TrainingError(OsadError):
     """A method could not be fitted or scored (for example a loss that is not finite)."""
 
     exit_code = 1
+
+
+def listed(lines: Sequence[str], *, between: str = "\n") -> str:
+    """Return the first lines of many for a message, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b"], between=", "), listed(["x"] * 12, between="")
+        ('a, b', 'xxxxxxxxxxand 2 more')
+    """
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return between.join([*lines[:SHOWN], *more])

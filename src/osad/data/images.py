@@ -2,23 +2,28 @@
 
 How other kinds of images become 8-bit RGB:
 
-- 1-bit, 8-bit grey, palette, CMYK, YCbCr: Pillow's conversion to RGB;
+- 1, 2, 4 and 8-bit grey, palette, CMYK, YCbCr: Pillow's conversion to RGB; colour profiles are not
+  applied;
 - transparency (alpha channel, transparent palette entry or colour): composed on black;
-- 16-bit grey: divided by 257 and rounded, so that 0..65535 becomes 0..255;
+- 12 and 16-bit grey: scaled to 0..255 and rounded; white is 255 also where TIFF stores it as 0;
 - 16-bit colour: Pillow keeps the upper 8 bits;
 - the EXIF orientation is applied;
-- refused: floating point and 32-bit integer pixels (their range is not known), Lab colours, files
-  with several pages or frames (except the preview in photographs of format MPO), and images of
-  more pixels than Pillow's limit against decompression bombs.
+- refused, since their header does not say what is meant or Pillow would not do it: numbers with a
+  sign, with floating point or of 32 bits, Lab colours, channels without a meaning, missing strips,
+  a transparent colour at other depths than 1 and 8 bits, colours that a palette lacks, images
+  without any opaque pixel, files with several pages or frames (except the preview in photographs of
+  format MPO), and images of more pixels than Pillow's limit against decompression bombs.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from osad.core.errors import DataError
 from osad.core.files import sha256_bytes
@@ -28,6 +33,9 @@ FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 
 GREY_16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 CONVERTIBLE = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
+BITS, PHOTOMETRIC, PLANES, COLOUR_MAP, INK_SET = 258, 262, 284, 320, 332
+EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
+"""Tags of TIFF."""
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 
 
@@ -74,13 +82,32 @@ def decode(content: bytes, name: str) -> Image.Image:
     Raises:
         DataError: it cannot be decoded or is of a kind that is not supported.
     """
+    with loaded(content, name) as image:
+        white = 2 ** depth(content, image) - 1
+        inverted = white_is_zero(image)
+        return _to_rgb(ImageOps.exif_transpose(image), name, white=white, inverted=inverted)
+
+
+@contextmanager
+def loaded(content: bytes, name: str) -> Iterator[Image.Image]:
+    """Give an image with its pixels as they are stored; ``name`` is for messages.
+
+    Raises:
+        DataError: it cannot be decoded or its header does not say what its pixels mean; also for
+            every other error below the ``with``.
+    """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check(image, name)
+            _check(content, image, name)
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), name)
+            yield image
     except DataError:
         raise
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{name}: cannot be decoded ({_tiff_kind(content)}); replace or remove it, or save it "
+            "as PNG with 8 or 16 bits a channel"
+        ) from error
     except Exception as error:  # damaged files make the decoders raise nearly anything
         reason = str(error).split(" <_io", maxsplit=1)[0]
         raise DataError(
@@ -88,8 +115,42 @@ def decode(content: bytes, name: str) -> Image.Image:
         ) from error
 
 
-def _check(image: Image.Image, name: str) -> None:
-    """Refuse an image that is too large or has several frames, before it is decoded."""
+def depth(content: bytes, image: Image.Image) -> int:
+    """Return the bits of a number in the file, before any palette; 8 where they are not stored."""
+    if image.format == "PNG":
+        return content[24]  # after the signature, and length, name and sides of the first chunk
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(BITS, (8,))))
+    return 8
+
+
+def white_is_zero(image: Image.Image) -> bool:
+    """Tell whether 0 means white; Pillow sees to it at 1 to 8 bits."""
+    return (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and image.mode in GREY_16
+        and image.tag_v2.get(PHOTOMETRIC) == 0
+    )
+
+
+def _tiff_kind(content: bytes) -> str:
+    """Say what a TIFF file holds, for the message that it cannot be read."""
+    with suppress(Exception):  # It is damaged or no TIFF at all.
+        directory = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
+        stream = io.BytesIO(content)
+        stream.seek(directory.next)
+        directory.load(stream)
+        signs = directory.get(SAMPLE_FORMAT, (1,))
+        return (
+            f"TIFF of {max(directory[BITS])} bits a sample, photometric {directory[PHOTOMETRIC]}, "
+            f"sample format {max(signs)}, {'big' if content[:1] == b'M' else 'little'}-endian, "
+            "cannot be read"
+        )
+    return f"it is no readable {', '.join(FORMATS)}"
+
+
+def _check(content: bytes, image: Image.Image, name: str) -> None:
+    """Refuse an image before it is decoded, by what its header says."""
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise DataError(
@@ -99,16 +160,60 @@ def _check(image: Image.Image, name: str) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise DataError(f"{name}: holds {frames} images; save each as a file of its own")
+    problem = None
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        problem = _tiff_problem(image)
+    bits = depth(content, image)
+    if image.format == "PNG" and "transparency" in image.info and bits not in (1, 8):
+        if image.mode != "P":
+            problem = f"a transparent colour at {bits} bits a channel cannot be told"
+    if image.mode == "P" and image.palette and image.format != "TIFF":
+        entry = (image.palette.rawmode or image.palette.mode).split(";")[0]
+        # The palette is the whole one of Pillow once the pixels are there.
+        size = len(image.palette.palette) // len(entry)
+        highest = int(np.asarray(image).max())
+        if highest >= size:
+            problem = f"a pixel has colour {highest} of a palette of {size}"
+    if problem:
+        raise DataError(f"{name}: {problem}; save it with 8 or 16 bits a channel in grey or RGB")
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Convert a loaded image to RGB."""
+def _tiff_problem(image: TiffImagePlugin.TiffImageFile) -> str | None:
+    """Say what of a TIFF file Pillow would read otherwise than its header says, or return None."""
+    tags = image.tag_v2
+    if image.mode == "L" and set(tags.get(SAMPLE_FORMAT, (1,))) != {1}:
+        return f"{depth(b'', image)}-bit numbers with a sign are not supported"
+    alpha = tags.get(EXTRA_SAMPLES, (0,) if image.mode in ("RGBA", "LA", "PA") else ())
+    if not {1, 2}.issuperset(alpha) or tags.get(INK_SET, 1) != 1:
+        return "it has channels whose meaning is not stated"
+    # What no strip or tile covers would be black. One by libtiff covers all, or it raises.
+    raw = all(tile.codec_name == "raw" for tile in image.tile)
+    planes = len(image.getbands()) if raw and tags.get(PLANES) == 2 else 1
+    places = [tile.extents or (0, 0, 0, 0) for tile in image.tile]
+    area = sum((right - left) * (bottom - top) for left, top, right, bottom in places)
+    if area < planes * image.width * image.height:
+        return "a part of its pixels is missing"
+    if max(tags.get(COLOUR_MAP, (256,))) < 256:
+        return "its palette has no 16-bit colours"
+    if image.mode == "YCbCr":
+        return "YCbCr without JPEG is not supported"
+    return None
+
+
+def _to_rgb(image: Image.Image, name: str, *, white: int, inverted: bool) -> Image.Image:
+    """Convert a loaded image to RGB; of 16 bits ``white`` is the largest number."""
     if image.mode in GREY_16:
         values = np.asarray(image).astype(np.uint32)
-        grey = ((values + 128) // 257).astype(np.uint8)
+        values = white - values if inverted else values
+        grey = ((values * 255 + white // 2) // white).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
         colours = image.convert("RGBA")
+        if not colours.getchannel("A").getbbox():
+            raise DataError(
+                f"{name}: is transparent everywhere, nothing of it is seen; save it without "
+                "transparency, or remove it"
+            )
         black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, colours).convert("RGB")
     if image.mode not in CONVERTIBLE:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from osad.core.errors import CheckError, DataError
+from osad.core.errors import CheckError, DataError, listed
 from osad.core.files import read_json, replacing, sha256_bytes, sha256_file, write_json
 from osad.data.manifest import DIGEST_PATTERN, byte_order, path_problem
 
@@ -102,6 +102,7 @@ def fill(
     source: str,
     files: Files,
     content_sha256: str | None = None,
+    check: Callable[[], list[str]] = list,
 ) -> None:
     """Write the raw files of a data set and, last, its ``SOURCE.json``.
 
@@ -114,6 +115,7 @@ def fill(
         source: where the files come from, kept in ``SOURCE.json``.
         files: the contents by path relative to ``raw_dir``.
         content_sha256: expected `content_digest` of all files, when it is known.
+        check: returns what is wrong with the files together; called when all are read.
 
     Raises:
         DataError: a file cannot be read or written, or ``raw_dir`` holds files of something else.
@@ -132,9 +134,9 @@ def fill(
         if time.monotonic() - last_report >= 1:
             last_report = time.monotonic()
             tell(dataset, f"{len(digests)} of {len(files)} files")
+    problems += check()
     if problems:
-        more = f"\nand {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise DataError("\n".join(problems[:10]) + more)
+        raise DataError(listed(problems))
     content = content_digest(digests)
     if content_sha256 not in (None, content):
         raise CheckError(
@@ -170,13 +172,15 @@ def _clear_leftovers(raw_dir: Path, files: Mapping[str, object]) -> None:
 
     Other files are never deleted: they could be a person's only copy.
     """
+    strange: list[str] = []
     for folder, _, names in os.walk(raw_dir):
         for name in names:
             path = Path(folder, name)
             if PART_PATTERN.fullmatch(name):
                 path.unlink()
             elif not name.startswith(".") and path.relative_to(raw_dir).as_posix() not in files:
-                raise DataError(
-                    f"{path}: is not a file of this data set; move it away, or delete {raw_dir}, "
-                    "and fetch again"
-                )
+                strange.append(f"{path}: is not a file of this data set")
+    if strange:
+        raise DataError(
+            f"{listed(sorted(strange))}; move it away, or delete {raw_dir}, and fetch again"
+        )

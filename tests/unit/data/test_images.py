@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from data_cases import SAME, build, encoded, every_kind, grey, png, put, sha256
+from image_cases import raw_png, tiff
 from PIL import Image
 
 from osad.backbones import get_backbone
@@ -40,15 +41,19 @@ def test_grey_palette_one_bit_cmyk_and_previews():
 
 
 def test_transparency_is_composed_on_black():
-    assert pixels(encoded(Image.new("RGBA", (1, 1), (200, 100, 50, 0)))) == [[[0, 0, 0]]]
+    half = Image.new("RGBA", (2, 1), (200, 100, 50, 0))
+    half.putpixel((1, 0), (200, 100, 50, 255))
+    assert pixels(encoded(half)) == [[[0, 0, 0], [200, 100, 50]]]
     assert pixels(encoded(Image.new("RGBA", (1, 1), (200, 100, 50, 255)))) == [[[200, 100, 50]]]
     assert pixels(encoded(Image.new("LA", (1, 1), (255, 51)))) == [[[51, 51, 51]]]
     image = Image.new("P", (2, 1))
     image.putpalette([9, 9, 9, 10, 20, 30])
     image.putpixel((1, 0), 1)
     assert pixels(encoded(image, transparency=0)) == [[[0, 0, 0], [10, 20, 30]]]
-    keyed = encoded(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3))
-    assert pixels(keyed) == [[[0, 0, 0]]]
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    image.putpixel((1, 0), (1, 2, 4))
+    assert pixels(encoded(image, transparency=(1, 2, 3))) == [[[0, 0, 0], [1, 2, 4]]]
+    assert pixels(raw_png([b"\x40"], 2, 1, tRNS=b"\0\0")) == [[[0, 0, 0], [255, 255, 255]]]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -83,6 +88,71 @@ def test_exif_orientation_is_applied(kind):
 def test_unsupported_kinds_are_refused(content, message):
     with pytest.raises(DataError, match=f"x: {message}"):
         decode(content, "x")
+
+
+RAMP = np.tile(np.linspace(0, 1, 255), (3, 1))  # an odd width: rows of 12 bits end within a byte
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(
+    ("bits", "photometric"), [*((n, p) for n in (1, 2, 4, 8, 16) for p in (0, 1)), (12, 1)]
+)
+def test_a_grey_tiff_runs_from_black_to_white_at_every_depth(bits, photometric, order):
+    white = 2**bits - 1
+    stored = (RAMP * white).round().astype(int)
+    content = tiff(white - stored if photometric == 0 else stored, bits,
+                   photometric=photometric, order=order)  # fmt: skip
+    expected = np.floor(stored * 255 / white + 0.5)
+    if order == ">" and (bits, photometric) in ((16, 0), (12, 1)):
+        with pytest.raises(DataError, match=f"x: .*TIFF of {bits} bits .* big-endian"):
+            decode(content, "x")
+        return
+    assert np.array_equal(np.asarray(decode(content, "x"))[:, :, 0], expected)
+
+
+GREY = (RAMP * 100).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (tiff(GREY, 12, photometric=0), "TIFF of 12 bits a sample, photometric 0"),
+        (tiff(GREY, 10), "TIFF of 10 bits a sample"),
+        (tiff(GREY, 24), "TIFF of 24 bits a sample"),
+        (tiff(GREY, 16, t339=(3,)), "TIFF of 16 bits a sample, photometric 1, sample format 3"),
+        (tiff(GREY, 8, t339=(2,)), "8-bit numbers with a sign"),
+        (tiff(GREY, 16, t339=(2,)), "pixels of kind 'I' are not supported"),
+        (tiff(np.tile(GREY, 2)[:, :500], 8, samples=2, t338=(0,)), "meaning is not stated"),
+        (tiff(GREY[:, :252], 8, photometric=2, samples=4, t338=(0,)), "meaning is not stated"),
+        (tiff(GREY[:, :252], 8, photometric=5, samples=4, t338=(0,)), "cannot be decoded"),
+        (tiff(GREY[:, :252], 8, photometric=2, samples=4), "meaning is not stated"),
+        (tiff(GREY[:, :252], 8, photometric=5, samples=4, t332=(2,)), "meaning is not stated"),
+        (tiff(GREY, 8, t278=(1,)), "a part of its pixels is missing"),
+        (tiff(GREY, 8, photometric=2, samples=3, t284=(2,)), "a part of its pixels is missing"),
+        (tiff(GREY, 8, photometric=3, t320=(*range(256),) * 3), "palette has no 16-bit colours"),
+        (tiff(GREY, 8, photometric=6, samples=3), "YCbCr without JPEG"),
+        (raw_png([b"\x1b"], 4, 2, tRNS=b"\0\3"), "transparent colour at 2 bits"),
+        (raw_png([b"\x1f"], 2, 4, tRNS=b"\0\x0f"), "transparent colour at 4 bits"),
+        (raw_png([b"\xff\xff\1\2"], 2, 16, tRNS=b"\xff\xff"), "transparent colour at 16 bits"),
+        (raw_png([b"\5\5" * 3], 1, 16, 2, tRNS=b"\5\6" * 3), "transparent colour at 16 bits"),
+        (raw_png([b"\0\2"], 2, 8, 3, PLTE=bytes(6)), "a pixel has colour 2 of a palette of 2"),
+        (encoded(Image.new("RGBA", (2, 2), (200, 100, 50, 0))), "is transparent everywhere"),
+        (encoded(Image.new("LA", (2, 2), (200, 0)), "WEBP", lossless=True), "transparent every"),
+    ],
+)  # fmt: skip
+def test_what_pillow_would_read_otherwise_is_refused(content, message):
+    with pytest.raises(DataError, match=f"^x: .*{message}"):
+        decode(content, "x")
+
+
+def test_a_palette_of_few_bits_and_colours_is_read():
+    assert pixels(raw_png([b"\x80"], 2, 1, 3, PLTE=bytes(range(6)))) == [[[3, 4, 5], [0, 1, 2]]]
+    colours = (*([0] * 3 + [65535]), *([0] * 3 + [257]), *([0] * 3 + [32896]))
+    stored = tiff(np.array([[3, 0]]), 2, photometric=3, t320=colours)
+    assert pixels(stored) == [[[255, 1, 128], [0, 0, 0]]]
+    few = Image.new("P", (3, 1), 1)
+    few.putpalette([0, 0, 0, 10, 20, 30])
+    assert pixels(encoded(few, "BMP")) == [[[10, 20, 30]] * 3]
 
 
 def test_decompression_bombs_are_refused():

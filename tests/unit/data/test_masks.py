@@ -1,6 +1,6 @@
 """Masks: decoded, verified, resized, packed; also those of a real data set."""
 
-import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,47 +18,13 @@ from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.localisation import aupro, collect, pixel_auroc
 from osad.evaluation.maps import AnomalyMaps
 from osad.pipeline.steps import masks as step
-from osad.pipeline.steps.masks import full_mask, shrink
+from osad.pipeline.steps.masks import shrink
 
 
 def square(value: int = 255, size: tuple[int, int] = (12, 16)) -> np.ndarray:
     values = np.zeros(size, np.uint8)
     values[2:6, 4:12] = value
     return values
-
-
-@pytest.mark.parametrize("value", [1, 7, 128, 255])
-def test_every_value_but_0_marks(value):
-    mask = full_mask(encoded(square(value)), "m.png")
-    assert mask.dtype == bool
-    assert np.array_equal(mask, square() > 0)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (encoded(square(0)), "m.x: the mask of an anomalous image marks no pixel"),
-        (encoded(square(1), "JPEG", quality=100), "marks no pixel"),
-        (b"no image", "m.x: cannot be decoded"),
-    ],
-)
-def test_unusable_masks_are_named(content, message):
-    with pytest.raises(DataError, match=message):
-        full_mask(content, "m.x")
-
-
-def test_colours_palettes_and_single_bits():
-    """Traces of compression do not mark."""
-    marked = square() > 0
-    colour = np.zeros((*marked.shape, 3), np.uint8)
-    colour[marked, 2] = 3
-    assert np.array_equal(full_mask(encoded(colour), "m.png"), marked)
-    assert np.array_equal(full_mask(encoded(marked, "BMP"), "m.bmp"), marked)
-    palette = encoded(Image.fromarray(marked.astype(np.uint8), "L").convert("P"))
-    assert np.array_equal(full_mask(palette, "m.png"), marked)
-    content = encoded(square(size=(64, 64)), "JPEG", quality=60)
-    assert np.count_nonzero(np.asarray(Image.open(io.BytesIO(content)))) > 32  # There are traces.
-    assert np.array_equal(full_mask(content, "m.jpg"), square(size=(64, 64)) > 0)
 
 
 def test_shrinking_takes_the_middle_pixel_and_ignores_the_aspect():
@@ -175,10 +141,27 @@ def test_step_refuses_changed_files(project, name):
     (RAW / name).unlink()
     with pytest.raises(DataError, match=f"{name}: cannot be read"):
         run()
-    lay_out(b_mask=encoded(square(1, (30, 40))))
-    with pytest.raises(DataError, match=r"b_mask\.png: the mask has 40 x 30 pixels .* 30 x 40"):
-        run()
     assert not Path("out/masks").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (encoded(square(1, (30, 40))), "the mask has 40 x 30 pixels and its image 30 x 40"),
+        (encoded(square(0, (40, 30))), "marks no pixel"),
+        (encoded(square(255, (40, 30)), "JPEG"), "[0-9]+ pixels of the mask are neither 0"),
+        (encoded(square(255, (40, 30)))[:60], "cannot be decoded"),
+    ],
+)
+def test_a_mask_that_cannot_be_used_counts_as_absent_and_is_named(project, capsys, content, reason):
+    lay_out(b_mask=content)
+    pack = run()
+    assert (pack.paths, pack.unmasked) == ((f"{RAW}/a.png",), (f"{RAW}/b.png", f"{RAW}/c.png"))
+    assert pack.mask_sha256 == (sha256(FILES["a_mask.png"]),)
+    assert pack.mask(f"{RAW}/b.png", sha256(FILES["b.png"]), where=project) is None
+    note = capsys.readouterr().err
+    assert "masks: 1 of 2 cannot be used" in note
+    assert re.search(f"{RAW}/b_mask.png: {reason}", note)
 
 
 @pytest.mark.parametrize("mask", [f"{RAW}/other.png", "elsewhere.png", "a_mask.png"])

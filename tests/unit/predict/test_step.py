@@ -1,6 +1,7 @@
 """Which images are scored, and what is written of them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,10 @@ def test_files_and_folders_are_found_once_and_sorted(project, capsys):
     Path("in/notes.txt").write_text("x")
     named = [Path("in"), Path("in/b.png"), project / "in/b.png", Path("../up.png"), Path("named")]
     assert find(named, output=Path("out")) == ["../up.png", "in/b.png", "in/deep/A.JPG", "named"]
-    assert capsys.readouterr().err == "in: 1 files are no images and are skipped\n"
+    assert capsys.readouterr().err == (
+        "in: 3 files and folders are hidden or no images and are skipped: "
+        ".git/, .hidden.png, notes.txt\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,38 @@ def test_wrong_arguments_are_refused(project, arguments, message):
         find([Path(argument) for argument in arguments], output=Path("out"))
     with pytest.raises(ConfigError, match="lies in the folder of images linked"):
         find([Path("linked")], output=Path("linked/deep/out"))
+
+
+def test_nothing_below_a_folder_is_left_out_in_silence(project, monkeypatch):
+    put("in/a.png"), put("in/deep/b.png"), put("../out.png")
+    Path("in/out.png").symlink_to("../../out.png")
+    assert len(find([Path("in")], output=Path("out"))) == 3
+    real = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    os.mkfifo("in/pipe.png"), Path("in/loop.png").symlink_to("loop.png")
+    with pytest.raises(DataError) as caught:
+        find([Path("in")], output=Path("out"))
+    assert [line.split(";")[0] for line in str(caught.value).splitlines()] == [
+        "in/deep: cannot be read (Permission denied)",
+        "in/loop.png: is not a regular file",
+        "in/pipe.png: is not a regular file",
+    ]
+    with pytest.raises(DataError, match=r"nowhere: is no.*\n.*neither: is no"):
+        find([Path("nowhere"), Path("neither")], output=Path("out"))
+
+
+def test_odd_images_are_told_and_scored(project, capsys):
+    put("a.png", Image.new("L", (3, 3), 7)), put("b.jpg", Image.linear_gradient("L"))
+    assert [image.path for image in read(["a.png", "b.jpg"], workers=2)] == ["a.png", "b.jpg"]
+    note = capsys.readouterr().err
+    assert "1 files have one colour only, nothing is seen: a.png" in note
+    assert "several kinds, by which alone a method can tell them apart: 1 JPEG of 8-bit L" in note
 
 
 def test_all_bad_images_are_named(project):
@@ -173,7 +209,7 @@ def test_features_that_the_checkpoint_does_not_name_are_said_to_be_unchecked(pro
     put("in/a.png")
     run_step("in")
     note = "note: c.safetensors does not name the features of the run, so they could not be checked"
-    assert capsys.readouterr().err.splitlines()[0] == note
+    assert note in capsys.readouterr().err.splitlines()
     described = json.loads(Path("out/prediction.json").read_text())
     assert described["features_of_run"] == "could not be compared"
 

@@ -13,16 +13,15 @@ wanted, ``split`` (``train`` or ``test``) and ``mask`` (path relative to ``raw_p
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import partial
 from pathlib import Path
 
-from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.errors import CheckError, ConfigError, DataError, listed
 from osad.core.files import csv_text, sha256_bytes
 from osad.data.layouts.folder import class_name, divided
-from osad.data.layouts.own import check_place
-from osad.data.layouts.reading import read_image
+from osad.data.layouts.own import check_place, copy
 from osad.data.manifest import (
     NORMAL_CLASS,
     Record,
@@ -32,7 +31,7 @@ from osad.data.manifest import (
     path_problem,
 )
 from osad.data.registry import DatasetSpec, Settings
-from osad.data.source import Files, Source, fill, read
+from osad.data.source import Source, read
 
 REQUIRED = ("raw_path", "table")
 """Settings of the layout that must be texts."""
@@ -68,18 +67,24 @@ def shown(value: str) -> str:
     return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}...")
 
 
-def parse(content: bytes, where: str) -> list[Row]:
+def parse(content: bytes, where: str, normal: Collection[str] = ()) -> list[Row]:
     """Return the rows of a table, sorted by path, after checking every field.
 
+    ``normal`` names classes besides ``good`` whose images are normal.
+
     Raises:
-        DataError: it is no such table; the message names the line and the value.
+        DataError: it is no such table; the message names the lines and the values.
     """
     rows: list[Row] = []
+    problems: list[str] = []
     for line, fields in _lines(content, where):
-        row = _row(fields, line)
+        row = _row(fields, line, normal)
         if isinstance(row, str):
-            raise DataError(f"{where}, line {line}: {row}; correct the table")
-        rows.append(row)
+            problems.append(f"{where}, line {line}: {row}; correct the table")
+        else:
+            rows.append(row)
+    if problems:
+        raise DataError(listed(problems))
     _check_all(rows, where)
     return sorted(rows, key=lambda row: byte_order(row.path))
 
@@ -131,7 +136,7 @@ def _check_header(header: Sequence[str], where: str) -> None:
             raise DataError(f"{where}, line 1: column {name!r} is there twice; {possible}")
 
 
-def _row(fields: Mapping[str, str], line: int) -> Row | str:
+def _row(fields: Mapping[str, str], line: int, normal: Collection[str]) -> Row | str:
     """Return a row, or what is wrong with it."""
     path, mask, split = fields["path"], fields.get("mask", ""), fields.get("split", "")
     for kind, value in (("path", path), *((("mask", mask),) if mask else ())):
@@ -144,6 +149,7 @@ def _row(fields: Mapping[str, str], line: int) -> Row | str:
     if label < 0:
         return f"label {shown(fields['label'])} is neither 0 (normal) nor 1 (anomalous)"
     name = class_name(fields["class"]) if fields["class"] or label else NORMAL_CLASS
+    name = NORMAL_CLASS if name in normal else name
     if name is None:
         return f"class {shown(fields['class'])} is not a name of letters a-z, digits, '_' and '-'"
     if (name == NORMAL_CLASS) != (label == 0):
@@ -160,15 +166,18 @@ def _row(fields: Mapping[str, str], line: int) -> Row | str:
 def _check_all(rows: Sequence[Row], where: str) -> None:
     """Check that no path is repeated, no kind is missing, and all normals or none have a split."""
     lines: dict[str, Row] = {}
+    twice: list[str] = []
     for row in rows:
         for path in (row.path, row.mask):
             other = lines.setdefault(path, row) if path else row
             if other is not row or (row.path == row.mask):
                 labels = f" with label {other.label}, here {row.label}"
-                raise DataError(
+                twice.append(
                     f"{where}, line {row.line}: {shown(path)} is already in line {other.line}"
                     f"{labels if other.label != row.label else ''}; remove one"
                 )
+    if twice:
+        raise DataError(listed(list(dict.fromkeys(twice))))
     normal = [row for row in rows if not row.label]
     if not normal or len(normal) == len(rows):
         raise DataError(
@@ -195,32 +204,42 @@ def fetch(spec: DatasetSpec, raw_dir: Path, settings: Settings) -> None:
     raw_path = check_place(
         settings, raw_dir, name=spec.name, layout="expected is the folder of the images"
     )
-    table = settings["table"]
-    rows = parse(read(Path(table), f"correct the setting table of {spec.name!r}"), table)
-    copy = csv_text(
+    table, normal = settings["table"], settings.get("normal_classes", ())
+    content = read(Path(table), f"correct the setting table of {spec.name!r}")
+    rows = parse(content, table, normal)
+    text = csv_text(
         COLUMNS, (dict(zip(COLUMNS, astuple(row), strict=False)) for row in rows)
     ).encode()
-    files: Files = {COPY: lambda: copy}
-    for row in rows:
-        image, mask = raw_path / row.path, raw_path / row.mask
-        _check_file(raw_path, image, where=f"{table}, line {row.line}")
-        files[row.path] = partial(read_image, image)
-        if row.mask:
-            _check_file(raw_path, mask, where=f"{table}, line {row.line}")
-            files[row.mask] = partial(read_image, mask, mask_of=image)
-    fill(raw_dir, spec.name, source="csv", files=files)
+    problems = [
+        f"{table}, line {row.line}: {problem}"
+        for row in rows
+        for path in (row.path, row.mask)
+        if path and (problem := _file_problem(raw_path, raw_path / path))
+    ]
+    if problems:
+        raise DataError(listed(problems))
+    copy(
+        raw_path,
+        raw_dir,
+        spec.name,
+        classes={row.path: row.class_name for row in rows},
+        masks={row.path: row.mask for row in rows if row.mask},
+        source="csv",
+        more={COPY: lambda: text},
+    )
 
 
-def _check_file(raw_path: Path, file: Path, *, where: str) -> None:
-    """Check that a file is there and inside the folder."""
-    if not file.resolve().is_relative_to(raw_path.resolve()):
-        raise DataError(f"{where}: {file} is a link to a place outside {raw_path}; copy the file")
-    if not file.is_file():
-        raise DataError(f"{where}: {file} is not a file; correct the table or raw_path")
+def _file_problem(raw_path: Path, file: Path) -> str | None:
+    """Say why a file is not one inside the folder, or return None."""
+    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(raw_path)):
+        return f"{file} is a link to a place outside {raw_path}; copy the file"
+    return None if file.is_file() else f"{file} is not a file; correct the table or raw_path"
 
 
-def records(source: Source, category: str) -> list[Record]:
+def records(source: Source, category: str, normal: Collection[str] = ()) -> list[Record]:
     """List the images of a copied folder, whose only category is ``all``.
+
+    ``normal`` names classes besides ``good`` whose images are normal.
 
     Raises:
         DataError: the copy of the table is missing or wrong.
@@ -232,11 +251,11 @@ def records(source: Source, category: str) -> list[Record]:
             f"{source.root}: was not fetched with `layout: csv`; delete {source.root}/SOURCE.json "
             "and run again"
         )
-    copy = Path(source.root, COPY)
-    content = read(copy, "fetch again")
+    table = Path(source.root, COPY)
+    content = read(table, "fetch again")
     if sha256_bytes(content) != source.files[COPY]:
-        raise CheckError(f"{copy}: has changed since the fetch; fetch the data set again")
-    rows = parse(content, str(copy))
+        raise CheckError(f"{table}: has changed since the fetch; fetch the data set again")
+    rows = parse(content, str(table), normal)
     splits = {row.path: row.split for row in rows}
     if "" in splits.values():
         splits |= divided(row.path for row in rows if not row.label)

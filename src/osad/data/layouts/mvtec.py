@@ -21,14 +21,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as pil
 from PIL import ImageOps
 
-from osad.core.errors import DataError
+from osad.core.errors import DataError, listed
 from osad.data.fetch.original import locate, originals
 from osad.data.images import decode
 from osad.data.layouts import folder
@@ -40,12 +39,11 @@ from osad.data.layouts.reading import (
     read_image,
 )
 from osad.data.manifest import NORMAL_CLASS
+from osad.data.marks import mask_numbers
 from osad.data.registry import DatasetSpec, Settings
 from osad.data.source import Files, fill, read, tell
 
 UNPACK = "unpack the original archive again"
-INDEXED = ("1", "L", "P", "I;16")
-"""Modes of Pillow in which a pixel is one whole number, 0 where there is no defect."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +92,15 @@ def plan_category(paths: Iterable[str]) -> list[Item]:
 
 def with_masks(items: list[Item]) -> list[Item]:
     """Return the items after checking that each anomalous image, and no other, has a mask."""
+    problems: list[str] = []
     for item in items:
         normal = PurePosixPath(item.target).parent.name == NORMAL_CLASS
         if normal and item.masks:
-            raise DataError(f"{item.masks[0]}: is the mask of a normal image; {UNPACK}")
+            problems.append(f"{item.masks[0]}: is the mask of a normal image; {UNPACK}")
         if not normal and not item.masks:
-            raise DataError(f"{item.image}: an anomalous image without a mask; {UNPACK}")
+            problems.append(f"{item.image}: an anomalous image without a mask; {UNPACK}")
+    if problems:
+        raise DataError(listed(problems))
     return items
 
 
@@ -142,22 +143,6 @@ def category_root(unpacked: Path, categories: Sequence[str]) -> Path:
     return root
 
 
-def _values(content: bytes, name: str) -> tuple[NDArray[Any], bool]:
-    """Return the numbers of a mask's pixels, and whether they are 0 and 255 only.
-
-    Of a palette the numbers count, not the colours; of colours the strongest.
-    """
-    colours = decode(content, name)
-    with pil.open(io.BytesIO(content)) as image:
-        if image.format != "PNG":
-            raise DataError(f"{name}: the mask is of format {image.format}, not PNG; {UNPACK}")
-        mode, values = image.mode, np.asarray(image)
-    if mode not in INDEXED:
-        values = np.asarray(colours).max(axis=2)
-    plain = mode == "1" or (values.dtype == np.uint8 and mode != "P")
-    return values, plain and bool(np.isin(values, (0, 1 if mode == "1" else 255)).all())
-
-
 def one_mask(masks: Sequence[tuple[str, bytes]], *, image: bytes, name: str) -> bytes:
     """Return the content of the one mask of an image.
 
@@ -178,10 +163,12 @@ def one_mask(masks: Sequence[tuple[str, bytes]], *, image: bytes, name: str) -> 
     union = np.zeros(size[::-1], dtype=bool)
     plain = len(masks) == 1 and upright
     for mask_name, content in masks:
-        values, is_plain = _values(content, mask_name)
+        values = mask_numbers(content, mask_name, upright=False)
         check_size(mask_name, values.shape[::-1], size, UNPACK)
-        union |= values > 0
-        plain = plain and is_plain
+        union |= values != 0
+        largest = {"bool": 1, "uint8": 255}.get(values.dtype.name)
+        plain = plain and largest is not None and bool(np.isin(values, (0, largest)).all())
+        plain = plain and orientation(content) == 1
     if not union.any():
         return b""
     return masks[0][1] if plain else png(turned(union, orientation(image)))
@@ -219,20 +206,27 @@ def read_masks(root: Path, items: Iterable[Item]) -> dict[str, bytes]:
     """
     contents: dict[str, bytes] = {}
     empty: list[str] = []
+    problems: list[str] = []
     for item in items:
         if not item.masks:
             continue
         image = root / item.image
-        masks = [(str(root / name), read(root / name, UNPACK)) for name in item.masks]
-        content = one_mask(masks, image=read(image, UNPACK), name=str(image))
+        try:
+            masks = [(str(root / name), read(root / name, UNPACK)) for name in item.masks]
+            content = one_mask(masks, image=read(image, UNPACK), name=str(image))
+        except DataError as error:
+            problems.append(str(error))
+            continue
         if content:
             contents[item.mask_target] = content
         else:
             empty.append(item.masks[0])
+    if problems:
+        raise DataError(listed(problems))
     if empty:
         print(
             f"{len(empty)} masks mark no pixel; their images have no mask, so their categories "
-            f"have no pixel metrics (the first is {empty[0]})",
+            f"have no pixel metrics: {listed(empty, between=', ')}",
             file=sys.stderr,
         )
     return contents

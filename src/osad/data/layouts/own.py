@@ -13,21 +13,45 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from osad.core.cells import NAME
-from osad.core.errors import ConfigError, DataError
+from osad.core.errors import ConfigError, DataError, listed
 from osad.data.layouts import folder
-from osad.data.layouts.folder import LAYOUT, arrange
+from osad.data.layouts.folder import LAYOUT, MASK_WORDS, arrange
 from osad.data.layouts.reading import list_files, read_image
 from osad.data.manifest import CLASS_PATTERN, NORMAL_CLASS, Record
 from osad.data.registry import LAYOUTS, DatasetSpec, Settings, module, names
+from osad.data.remarks import CONSTANT, Remarks
 from osad.data.source import Files, Source, fill, tell
 
 TEXTS = ("title", "homepage", "licence", "licence_note", "citation")
 """Optional settings that appear in reports."""
+CLASSES = ("defect_classes", "normal_classes")
+"""Optional settings that list classes."""
+DOUBTFUL = (
+    (
+        re.compile(
+            r"(?:(?:is|all)[_-])?(?:good|ok|okay|normal|gut|pass|passed|fine|perfect|healthy|clean"
+            r"|intact|negative|neg|io|bon|bonne|buono|bueno|accept|accepted|reference|golden"
+            r"|flawless|defectless|undamaged|(?:no|non|without|not)[_-]?(?:defect|defects|defective"
+            r"|anomaly|anomalies|anomalous|fault|error)|(?:defect|anomaly|error)[_-]?free)"
+            r"(?:[_-]?(?:[0-9]+|parts?|images?|samples?|items?|pieces?|products?|test))*"
+        ),
+        "good parts",
+        "say `normal_classes: [{}]` if they are normal",
+    ),
+    (
+        re.compile(rf"(?:.*[_-])?(?:{MASK_WORDS})"),
+        "masks",
+        "move the masks to ground_truth/CLASS/STEM_mask.png",
+    ),
+)
+"""Patterns of classes that are likely no defects, what they speak of, and the remedy."""
 REQUIRED = ("raw_path",)
 """Settings of the layout ``folder`` that must be texts."""
 
@@ -37,8 +61,8 @@ records = folder.records
 def make_spec(name: str, settings: Settings) -> DatasetSpec:
     """Return the specification of a user's own data set after checking its settings.
 
-    They are ``layout``, what the layout requires, ``defect_classes`` (needed for the hard setting)
-    and `TEXTS`.
+    They are ``layout``, what the layout requires, ``defect_classes`` (needed for the hard
+    setting), ``normal_classes`` (names of normal images besides ``good``) and `TEXTS`.
 
     Raises:
         ConfigError: the name is taken, or a setting is unknown, missing or not valid.
@@ -55,7 +79,7 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
             f"{where} comes with the package; choose another name for your own images"
         )
     layout = importlib.import_module(module(name, settings["layout"]))
-    keys = ("layout", *layout.REQUIRED, "defect_classes", *TEXTS)
+    keys = ("layout", *layout.REQUIRED, *CLASSES, *TEXTS)
     unknown = sorted(str(key) for key in set(settings) - set(keys))
     if unknown:
         raise ConfigError(
@@ -64,17 +88,20 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
     for key in (*layout.REQUIRED, *(key for key in TEXTS if key in settings)):
         if not isinstance(settings.get(key), str) or not settings[key]:
             raise ConfigError(f"{where}: setting {key!r} must be a text that is not empty")
-    classes = settings.get("defect_classes", [])
-    if not isinstance(classes, list) or not all(
-        isinstance(item, str) and CLASS_PATTERN.fullmatch(item) and item != NORMAL_CLASS
-        for item in classes
-    ):
-        raise ConfigError(
-            f"{where}: defect_classes must be a list of classes in lower case with '_' for blanks "
-            "and without good"
-        )
-    if len(set(classes)) != len(classes):
-        raise ConfigError(f"{where}: defect_classes names a class twice")
+    for key in CLASSES:
+        names_in = settings.get(key, [])
+        if not isinstance(names_in, list) or not all(
+            isinstance(item, str) and CLASS_PATTERN.fullmatch(item) and item != NORMAL_CLASS
+            for item in names_in
+        ):
+            raise ConfigError(
+                f"{where}: {key} must be a list of classes in lower case with '_' for blanks and "
+                "without good"
+            )
+    classes, normal = (settings.get(key, []) for key in CLASSES)
+    twice = [name for name, number in Counter([*classes, *normal]).items() if number > 1]
+    if twice:
+        raise ConfigError(f"{where}: {' or '.join(CLASSES)} names the class {twice[0]!r} twice")
     return DatasetSpec(
         name=name,
         title=settings.get("title", name),
@@ -83,16 +110,28 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
         licence_note=settings.get("licence_note", ""),
         citation=settings.get("citation", ""),
         fetch=layout.fetch,
-        records=partial(_records, layout=layout, classes=classes),
+        records=partial(_records, layout=layout, classes=classes, normal=normal),
         defect_classes={"all": tuple(classes)},
         settings=keys,
     )
 
 
-def _records(source: Source, category: str, *, layout: Any, classes: list[str]) -> list[Record]:
-    """List the images after checking that every class of the settings is there."""
-    images: list[Record] = layout.records(source, category)
-    present = {record.class_name for record in images} - {NORMAL_CLASS}
+def _records(
+    source: Source, category: str, *, layout: Any, classes: list[str], normal: list[str]
+) -> list[Record]:
+    """List the images after checking the classes: those of the settings are there, none is odd."""
+    images: list[Record] = layout.records(source, category, normal)
+    present = Counter(record.class_name for record in images if record.label)
+    odd = [
+        f"data set {source.dataset!r}: the {present[name]} images of class {name!r} would count as "
+        f"anomalies, but its name speaks of {kind}; {remedy.format(name)}, or name it in "
+        "defect_classes if it is a kind of defect"
+        for pattern, kind, remedy in DOUBTFUL
+        for name in sorted(present.keys() - set(classes))
+        if pattern.fullmatch(name)
+    ]
+    if odd:
+        raise ConfigError(listed(odd))
     missing = [name for name in classes if name not in present]
     if missing:
         raise ConfigError(
@@ -106,23 +145,61 @@ def fetch(spec: DatasetSpec, raw_dir: Path, settings: Settings) -> None:
     """Copy the images and masks of the user's folder.
 
     Raises:
-        DataError: the folder is missing, is not of the layout, or an image cannot be decoded.
+        DataError: the folder is missing, is not of the layout, or see `copy`.
         ConfigError: the folder and the project's copy of it overlap.
     """
     raw_path = check_place(settings, raw_dir, name=spec.name, layout=LAYOUT)
-    try:
-        arrangement = arrange(list_files(raw_path))
-    except DataError as error:
-        raise DataError(f"{raw_path}: {error}") from error
-    skipped = arrangement.skipped
-    if skipped:
-        first = ", ".join([*skipped[:3], *(["..."] if len(skipped) > 3 else [])])
-        text = f"{len(skipped)} files are no images or masks of the layout and are skipped: {first}"
-        tell(spec.name, text)
-    files: Files = {path: partial(read_image, raw_path / path) for path in arrangement.images}
-    for path, mask in arrangement.masks.items():
-        files[mask] = partial(read_image, raw_path / mask, mask_of=raw_path / path)
-    fill(raw_dir, spec.name, source="folder", files=files)
+    normal = settings.get("normal_classes", ())
+    arrangement = arrange(list_files(raw_path), normal, where=str(raw_path))
+    for paths, text in (
+        (arrangement.skipped, "files and folders are hidden or no images of the layout"),
+        (arrangement.unused, "masks belong to no anomalous image"),
+    ):
+        if paths:
+            tell(spec.name, f"{len(paths)} {text} and are skipped: {listed(paths, between=', ')}")
+    classes = {path: name for path, (_, name) in arrangement.images.items()}
+    copy(raw_path, raw_dir, spec.name, classes=classes, masks=arrangement.masks, source="folder")
+
+
+def copy(
+    raw_path: Path,
+    raw_dir: Path,
+    dataset: str,
+    *,
+    classes: Mapping[str, str],
+    masks: Mapping[str, str],
+    source: str,
+    more: Files | None = None,
+) -> None:
+    """Copy images and masks after decoding each, and tell what is odd about them.
+
+    Args:
+        raw_path: the user's folder.
+        raw_dir: the project's.
+        dataset: id of the data set.
+        classes: class of each image by its path.
+        masks: path of the mask by that of its image.
+        source: name of the layout.
+        more: further files.
+
+    Raises:
+        DataError: files cannot be read or decoded, or a class has only images of one colour.
+    """
+    remarks = Remarks()
+    files: Files = dict(more or {})
+    for path in classes:
+        files[path] = partial(read_image, raw_path / path, remarks=remarks)
+    for path, mask in masks.items():
+        files[mask] = partial(read_image, raw_path / mask, mask_of=raw_path / path, remarks=remarks)
+
+    def problems() -> list[str]:
+        for line in remarks.lines():
+            tell(dataset, line)
+        seen = {path for path in classes if str(raw_path / path) not in remarks.found[CONSTANT]}
+        gone = sorted({*classes.values()} - {classes[path] for path in seen})
+        return [f"{raw_path}: all images of class {name!r} {CONSTANT}" for name in gone]
+
+    fill(raw_dir, dataset, source=source, files=files, check=problems)
 
 
 def check_place(settings: Settings, raw_dir: Path, *, name: str, layout: str) -> Path:

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from osad.core.errors import DataError
+from osad.core.errors import DataError, listed
 from osad.data.images import FORMATS, decode
-from osad.data.layouts.folder import divided
+from osad.data.layouts.folder import divided, is_hidden
 from osad.data.manifest import byte_order, is_image_name, path_problem
+from osad.data.marks import check_traces, marks, mask_numbers
+from osad.data.remarks import EMPTY, Remarks
 from osad.data.source import Files, read
 
 AGAIN = "get the data set again"
@@ -30,18 +32,23 @@ BLOCK = 65_535
 """Largest stored block of a zlib stream, bytes."""
 
 
-def read_image(path: Path, *, mask_of: Path | None = None) -> bytes:
+def read_image(path: Path, *, mask_of: Path | None = None, remarks: Remarks | None = None) -> bytes:
     """Return the content of an image, or of a mask of another image, after decoding it once.
+
+    What is odd about it but not wrong is added to ``remarks``.
 
     Raises:
         DataError: a file cannot be read or decoded, or the mask does not lie over its image.
     """
     content = read(path)
-    size = _size(content, path)
     if mask_of is None:
+        pixels = decoded(content, path)
+        if remarks is not None:
+            remarks.add(str(path), content, pixels)
         return content
-    image = read(mask_of)
-    image_size = _size(image, mask_of)
+    values, image = mask_numbers(content, str(path)), read(mask_of)
+    check_traces(values, str(path))
+    size, image_size = values.shape[::-1], decoded(image, mask_of).size
     check_size(path, size, image_size, "make them equal or remove the mask")
     turned, mask_turned = orientation(image), orientation(content)
     if turned != mask_turned and (size[0] == size[1] or max(turned, mask_turned) < 5):
@@ -49,15 +56,16 @@ def read_image(path: Path, *, mask_of: Path | None = None) -> bytes:
             f"{path}: the mask has EXIF orientation {mask_turned} and its image {turned}, so how "
             "the mask lies over the image is unclear; save both upright, without orientation"
         )
+    if remarks is not None and not values.any():
+        remarks.found[EMPTY].append(str(path))
     return content
 
 
-def _size(content: bytes, path: Path) -> tuple[int, int]:
-    """Return width and height of an image that can be decoded, upright."""
+def decoded(content: bytes, path: Path | str) -> Image.Image:
+    """Decode an image without Pillow's warning of a large one; too large a one is refused."""
     with warnings.catch_warnings():
-        # Too large an image is refused; Pillow's warning would stand beside the message.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return decode(content, str(path)).size
+        return decode(content, str(path))
 
 
 def check_size(
@@ -94,48 +102,68 @@ def read_pixels(path: Path) -> Pixels:
 
 
 def read_marks(path: Path) -> NDArray[np.bool_]:
-    """Return where a mask marks a defect: any colour channel is not 0; transparency is ignored.
-
-    Returns:
-        (height, width).
+    """Return where a mask's file marks a defect (see `osad.data.marks.marks`).
 
     Raises:
         DataError: it cannot be read or decoded.
     """
-    content = read(path)
-    decode(content, str(path))
-    with Image.open(io.BytesIO(content)) as image:
-        colours = np.asarray(image.convert("RGBA"))[:, :, :3]
-    marks: NDArray[np.bool_] = colours.max(axis=2) > 0
-    return marks
+    return marks(read(path), str(path))
 
 
-def list_files(raw_path: Path) -> list[str]:
+def list_files(raw_path: Path, *, leave: bool = False) -> list[str]:
     """List the files of a folder as sorted relative paths.
 
+    Hidden folders and those of systems are not entered: each is one entry that ends in ``/``, as is
+    an empty folder.
+
+    Args:
+        raw_path: the folder.
+        leave: whether links may lead to files outside the folder.
+
     Raises:
-        DataError: a link leaves the folder or is a folder, or a name cannot be written as text.
+        DataError: a folder cannot be read, a link is a folder or leaves ``raw_path``, a file is
+            none, or a name cannot be written as text or begins or ends with a blank; the message
+            names all of them, up to 10.
     """
-    root = raw_path.resolve()
-    files: list[str] = []
-    for place, folders, file_names in os.walk(raw_path):
-        for name in folders:
-            if Path(place, name).is_symlink():
-                raise DataError(
-                    f"{Path(place, name)}: links to folders are not followed; copy the folder"
-                )
-        for name in file_names:
+    root = os.path.realpath(raw_path)
+    found: list[str] = []
+    problems: list[str] = []
+    for place, folders, names in os.walk(
+        raw_path,
+        onerror=lambda error: problems.append(
+            f"{error.filename}: cannot be read ({error.strerror}); check its rights or move it away"
+        ),
+    ):
+        entries = [(name, True) for name in folders] + [(name, False) for name in names]
+        folders[:] = []
+        if not entries:
+            found.append(f"{Path(place).relative_to(raw_path).as_posix()}/")
+        for name, is_folder in entries:
             path = Path(place, name)
             relative = path.relative_to(raw_path).as_posix()
-            problem = path_problem(relative)
-            if problem:
-                raise DataError(f"{relative!a}: its name {problem}; rename the file")
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                raise DataError(f"{path}: is a link to a place outside {raw_path}; copy the file")
-            if not path.is_file():
-                raise DataError(f"{path}: is not a regular file; remove it")
-            files.append(relative)
-    return sorted(files, key=byte_order)
+            fault = path_problem(relative) or blank_problem(name)
+            if is_folder and is_hidden(name):
+                found.append(relative.encode(errors="backslashreplace").decode() + "/")
+            elif fault:
+                problems.append(f"{str(path)!a}: its name {fault}; rename it")
+            elif is_folder and path.is_symlink():
+                problems.append(f"{path}: links to folders are not followed; copy the folder")
+            elif is_folder:
+                folders.append(name)
+            elif not path.is_file():
+                problems.append(f"{path}: is not a regular file; remove it")
+            elif not leave and not Path(os.path.realpath(path)).is_relative_to(root):
+                problems.append(f"{path}: is a link to a place outside {raw_path}; copy the file")
+            else:
+                found.append(relative)
+    if problems:
+        raise DataError(listed(sorted(problems)))
+    return sorted(found, key=byte_order)
+
+
+def blank_problem(name: str) -> str | None:
+    """Say why a name is easily taken for another, or return None."""
+    return None if name == name.strip() else "begins or ends with a blank"
 
 
 def list_images(folder: Path, *, ending: str = "") -> list[Path]:
@@ -144,18 +172,19 @@ def list_images(folder: Path, *, ending: str = "") -> list[Path]:
     ``ending`` is another ending of file names than those of images, for example ``.npy``.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or one is no file.
     """
-    names = sorted(
-        (path.name for path in folder.iterdir()) if folder.is_dir() else (), key=byte_order
-    )
+    names = _names(folder) if folder.is_dir() else []
     images = [
         folder / name
         for name in names
-        if not name.startswith(".")
-        and (name.lower().endswith(ending) if ending else is_image_name(name))
-        and (folder / name).is_file()
+        if (name.lower().endswith(ending) if ending else is_image_name(name))
     ]
+    strange = [
+        f"{image}: is not a regular file; {AGAIN}" for image in images if not image.is_file()
+    ]
+    if strange:
+        raise DataError(listed(strange))
     if not images:
         raise DataError(f"{folder}: there are no images; {AGAIN}")
     return images
@@ -163,8 +192,20 @@ def list_images(folder: Path, *, ending: str = "") -> list[Path]:
 
 def list_folders(folder: Path) -> list[Path]:
     """List the folders directly in a folder, sorted by name; hidden ones are left out."""
-    names = sorted((path.name for path in folder.iterdir() if path.is_dir()), key=byte_order)
-    return [folder / name for name in names if not name.startswith(".")]
+    return [path for name in _names(folder) if (path := folder / name).is_dir()]
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder that are not hidden, sorted.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
+    return sorted((name for name in names if not is_hidden(name)), key=byte_order)
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -41,7 +41,7 @@ def first_channels(content: bytes, name: str) -> Pixels:
     """
     try:
         values = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged file makes it raise nearly anything
         raise DataError(f"{name}: cannot be loaded ({error}); {AGAIN}") from error
     if not isinstance(values, np.ndarray) or values.shape != (64, 64, 6):
         shape = getattr(values, "shape", "no array")
@@ -49,6 +49,8 @@ def first_channels(content: bytes, name: str) -> Pixels:
     colours = values[:, :, :3]
     if colours.dtype.kind not in "uif" or not ((colours >= 0) & (colours < 256)).all():
         raise DataError(f"{name}: has values outside [0, 255] or no numbers; {AGAIN}")
+    if colours.dtype.kind == "f" and colours.max() <= 1:
+        raise DataError(f"{name}: has values in [0, 1], expected [0, 255]; {AGAIN}")
     pixels: Pixels = colours.astype(np.uint8)
     return pixels
 

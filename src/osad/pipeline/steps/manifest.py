@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.errors import CheckError, ConfigError, DataError, listed
 from osad.core.files import sha256_file
 from osad.data.manifest import Record, contradictions, write_manifest
 from osad.data.registry import check_counts, get
@@ -22,14 +22,15 @@ def with_digests(records: Sequence[Record], source: Source) -> list[Record]:
         DataError: a file cannot be read or is not listed.
         CheckError: the content of a file differs from what was fetched.
     """
-    for path in (path for record in records for path in (record.path, record.mask) if path):
-        expected, digest = source.digest(path), sha256_file(path)
-        if digest != expected:
-            raise CheckError(
-                f"{path}: its content has changed since the fetch (sha256 {digest[:12]}..., "
-                f"SOURCE.json says {expected[:12]}...); restore it with `dvc checkout` or fetch "
-                "the data set again"
-            )
+    paths = [path for record in records for path in (record.path, record.mask) if path]
+    changed = [
+        f"{path}: its content has changed since the fetch (sha256 {digest[:12]}..., SOURCE.json "
+        f"says {expected[:12]}...); restore it with `dvc checkout` or fetch the data set again"
+        for path in paths
+        if (expected := source.digest(path)) != (digest := sha256_file(path))
+    ]
+    if changed:
+        raise CheckError(listed(changed))
     return [replace(record, sha256=source.digest(record.path)) for record in records]
 
 
@@ -56,8 +57,9 @@ def main(argv: list[str]) -> list[Path]:
     pairs = contradictions(records)
     if pairs:
         raise DataError(
-            f"{pairs[0][0]} and {pairs[0][1]} have equal bytes, but one is labelled normal and "
-            f"one anomalous ({len(pairs)} such pairs); remove the wrong one and fetch again"
+            f"{len(pairs)} pairs of images have equal bytes, but one is labelled normal and one "
+            "anomalous; remove the wrong ones and fetch again\n"
+            + listed([f"{first} and {second}" for first, second in pairs])
         )
     write_manifest(options.output, records)
     return [options.output]

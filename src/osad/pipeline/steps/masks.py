@@ -1,13 +1,11 @@
 """Step ``masks``: pack the masks of a category's anomalous images at the size of the features.
 
-A pixel is anomalous where any channel of the mask is not 0. In JPEG and WebP files, whose
-compression leaves traces around edges, it is anomalous from 128 on.
+Masks are optional: one that cannot be used counts as absent, with a note that names it.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,35 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from osad.core.errors import ConfigError, DataError
-from osad.data.images import decode, open_verified, read_verified
+from osad.core.errors import ConfigError, DataError, listed
+from osad.data.images import open_verified, read_verified
 from osad.data.layouts.reading import check_size
 from osad.data.manifest import Record, read_manifest
+from osad.data.marks import marks
 from osad.data.masks import Mask, MaskPack, pack_bits, write_masks
 from osad.data.source import Source, read_source
-
-LOSSY = ("JPEG", "MPO", "WEBP")
-
-
-def full_mask(content: bytes, name: str) -> Mask:
-    """Decode the content of a mask's file; ``name`` is for messages.
-
-    Returns:
-        (height, width), true where the image is anomalous.
-
-    Raises:
-        DataError: it cannot be decoded, or marks no pixel.
-    """
-    values = np.asarray(decode(content, name)).max(axis=2)
-    with Image.open(io.BytesIO(content)) as image:
-        lowest = 128 if image.format in LOSSY else 1
-    mask: Mask = values >= lowest
-    if not mask.any():
-        raise DataError(
-            f"{name}: the mask of an anomalous image marks no pixel; correct it, or remove it and "
-            "fetch the data set again (without it there are no pixel metrics)"
-        )
-    return mask
 
 
 def shrink(mask: Mask, size: int) -> Mask:
@@ -55,35 +31,46 @@ def shrink(mask: Mask, size: int) -> Mask:
     return np.asarray(image.resize((size, size), Image.Resampling.NEAREST)) > 0
 
 
-def read_mask(record: Record, digest: str, size: int) -> Mask:
+def read_mask(record: Record, digest: str, size: int) -> Mask | str:
     """Read the mask of an image, and the image; ``digest`` is that of the mask.
 
     Returns:
-        (size, size), true where the image is anomalous.
+        (size, size), true where the image is anomalous; or why the mask cannot be used.
 
     Raises:
-        DataError: a file is missing, changed or cannot be decoded; the mask marks nothing or has
-            another size than the image.
+        DataError: a file is missing or changed, or the image cannot be decoded.
     """
-    full = full_mask(read_verified(Path(record.mask), digest), record.mask)
+    content = read_verified(Path(record.mask), digest)
     image = open_verified(Path(record.path), record.sha256)
-    remedy = "make them equal or remove the mask, and fetch again"
-    check_size(record.mask, full.shape[::-1], image.size, remedy)
-    return shrink(full, size)
+    try:
+        full = marks(content, record.mask)
+        check_size(record.mask, full.shape[::-1], image.size, "make them equal and fetch again")
+    except DataError as error:
+        return str(error)
+    return shrink(full, size) if full.any() else f"{record.mask}: marks no pixel"
 
 
 def pack(records: Sequence[Record], source: Source, size: int) -> MaskPack:
     """Read the masks of all anomalous images of a manifest; ``size`` is their side, pixels.
 
     Raises:
-        DataError: an image or a mask is missing, changed, or not usable.
+        DataError: an image or a mask is missing or changed, or an image cannot be decoded.
     """
     anomalies = [record for record in records if record.label == 1]
-    masked = [record for record in anomalies if record.mask]
-    digests = [source.digest(record.mask) for record in masked]
-    masks = [
-        read_mask(record, digest, size) for record, digest in zip(masked, digests, strict=True)
-    ]
+    found = {
+        record: read_mask(record, source.digest(record.mask), size)
+        for record in anomalies
+        if record.mask
+    }
+    unusable = [mask for mask in found.values() if isinstance(mask, str)]
+    if unusable:
+        print(
+            f"masks: {len(unusable)} of {len(found)} cannot be used; their images count as images "
+            f"without a mask\n{listed(unusable)}",
+            file=sys.stderr,
+        )
+    usable = {record: mask for record, mask in found.items() if not isinstance(mask, str)}
+    masked, masks = list(usable), list(usable.values())
     gone = [record.mask for record, mask in zip(masked, masks, strict=True) if not mask.any()]
     if gone:
         print(
@@ -95,8 +82,8 @@ def pack(records: Sequence[Record], source: Source, size: int) -> MaskPack:
     return MaskPack(
         paths=tuple(record.path for record in masked),
         sha256=tuple(record.sha256 for record in masked),
-        mask_sha256=tuple(digests),
-        unmasked=tuple(record.path for record in anomalies if not record.mask),
+        mask_sha256=tuple(source.digest(record.mask) for record in masked),
+        unmasked=tuple(record.path for record in anomalies if record not in usable),
         image_size=size,
         bits=pack_bits(masks, size),
     )

@@ -8,7 +8,7 @@ from data_cases import build as build_records
 from data_cases import encoded, manifest, png, put
 from PIL import Image
 
-from osad.core.errors import CheckError, DataError
+from osad.core.errors import CheckError, ConfigError, DataError
 from osad.data import registry
 from osad.data.layouts import listing
 from osad.data.layouts.listing import parse
@@ -170,6 +170,34 @@ def test_files_must_be_there_and_inside(images, tmp_path):
         build(settings=SETTINGS | {"table": "nowhere.csv"})
     with pytest.raises(DataError, match="my/photos: raw_path of 'mine' is not a folder"):
         build(settings=SETTINGS | {"raw_path": "my/photos"})
+
+
+def test_every_wrong_line_and_file_is_named_at_once(images):
+    Path("my/images/l.png").symlink_to("l.png")
+    with pytest.raises(DataError) as caught:
+        build(f"{TABLE}x.png,0,good,\nl.png,0,good,\ny.png,1,dent,\n")
+    assert [line.split(";")[0] for line in str(caught.value).splitlines()] == [
+        f"my/list.csv, line {line}: my/images/{name}.png is not a file"
+        for line, name in ((8, "l"), (7, "x"), (9, "y"))
+    ]
+    with pytest.raises(DataError) as caught:
+        build(f"{TABLE}a.png,1,dent,\ne.png,1,dent,\n")
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+        "my/list.csv, line 7", "my/list.csv, line 8",
+    ]  # fmt: skip
+    with pytest.raises(DataError, match=r"line 7: label '3'.*\n.*line 8: label '4'"):
+        build(f"{TABLE}x.png,3,good,\ny.png,4,good,\n")
+
+
+def test_classes_that_speak_of_good_parts_are_believed_only_when_said(images):
+    text = TABLE.replace("e.png,1,dent", "e.png,1,OK").replace("a.png,0,", "a.png,0,fine")
+    said = {"normal_classes": ["fine"]}
+    with pytest.raises(DataError, match="line 4: class 'fine' does not go with label 0"):
+        build(text)
+    with pytest.raises(ConfigError, match="the 1 images of class 'ok' would count as anomalies"):
+        build(text, SETTINGS | said)
+    rows = build(text, SETTINGS | said | {"defect_classes": ["ok"]})
+    assert [row[2] for row in rows] == ["good", "good", "scratch", "good", "ok"]
 
 
 def test_damaged_images_and_masks_of_another_size_are_refused(images):

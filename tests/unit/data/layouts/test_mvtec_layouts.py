@@ -73,6 +73,9 @@ def test_a_plain_mask_is_kept_and_an_empty_one_is_none(tmp_path, capsys):
     put(tmp_path, {"a.png": numbered(1, SIZE), "m.png": mask()})
     assert mvtec_layout.read_masks(tmp_path, [Item("a.png", "c/test/cut/a.png", ("m.png",))]) == {}
     assert "1 masks mark no pixel" in capsys.readouterr().err
+    items = [Item("a.png", f"c/test/cut/{name}.png", (f"{name}.png",)) for name in "xy"]
+    with pytest.raises(DataError, match=r"x\.png: cannot be read.*\n.*y\.png: cannot be read"):
+        mvtec_layout.read_masks(tmp_path, items)
 
 
 @pytest.mark.parametrize(
@@ -93,10 +96,19 @@ def test_a_mask_is_turned_with_its_image(orientation, where, size):
     assert (result == 255).tolist() == upright.tolist()
 
 
+def test_a_mask_that_is_marked_as_turned_is_not_kept_as_it_is():
+    """Its pixels lie over the image as they are stored; kept, they would be turned once more."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    values = np.asarray(grid((0, 1)), np.uint8)
+    assert decoded(merged(encoded(values, exif=exif))) == grid((0, 1))
+    assert "exif" not in Image.open(io.BytesIO(merged(encoded(values, exif=exif)))).info
+
+
 def test_wrong_masks_are_named():
     with pytest.raises(DataError, match="m0: the mask has 6 x 4 pixels and its image 4 x 6"):
         merged(mask(), over=encoded(np.zeros((6, 4, 3), dtype=np.uint8)))
-    with pytest.raises(DataError, match="m0: the mask is of format JPEG, not PNG"):
+    with pytest.raises(DataError, match=r"m0: [0-9]+ pixels of the mask are neither 0"):
         merged(numbered(1, SIZE, "JPEG"))
     with pytest.raises(DataError, match="m0: cannot be decoded"):
         merged(mask()[:40])

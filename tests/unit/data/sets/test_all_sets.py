@@ -21,8 +21,9 @@ from data_cases import (
 from osad.core.errors import CheckError, ConfigError
 from osad.data import registry
 from osad.data.fetch.archives import stem
+from osad.data.marks import marks
 from osad.data.source import read_source
-from osad.pipeline.steps.masks import full_mask, pack
+from osad.pipeline.steps.masks import pack
 
 CONVERTED = {"sdd", "aitex", "mastcam"}
 """Sets whose images are cut or converted; those of all others are copied byte for byte."""
@@ -71,7 +72,7 @@ def test_archives_become_manifests(fetched):
             if record.mask:
                 name = f"{record.class_name}/{Path(record.path).stem}_mask.png"
                 assert record.mask == f"{top}ground_truth/{name}"
-                assert full_mask(Path(record.mask).read_bytes(), record.mask).any()
+                assert marks(Path(record.mask).read_bytes(), record.mask).any()
             elif dataset in (*CLASSES, "sdd", "aitex"):
                 assert record.label == 0
         packed = pack(records, read_source(Path(f"data/raw/{dataset}/SOURCE.json")), 12)

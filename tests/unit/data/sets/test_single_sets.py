@@ -239,6 +239,8 @@ def test_mastcam_colours_and_repeats(project, monkeypatch):
         (np.zeros((6, 64, 64), np.uint8), r"has the shape \(6, 64, 64\)"),
         (np.full((64, 64, 6), None, object), "cannot be loaded"),
         (array(1)[:-10], "cannot be loaded"),
+        (b"PK\3\4 no archive", "cannot be loaded"),
+        (np.full((64, 64, 6), 0.9, np.float32), r"values in \[0, 1\]"),
     ],
 )
 def test_mastcam_arrays_with_faults(values, message):
