@@ -1,5 +1,6 @@
 """Files, names of cells, random numbers, late imports: what everything else rests on."""
 
+import errno
 import math
 import os
 import subprocess
@@ -37,6 +38,45 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
     assert path.read_bytes() == content
     assert os.listdir(path.parent) == ["file.txt"]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_the_output_appears_only_when_it_is_complete(project):
+    def stopped() -> None:
+        with files.filling(Path("new/out")) as folder:
+            (folder / "x").write_text("1")
+            assert not Path("new/out").exists()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stopped()
+    assert list(Path("new").iterdir()) == []
+    Path("empty").mkdir()
+    for name in ("empty", "new/out"):
+        with files.filling(Path(name)) as folder:
+            (folder / "x").write_text("1")
+        assert [path.name for path in Path(name).iterdir()] == ["x"]
+        assert [path.name for path in Path(name).parent.glob(".*.part")] == []
+        with (
+            pytest.raises(ConfigError, match="is there and no empty folder"),
+            files.filling(Path(name)),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("name", ["file/out", "n" * 260, "busy"])
+def test_a_place_that_cannot_be_is_refused_before_the_work(project, name, monkeypatch):
+    Path("file").touch()
+    Path("busy").mkdir()
+    if name == "busy":  # As a folder that another file system is mounted on.
+
+        def replace(*_: object) -> None:
+            raise OSError(errno.EBUSY, "busy")
+
+        monkeypatch.setattr("os.replace", replace)
+    place = files.filling(Path(name))
+    with pytest.raises(ConfigError, match=r"--output .*: cannot be made .*; choose another"), place:
+        pytest.fail("nothing may be computed")
+    assert {path.name for path in project.iterdir()} == {"busy", "file"}
 
 
 def test_json_has_one_form(tmp_path):
