@@ -15,6 +15,9 @@ from osad.evaluation.tables.cells import read_metrics
 from osad.pipeline.config_files import read_yaml
 from osad.pipeline.rules import Rules
 
+ONE = ("auroc", "average_precision", "status", "reason")
+MEAN = ("auroc_mean", "auroc_std", "n_seeds", "published_mean")
+"""What an explanation says of the row of a cell, and of a mean."""
 ROLES = ("train_normal", "train_anomaly", "test", "unused")
 """Roles of images; ``unused`` are in the manifest (and in the features) but not in the split."""
 
@@ -90,7 +93,7 @@ def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
 def _number(target: Target, path: str, missing: list[str]) -> dict[str, Any]:
     """Return the row of the table that prints the cell."""
     try:
-        rows = read_csv(path, ["cell"])
+        rows = read_csv(path, ["cell", *(MEAN if target.mean else ONE)])
     except OsadError as error:
         missing.append(str(error))
         return {}

@@ -194,8 +194,11 @@ def _rows(root: Path, known: Ledger, path: str, cells: Sequence[str]) -> str:
     """Return some rows of a table as CSV."""
     if not (root / path).is_file():
         raise DataError(f"{path}: is missing; get it with `dvc pull` or run snakemake")
-    entry = known.entries.get(path)
-    if entry is not None and sha256_file(root / path) != entry.sha256:
+    if path not in known.entries:
+        raise DataError(
+            f"{path}: has no line in the ledger, so it cannot be checked; run snakemake"
+        )
+    if sha256_file(root / path) != known.entries[path].sha256:
         raise CheckError(f"{path}: differs from the ledger; see `osad audit verify`")
     rows = {row["cell"]: row for row in read_csv(root / path, ["cell"])}
     for cell in cells:

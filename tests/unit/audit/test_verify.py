@@ -157,6 +157,16 @@ def test_a_damaged_dvc_lock_is_said_to_be_missing(made: MadeUp, text):
     assert [line[:9] for line in value["missing"]] == ["dvc.lock:"]
 
 
+TABLES = [(CELLS, RUN, "auroc"), (SUMMARY, NAME, "n_seeds")]
+
+
+@pytest.mark.parametrize(("path", "name", "column"), TABLES)
+def test_a_table_without_a_column_is_said_to_be_missing(made: MadeUp, path, name, column, capsys):
+    made.edit(path, column, "x")
+    assert cli.main(["audit", "explain", name]) == 0
+    assert f"{path}: column {column!r} is missing; restore the file" in capsys.readouterr().out
+
+
 def test_explain_says_what_has_no_line(made: MadeUp):
     made.forget(CELLS)
     value = explain(made.rules, made.ledger, find(made.ledger, RUN))

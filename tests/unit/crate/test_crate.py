@@ -242,6 +242,7 @@ def lose(path: str) -> Callable[[MadeUp], None]:
         (lambda m: m.put(SCORES, "x"), CheckError, f"{SCORES}: differs from the ledger"),
         (lambda m: m.put(METHOD, "# another\n"), CheckError, f"{METHOD}: differs from the ledger"),
         (lambda m: m.put(cases.CELLS, "cell\n"), CheckError, f"{cases.CELLS}: differs from the"),
+        (lambda m: m.forget(cases.CELLS), DataError, f"{cases.CELLS}: has no line"),
         (edit_input, CheckError, f"{SCORES}: differs from the ledger"),
         (lose(METHOD), CheckError, f"{METHOD}: is gone"),
         (lose(cases.CELLS), DataError, f"{cases.CELLS}: is missing"),
