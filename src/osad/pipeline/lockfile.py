@@ -28,7 +28,8 @@ def pins(lock: Path) -> list[Requirement]:
         lines = (re.sub(r"\s+--hash=\S+|\s*#.*", "", line).strip() for line in text.split("\n"))
         return [Requirement(line) for line in lines if line]
     except (OSError, UnicodeDecodeError, InvalidRequirement) as error:
-        raise ConfigError(f"{lock}: cannot be read ({error}); restore it") from error
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{lock}: cannot be read ({reason}); restore it") from error
 
 
 def check_installed(lock: Path) -> None:

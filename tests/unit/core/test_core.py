@@ -133,13 +133,18 @@ FOREIGN = b"\x02" + bytes(7) + b"{}"
 
 
 @pytest.mark.parametrize(("kind", "content", "message"), [
-    *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff")),
+    *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff", b"[" * 100_000)),
     ("csv", b"path,value\n1,2\n", "column 'note' is missing"),
     ("csv", b"", "column 'path' is missing"),
     ("csv", b"path,value,note\n1,2,3\n1,2\n", "line 3: wrong number of fields"),
     ("csv", b"path,value,note\n1,2,3,4\n", "line 2: wrong number of fields"),
     ("csv", b"path,value,note\n\xff,2,3\n", "is not a UTF-8 CSV file"),
     ("metadata", FOREIGN, "is damaged or not ours"),
+    *(
+        ("metadata", len(header).to_bytes(8, "little") + header, "is damaged or not ours")
+        for header in (b"[]", b'{"__metadata__":[]}', b'{"__metadata__":{"osad":"[]"}}',
+                       b'{"__metadata__":{"osad":5}}', b"[" * 100_000)
+    ),
     *(
         (kind, content, "is damaged")
         for kind in ("metadata", "tensors")
@@ -229,7 +234,9 @@ def test_texts_that_are_no_cells():
     for text in (
         "elpv/all/general-m10/dpdl", "elpv/all/general-m10/dpdl/0", "elpv/all/x/dpdl/s0",
         "elpv/all/general-m10/dpdl.a.b/s0", "ELPV/all/general-m10/dpdl/s0", "../all/x/y/s0",
-        "elpv/all/general-m10/dpdl/s0\n",
+        "elpv/all/general-m10/dpdl/s0\n", "elpv/all/general-m10/dpdl/s00",
+        "elpv/all/general-m010/dpdl/s0", f"elpv/all/general-m10/dpdl/s{'9' * 5000}",
+        f"elpv/all/general-m{'9' * 5000}/dpdl/s0",
     ):  # fmt: skip
         with pytest.raises(ConfigError):
             Cell.parse(text)

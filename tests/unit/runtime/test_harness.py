@@ -73,6 +73,7 @@ def test_a_reason_is_one_line_without_places(text, expected):
         (RuntimeError("Allocator: can't allocate memory"), 1, harness.MEMORY_ADVICE, False),
         (KeyError("in /a/b.py at 0x7f0000000"), 1, "KeyError: 'in b.py at 0x'", True),
         (SystemExit("no"), 1, "no", False),
+        (OSError(28, "no space", "a/b.csv"), 2, "a/b.csv: no space", False),
     ],
 )
 def test_errors_become_codes_messages_and_files(
