@@ -187,7 +187,8 @@ def snakemake(folder: Path, *arguments: str) -> float:
     command = [sys.executable, "-m", "snakemake", "--directory", str(folder)]
     command += ["--snakefile", str(folder / "Snakefile"), "--resources", "gpu=1", *arguments]
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    own = {**os.environ, "PYTHONPATH": str(folder / "src")}  # Of the copy; no other is accepted.
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     return time.perf_counter() - start

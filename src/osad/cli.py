@@ -2,13 +2,15 @@
 
 import argparse
 import contextlib
+import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from osad import __version__
-from osad.core.errors import OsadError
+from osad.core.errors import ConfigError, OsadError
 
 
 def datasets(options: argparse.Namespace) -> None:
@@ -75,6 +77,8 @@ def progress(options: argparse.Namespace) -> None:
     from osad.audit.cli import load_rules
     from osad.pipeline.progress import changes, measure
 
+    if not 0.1 <= options.every <= 86_400:
+        raise ConfigError(f"--every {options.every}: must lie in 0.1 to 86400 seconds")
     rules = load_rules(options)
     if options.watch:
         with contextlib.suppress(KeyboardInterrupt):
@@ -185,18 +189,45 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _repair_streams() -> None:
+    """Let no text be unprintable, and no file that is opened take the place of a closed stream."""
+    for number, mode in enumerate("rww"):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # Gets the lowest free number: this one.
+            setattr(sys, ("stdin", "stdout", "stderr")[number], open(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0 when done, 1 when a check failed, 2 for wrong usage or input."""
-    options = parser().parse_args(argv)
+    _repair_streams()
+    command = "osad"
     try:
+        options = parser().parse_args(argv)
+        command = f"osad {options.command}"
         COMMANDS[options.command](options)
+        sys.stdout.flush()
+        return 0
     except OsadError as error:
-        print(f"osad {options.command}: {error}", file=sys.stderr)
-        return error.exit_code
+        message, code = str(error), error.exit_code
     except BrokenPipeError:
-        # The reader (head, less) has seen enough.
+        message, code = "", 0  # The reader (head, less) has seen enough.
+    except KeyboardInterrupt:
+        message, code = "interrupted", 128 + signal.SIGINT
+    except OSError as error:
+        where = error.filename or "standard output or a file"
+        message, code = f"{where}: {error.strerror or error}", 2
+    with contextlib.suppress(OSError):
+        print(f"{command}: {message}" if message else "", end="\n" * bool(message), file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # It would be tried again, with a traceback, when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return code
 
 
 if __name__ == "__main__":

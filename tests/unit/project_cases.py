@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+import osad
 from osad.audit import actions
 from osad.audit.ledger import Ledger
 from osad.audit.record import recorded_params
 from osad.core.cells import Cell
-from osad.core.files import sha256_bytes, sha256_file, write_csv, write_json
+from osad.core.files import METADATA_KEY, sha256_bytes, sha256_file, write_csv, write_json
 from osad.data import registry as data_registry
 from osad.data.manifest import Record, write_manifest
 from osad.data.splits import SplitRow, write_split
@@ -143,6 +144,11 @@ class MadeUp:
             command = ["git", "-C", str(root), *arguments]
             subprocess.run(command, env={"PATH": os.environ["PATH"]} | dates, check=True)
 
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Make it the current folder, and its package the one that runs."""
+        monkeypatch.chdir(self.root)
+        monkeypatch.setattr(osad, "__file__", str(self.root / "src/osad/__init__.py"))
+
     def put(self, path: str, text: str) -> None:
         """Write a file."""
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -154,13 +160,33 @@ class MadeUp:
         assert old in text
         self.put(path, text.replace(old, new, 1))
 
-    @property
-    def rules(self) -> Rules:
-        """The table of rules as a new process sees it."""
+    def refresh(self) -> None:
+        """Forget the sources that this process has read."""
         for function in vars(fingerprint).values():
             if hasattr(function, "cache_clear"):
                 function.cache_clear()
+
+    @property
+    def rules(self) -> Rules:
+        """The table of rules as a new process sees it."""
+        self.refresh()
         return Rules(Grid(config.load(self.root), self.root))
+
+    def forget(self, path: str) -> None:
+        """Take a line out of the ledger, as if it had never been there."""
+        self.ledger.entries.pop(path)
+        actions.ledger.write(self.root / "provenance", self.ledger)
+
+    def vouch(self, path: str, text: str) -> None:
+        """Give a file another content, and the ledger its digest."""
+        self.put(path, text)
+        entries, digest = self.ledger.entries, sha256_bytes(text.encode())
+        old = entries[path].sha256
+        for name, entry in entries.items():
+            inputs = {p: digest if d == old else d for p, d in entry.inputs.items()}
+            entries[name] = dataclasses.replace(entry, inputs=inputs)
+        entries[path] = dataclasses.replace(entries[path], sha256=digest)
+        actions.ledger.write(self.root / "provenance", self.ledger)
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -188,6 +214,8 @@ class MadeUp:
             ]
             table = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
             write_csv(job.outputs[1], COLUMNS, table)
+            header = json.dumps({"__metadata__": {METADATA_KEY: '{"features": []}'}}).encode()
+            Path(output).write_bytes(len(header).to_bytes(8, "little") + header)
         elif job.rule.name == "metrics":
             values = dict.fromkeys(RATES) | {"auroc": auroc(scores, [1, 1, 0, 0])}
             values["average_precision"] = average_precision(scores, [1, 1, 0, 0])
@@ -227,5 +255,5 @@ def _template() -> Path:
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     """A project that is the current folder and that a test may change."""
     project = MadeUp(tmp_path / "made-up")
-    monkeypatch.chdir(project.root)
+    project.enter(monkeypatch)
     return project

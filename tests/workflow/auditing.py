@@ -24,7 +24,7 @@ def lines(project: Project) -> dict[str, dict]:
     found = [
         json.loads(line)
         for path in sorted((project.root / "provenance").glob("*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for line in path.read_bytes().decode().split("\n")[:-1]
     ]
     return {line["path"]: line for line in found}
 

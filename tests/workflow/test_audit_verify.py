@@ -13,6 +13,7 @@ import pytest
 from auditing import CELL, LEDGER, PACKS, audit, flip, nudged, replaced, vouched_for, with_fields
 from projects import PARAMS, Project
 
+import osad
 from osad.cli import main
 from osad.pipeline import fingerprint
 
@@ -36,6 +37,8 @@ def victim(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def verify(victim: Project, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run ``osad audit verify`` in this process; give the exit code and both streams."""
     monkeypatch.chdir(victim.root)
+    # The package that runs has the sources of the project's.
+    monkeypatch.setattr(osad, "__file__", str(victim.root / "src/osad/__init__.py"))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         # A user's process has read no file before; no other module remembers what is in files.

@@ -8,11 +8,12 @@ from snakemake.settings.types import ExecMode
 from osad.audit import actions
 from osad.core.errors import OsadError
 from osad.pipeline import config as parameters
+from osad.pipeline.fingerprint import check_running
 from osad.pipeline.grid import Grid
-from osad.pipeline.handlers import Handlers
+from osad.pipeline.handlers import Handlers, check_places
 from osad.pipeline.jobs import targets
 from osad.pipeline.rules import Rules
-from osad.runtime import snakemake_patches, snakemake_records
+from osad.runtime import control, snakemake_patches, snakemake_records
 
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.
@@ -21,11 +22,14 @@ ROOT = Path(workflow.basedir)
 snakemake_patches.apply()
 
 try:
+    check_running(ROOT / "src")
+    control.use_interpreter()
     GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
     RULES = Rules(GRID)
     HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line)
     if workflow.exec_mode == ExecMode.DEFAULT:  # Not in the jobs of a cluster.
         snakemake_records.check_backend(workflow.workflow_settings)
+        check_places(RULES)
         HANDLERS.restore()
 except OsadError as error:
     raise WorkflowError(str(error)) from None

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from osad.audit import actions, graph, ledger, render
+from osad.audit import actions, git, graph, ledger, render
 from osad.audit.ledger import Ledger
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.pipeline import config
+from osad.pipeline.fingerprint import check_running
 from osad.pipeline.grid import Grid
 from osad.pipeline.rules import Rules
 
@@ -26,9 +27,11 @@ def load_rules(options: argparse.Namespace) -> Rules:
     """Return the table of rules of the grid asked for; the methods' files are imported.
 
     Raises:
+        ConfigError: another package runs than that of this folder.
         CheckError: a source of the project cannot be imported, so it is not what made the numbers.
     """
     root = Path().resolve()
+    check_running(root / "src")
     try:
         return Rules(Grid(config.load(Path(), *options.configfile), root))
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
@@ -72,7 +75,8 @@ def adopt(options: argparse.Namespace) -> None:
 
 def save(options: argparse.Namespace) -> None:
     """Write the ledger, then commit the outputs to DVC."""
-    outcome, line = actions.record(load_rules(options))
+    rules, commands = load_rules(options), [["commit", "--force"]]
+    outcome, line = actions.record(rules)
     print(line)
     for messages in (outcome.stale, [f"{path}: is not made yet" for path in outcome.absent]):
         if messages:
@@ -80,9 +84,17 @@ def save(options: argparse.Namespace) -> None:
                 f"{messages[0]} ({len(messages)} such outputs); nothing is committed before a "
                 "complete run: snakemake --cores 8 --resources gpu=1"
             )
-    command = [str(Path(sys.executable).parent / "dvc"), "commit", "--force", "--quiet"]
-    if subprocess.run(command, check=False).returncode:
-        raise CheckError("dvc.lock: dvc commit failed; its message is above")
+    if rules.grid.results != "results":  # The other stages of dvc.yaml are of params.yaml's grid.
+        Path("data/weights").mkdir(parents=True, exist_ok=True)  # Not every grid needs some.
+        commands = [["commit", "--force", "fetch"], ["add", rules.grid.results]]
+    for command in commands:
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "dvc"), *command], env=git.environment(),
+            capture_output=True, encoding="utf-8", errors="replace", check=False,
+        )  # fmt: skip
+        if done.returncode:
+            said = done.stderr.strip() or done.stdout.strip() or "failed"
+            raise CheckError(f"dvc {' '.join(command)}: {said}")
     print("committed to DVC; now: git add --all; git commit; dvc push")
 
 
@@ -102,7 +114,6 @@ def explain(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> None:
     """Check digests of everything that cells depend on; with --rebuild make them again."""
-    from osad.audit import git
     from osad.audit.verify import verify as verified
 
     rules = load_rules(options)
@@ -118,7 +129,7 @@ def verify(options: argparse.Namespace) -> None:
     if options.rebuild:
         return _rebuild(options, root, known, targets or [])
     findings = verified(rules, known, targets)
-    for note in findings.notes:
+    for note in [*findings.notes, *findings.unchecked]:
         print(f"note: {note}", file=sys.stderr)
     what = "everything in the ledger" if targets is None else _names(targets)
     missing = findings.missing
@@ -128,10 +139,17 @@ def verify(options: argparse.Namespace) -> None:
         raise CheckError("\n".join([*findings.differs, *missing]))
     if missing:
         raise DataError("\n".join(missing))
+    _refuse_unchecked(options, findings.unchecked)
     print(
         f"verified {what}: {findings.files} files ({findings.images} images, the code included) "
         "have the digests of the ledger, metrics and tables follow from the scores"
     )
+
+
+def _refuse_unchecked(options: argparse.Namespace, unchecked: Sequence[str]) -> None:
+    """Let a verification fail under ``--strict`` if something could not be checked."""
+    if options.strict and unchecked:
+        raise CheckError(f"--strict: {unchecked[0]} ({len(unchecked)} such notes)")
 
 
 def _names(targets: Sequence[graph.Target]) -> str:
@@ -165,10 +183,11 @@ def _rebuild(
     comparison = rebuild(root, known, cells, commit=options.commit, configfiles=files)
     for path in comparison.equal:
         print(f"equal: {path}")
-    for note in comparison.notes:
+    for note in [*comparison.notes, *comparison.unchecked]:
         print(f"note: {note}", file=sys.stderr)
     if comparison.differs:
         raise CheckError("\n".join(comparison.differs))
+    _refuse_unchecked(options, comparison.unchecked)
     print(f"rebuilt {_names(targets)}: {len(comparison.equal)} artefacts have equal bytes")
 
 
@@ -209,5 +228,8 @@ def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
     command.add_argument("--sample", type=int, metavar="K", help="K cells drawn at random")
     command.add_argument("--seed", type=int, default=0, help="of --sample")
     command.add_argument("--rebuild", action="store_true", help="make the cells again")
+    command.add_argument(
+        "--strict", action="store_true", help="fail where something cannot be checked"
+    )
     command.add_argument("--commit", default="HEAD", help="what --rebuild checks out")
     return commands

@@ -1,6 +1,6 @@
 """Everything that a number was made of, from the table down to the images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,15 @@ from osad.audit import git, graph, ledger
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
-from osad.core.errors import OsadError
-from osad.core.files import read_csv, read_json, sha256_file
+from osad.core.errors import ConfigError, OsadError
+from osad.core.files import read_csv, sha256_file
+from osad.evaluation.tables.cells import read_metrics
+from osad.pipeline.config_files import read_yaml
 from osad.pipeline.rules import Rules
 
+ONE = ("auroc", "average_precision", "status", "reason")
+MEAN = ("auroc_mean", "auroc_std", "n_seeds", "published_mean")
+"""What an explanation says of the row of a cell, and of a mean."""
 ROLES = ("train_normal", "train_anomaly", "test", "unused")
 """Roles of images; ``unused`` are in the manifest (and in the features) but not in the split."""
 
@@ -33,7 +38,6 @@ def explain(rules: Rules, known: Ledger, target: Target) -> dict[str, Any]:
     entries = graph.upstream(known, target.cells)
     commands = graph.commands(rules, known, entries)
     root = rules.grid.root
-    missing += [f"{p}: is not in the ledger" for p in tables.values() if p not in known.entries]
     missing += [
         f"{path}: input of {entry.path} is neither in the ledger nor there"
         for entry in entries
@@ -41,7 +45,7 @@ def explain(rules: Rules, known: Ledger, target: Target) -> dict[str, Any]:
         if path not in known.entries and not Path(path).is_file()
     ]
     printed = tables["summary" if target.mean else "cells"]
-    missing += _edited(known, target, printed)
+    missing += _edited(known, target, tables.values())
     return {
         "cell": target.name,
         "number": _number(target, printed, missing),
@@ -70,7 +74,7 @@ def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
     """Return the files and numbers of one run."""
     metrics: dict[str, Any] = {}
     try:
-        metrics = read_json(graph.artefact(known, "metrics", cell))
+        metrics = dict(read_metrics(graph.artefact(known, "metrics", cell)))
     except OsadError as error:
         missing.append(f"{error} (dvc pull)")
     checkpoint = graph.artefact(known, "checkpoints", cell)
@@ -89,7 +93,7 @@ def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
 def _number(target: Target, path: str, missing: list[str]) -> dict[str, Any]:
     """Return the row of the table that prints the cell."""
     try:
-        rows = read_csv(path, ["cell"])
+        rows = read_csv(path, ["cell", *(MEAN if target.mean else ONE)])
     except OsadError as error:
         missing.append(str(error))
         return {}
@@ -123,15 +127,17 @@ def _images(known: Ledger, target: Target, missing: list[str]) -> dict[str, Any]
     return found
 
 
-def _edited(known: Ledger, target: Target, printed: str) -> Iterator[str]:
+def _edited(known: Ledger, target: Target, tables: Iterable[str]) -> Iterator[str]:
     """Say which files, of those that an explanation repeats, are not what their lines say."""
-    paths = {printed: None}
+    paths = dict.fromkeys(tables)
     for cell in target.cells:
         metrics = graph.artefact(known, "metrics", cell)
         paths |= dict.fromkeys((graph.manifest(cell), graph.split_path(known, cell), metrics))
     for path in paths:
         entry = known.entries.get(path)
-        if entry is not None and Path(path).is_file() and sha256_file(path) != entry.sha256:
+        if entry is None:
+            yield f"{path}: has no line in the ledger, so it cannot be checked"
+        elif Path(path).is_file() and sha256_file(path) != entry.sha256:
             yield f"{path}: differs from the ledger; run `osad audit verify`"
 
 
@@ -152,23 +158,25 @@ def _git(root: Path, known: Ledger, target: Target, missing: list[str]) -> dict[
     where = str(ledger.folder(graph.results_folder(known)))
     origins = {}
     for cell in target.cells:
-        entry = known.entries[graph.artefact(known, "metrics", cell)]
+        entry = known.entries[graph.artefact(known, "metrics", cell)]  # By it the cell was found.
         origins[str(cell)] = git.origin(root, entry.sha256, where) or "not committed yet"
     return {"commit": git.head(root), "changes": git.changes(root), "introduced_by": origins}
 
 
 def _dvc(root: Path, folder: str, missing: list[str]) -> dict[str, str]:
     """Return what ``dvc.lock`` pins, by output."""
-    import yaml
-
-    path = root / "dvc.lock"
-    if not path.is_file():
+    if not (root / "dvc.lock").is_file():
         missing.append("dvc.lock: is missing; run `osad audit save`")
         return {}
-    lock = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {
-        out["path"]: f"{out.get('hash', 'md5')}:{out.get(out.get('hash', 'md5'), '')}"
-        for stage in lock.get("stages", {}).values()
-        for out in stage.get("outs", [])
-        if out["path"].startswith(("data/", f"{folder}/"))
-    }
+    try:
+        return {
+            out["path"]: f"{out.get('hash', 'md5')}:{out.get(out.get('hash', 'md5'), '')}"
+            for stage in read_yaml(root / "dvc.lock").get("stages", {}).values()
+            for out in stage.get("outs", [])
+            if out["path"].startswith(("data/", f"{folder}/"))
+        }
+    except ConfigError as error:
+        missing.append(str(error))
+    except (AttributeError, KeyError, TypeError) as error:
+        missing.append(f"dvc.lock: is damaged ({error!r}); restore it with `git checkout dvc.lock`")
+    return {}

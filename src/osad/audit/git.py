@@ -1,5 +1,6 @@
 """What git knows: the commit, changes since, and which commit brought a digest."""
 
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,11 @@ SOURCES = ("Snakefile", "params.yaml", "configs", "src", "workflow", "profiles",
 """What in git decides the numbers."""
 
 
+def environment() -> dict[str, str]:
+    """Return this process's environment without what makes git speak of another repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
 def run(root: Path, *arguments: str) -> str:
     """Run git and return what it prints.
 
@@ -19,7 +25,12 @@ def run(root: Path, *arguments: str) -> str:
     """
     try:
         result = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            env=environment(),
+            errors="surrogateescape",  # Paths of files need not be UTF-8.
         )
     except OSError as error:
         raise ConfigError(f"git cannot be run ({error.strerror}); install it") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell, manifest_path
-from osad.core.errors import ConfigError
+from osad.core.errors import ConfigError, DataError
 from osad.pipeline.grid import path_of
 from osad.pipeline.jobs import jobs
 from osad.pipeline.rules import Rules
@@ -109,11 +109,21 @@ def upstream(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Sort lines so that each comes after those of its inputs; rule by rule, then by path."""
+    """Sort lines so that each comes after those of its inputs; rule by rule, then by path.
+
+    Raises:
+        DataError: a file was made from itself.
+    """
     lines = {entry.path: entry for entry in entries}
     graph = {path: [name for name in lines[path].inputs if name in lines] for path in lines}
     sorter = graphlib.TopologicalSorter(graph)
-    sorter.prepare()
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        raise DataError(
+            f"the ledger says that {error.args[1][0]} was made from itself; restore it with `git "
+            "checkout`"
+        ) from error
     ordered: list[Entry] = []
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=lambda path: (lines[path].rule, path.encode()))

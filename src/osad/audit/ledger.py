@@ -8,17 +8,19 @@ digests of all these files, so that a damaged line is noticed. Nothing in them d
 place or number of cores: a complete rebuild writes the same bytes.
 """
 
+import functools
 import itertools
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from osad.core.errors import CheckError, DataError
 from osad.core.files import read_json, sha256_bytes, sha256_file, write_json, write_text
+from osad.data.manifest import path_problem
 from osad.pipeline.fingerprint import Module
 
 SHARED = "_shared"
@@ -114,8 +116,14 @@ def shard(path: str) -> str:
 
 
 def line(entry: Entry) -> str:
-    """Return an entry as one line of JSON with sorted keys."""
-    return json.dumps(asdict(entry), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    """Return an entry as one line of JSON with sorted keys.
+
+    Raises:
+        ValueError: it holds NaN or infinity, which JSON does not have.
+    """
+    return json.dumps(
+        vars(entry), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
 
 
 def write(where: Path, ledger: Ledger) -> bool:
@@ -175,6 +183,9 @@ def read(where: Path) -> Ledger:
         modules = {name: Module(*digests) for name, digests in code["modules"].items()}
         known = Ledger(entries, commands, code["closures"], modules)
         known.modules_of(entries.values())
+        values = [*commands.values(), *itertools.chain(*modules.values(), *known.closures.values())]
+        if not all(isinstance(value, str) for value in values):
+            raise TypeError("a command, a digest or a name is no text")
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{where}: {COMMANDS} and {CODE} do not have what every line names ({error}); "
@@ -185,19 +196,42 @@ def read(where: Path) -> Ledger:
 
 def _entries(path: Path) -> Iterable[Entry]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        content = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); {_remedy(path)}") from error
-    for number, text in enumerate(lines, start=1):
+    # Not `splitlines`: it also divides at characters that stand inside texts of JSON.
+    *lines, rest = content.split("\n")
+    for number, text in enumerate([*lines, rest] if rest else lines, start=1):
         try:
             entry = Entry(**json.loads(text))
-            if not all(isinstance(value, str) for value in (entry.path, entry.rule, entry.code)):
-                raise ValueError("path, rule or code is no text")
-        except (ValueError, TypeError, KeyError) as error:
+            _check(entry)
+            if line(entry) != text or number > len(lines):
+                raise ValueError("it is cut off, or was not written by osad")
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number}: is not a line of a ledger ({error}); {_remedy(path)}"
             ) from error
         yield entry
+
+
+_path_problem = functools.cache(path_problem)  # Lines of a grid name the same few thousand paths.
+
+
+def _check(entry: Entry) -> None:
+    """Check the types of a line's values, and its paths.
+
+    Raises:
+        ValueError: a value is of another type, or a path leads out of the project.
+    """
+    for one in fields(Entry):
+        if type(value := getattr(entry, one.name)) is not (get_origin(one.type) or one.type):
+            raise ValueError(f"{one.name} is {value!r:.60}")
+    for name, digest in (entry.inputs | entry.env).items():
+        if not isinstance(digest, str):
+            raise ValueError(f"that of {name!r} is {digest!r:.60}")
+    for path in (entry.path, *entry.inputs):
+        if problem := _path_problem(path):
+            raise ValueError(f"path {path!r} {problem}")
 
 
 def _remedy(path: Path) -> str:

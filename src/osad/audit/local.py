@@ -11,8 +11,8 @@ from osad.audit import graph
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.errors import OsadError
-from osad.core.files import read_csv, read_json, sha256_file
-from osad.evaluation.tables.cells import COUNTS, RATES
+from osad.core.files import read_csv, sha256_file
+from osad.evaluation.tables.cells import COUNTS, RATES, read_metrics
 
 
 def edited(root: Path, copy: Path, known: Ledger, entries: Iterable[Entry]) -> list[str]:
@@ -35,6 +35,23 @@ def edited(root: Path, copy: Path, known: Ledger, entries: Iterable[Entry]) -> l
             f"{entry.path}: the file here differs from the ledger (sha256 {found[:12]}..., ledger "
             f"{entry.sha256[:12]}...); delete it and run snakemake"
         )
+    return messages
+
+
+def unprinted(root: Path, known: Ledger, cells: Iterable[str]) -> list[str]:
+    """Return a message for each cell, and each mean of cells, whose row no table here has."""
+    folder, messages = f"{graph.results_folder(known)}/tables", []
+    names = list(cells)
+    means = dict.fromkeys(name.rpartition("/")[0] for name in names)
+    for table, wanted in (("cells.csv", names), ("summary.csv", means)):
+        rows = _rows(root / folder / table)
+        lost = [name for name in wanted if name not in rows]
+        if lost:
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            messages.append(
+                f"{folder}/{table}: has no row of {lost[0]}{more}, so what it prints cannot be "
+                "checked"
+            )
     return messages
 
 
@@ -65,7 +82,7 @@ def misprinted(
     for cell in cells:
         path = graph.artefact(known, "metrics", cell)
         with contextlib.suppress(OsadError):  # A run that is not there has been told already.
-            metrics = read_json(copy / path)
+            metrics = read_metrics(copy / path)
             if sha256_file(copy / path) == known.entries[path].sha256:
                 remade[str(cell)] = Remade(metrics, 0.0, (*COUNTS, "scores_sha256"))
             else:

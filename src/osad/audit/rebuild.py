@@ -31,11 +31,13 @@ class Comparison:
         differs: one message for each artefact that differs, in the rebuild or here, the first one
             first.
         notes: what else a reader should know.
+        unchecked: what is not here, so that it was compared with nothing.
     """
 
     equal: list[str] = field(default_factory=list)
     differs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
 
 def rebuild(
@@ -81,7 +83,12 @@ def rebuild(
                 )
         if comparison.differs:
             _judge(entries, copy, root, ends, comparison)
+        absent = [entry.path for entry in entries if not (root / entry.path).is_file()]
         # What was edited here is wrong on every kind of device.
+        comparison.unchecked += [
+            *(f"{path}: is not here, so it cannot be checked" for path in absent),
+            *local.unprinted(root, known, map(str, cells)),
+        ]
         comparison.differs = [
             *local.edited(root, copy, known, entries),
             *comparison.differs,
@@ -141,10 +148,11 @@ def _run(copy: Path, targets: Sequence[str], configfiles: Sequence[Path]) -> Non
     command += ["--cores", str(os.cpu_count() or 1), "--resources", "gpu=1"]
     for path in configfiles:
         command += ["--configfile", str(path)]
-    dropped = ("OSAD_", "SNAKEMAKE_")
+    dropped = ("OSAD_", "SNAKEMAKE_", "GIT_")
     environment = {k: value for k, value in os.environ.items() if not k.startswith(dropped)}
     environment["PYTHONPATH"] = str(copy / "src")
-    environment["PATH"] = os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]])
+    search = os.environ.get("PATH", os.defpath)
+    environment["PATH"] = os.pathsep.join([str(Path(command[0]).parent), search])
     result = subprocess.run(
         command, cwd=copy, env=environment, stdout=sys.stderr, stderr=sys.stderr, check=False
     )

@@ -14,14 +14,16 @@ from typing import Any
 from osad.audit import ledger
 from osad.audit.ledger import Digests, Entry, Ledger
 from osad.core.errors import OsadError
-from osad.core.files import read_json, write_json
-from osad.pipeline.fingerprint import module_digests
+from osad.core.files import read_json, sha256_file, write_json
+from osad.pipeline.fingerprint import module_digests, module_file, syntax_digest_of
 from osad.pipeline.jobs import Job, jobs
 from osad.pipeline.rule import as_text
 from osad.pipeline.rules import Rules
 from osad.runtime import snakemake_records as records
 
 MACHINE = ".osad/machine.json"
+RECEIPT = {"arguments": list, "code": dict, "environment": dict, "machine": dict, "outputs": dict}
+"""What a receipt holds, and of which types."""
 
 
 @dataclass
@@ -68,6 +70,7 @@ def collect(rules: Rules, previous: Ledger) -> Outcome:
             try:
                 if Path(output).is_file():
                     entry = _entry(job, output, receipt, digests, doubtful)
+                    _check_code(job, receipt, entry, previous)
                 else:
                     entry = _kept(job, output, previous, outcome, digests)
             except _Problem as problem:
@@ -106,7 +109,7 @@ def _entry(
     if written != sha256:
         raise _Problem(
             f"{output}: its bytes are not what its job wrote (sha256 {sha256[:12]}..., written "
-            f"{written[:12]}...); delete it and run snakemake",
+            f"{written!s:.12}...); delete it and run snakemake",
             "edited",
         )
     record = records.read(output)
@@ -135,17 +138,43 @@ def _entry(
         code=job.code,
         params=job.params,
         inputs={path: before.get(path) or digests[path] or "" for path in sorted(job.inputs)},
-        env={} if lock is None else {"lock": lock, **receipt["environment"]},
+        env={} if lock is None else {**receipt["environment"], "lock": lock},
     )
 
 
+def _check_code(job: Job, receipt: Mapping[str, Any], entry: Entry, previous: Ledger) -> None:
+    """Check that a job ran the code that its line names, unless an earlier line vouches for it.
+
+    Sources may have been edited, or another package have come first, after Snakemake had read them.
+    """
+    before = previous.entries.get(entry.path)
+    if before is not None and (before.sha256, before.code) == (entry.sha256, entry.code):
+        return
+    for name in job.modules:
+        ran, now = receipt["code"].get(name), module_digests(name, job.rule.source)
+        if ran in (None, now.file):
+            continue
+        file = module_file(name, job.rule.source)
+        known = file is not None and sha256_file(file) == ran
+        if file is None or not known or syntax_digest_of(file, job.rule.source) != now.syntax:
+            raise _Problem(f"{entry.path}: its job ran another {name}; delete it and run snakemake")
+
+
 def read_receipt(job: Job) -> dict[str, Any]:
-    """Return the receipt that a job left, empty if there is none."""
+    """Return the receipt that a job left, empty if there is none that is whole."""
     try:
         value = read_json(job.receipt)
     except OsadError:
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    value = {"code": {}, **value}  # Receipts that `osad audit adopt` writes name no modules.
+    whole = all(isinstance(value.get(key), kind) for key, kind in RECEIPT.items())
+    return value if whole and all(map(_is_text, value["environment"].values())) else {}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _kept(job: Job, output: str, previous: Ledger, outcome: Outcome, digests: Digests) -> Entry:
@@ -165,5 +194,5 @@ def _kept(job: Job, output: str, previous: Ledger, outcome: Outcome, digests: Di
 def write_machine_facts(rules: Rules) -> None:
     """Write what the machine was and how long each job took; this file is not compared."""
     receipts = (read_receipt(job) for job in jobs(rules))
-    facts = [{"outputs": sorted(r["outputs"]), **r["machine"]} for r in receipts if r]
+    facts = [{**r["machine"], "outputs": sorted(r["outputs"])} for r in receipts if r]
     write_json(MACHINE, facts)

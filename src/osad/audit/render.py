@@ -34,7 +34,7 @@ def _number(explanation: Mapping[str, Any]) -> Iterator[str]:
         spread = f" ± {number['auroc_std']}" if number["auroc_std"] else ""
         yield f"  AUROC   {number['auroc_mean'] or 'n/a'}{spread} over {number['n_seeds']} seeds"
         if number["published_mean"]:
-            yield f"  published  {number['published_mean']} ({number['published_source']})"
+            yield f"  published  {number['published_mean']} ({number.get('published_source')})"
     else:
         yield f"  AUROC   {number['auroc'] or 'n/a'}"
         yield f"  average precision   {number['average_precision'] or 'n/a'}"

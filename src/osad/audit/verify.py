@@ -4,21 +4,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osad.audit import graph, ledger, local
+from osad.audit import git, graph, ledger, local
 from osad.audit.graph import Target
 from osad.audit.ledger import Digests, Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.errors import OsadError
-from osad.core.files import read_json, sha256_file
+from osad.core.files import sha256_file
 from osad.data.manifest import read_manifest
 from osad.data.source import SOURCE_NAME, read_source
 from osad.data.splits import read_split
 from osad.evaluation.metrics import auroc, average_precision
 from osad.evaluation.scores import read_scores, select
+from osad.evaluation.tables.cells import read_metrics
 from osad.pipeline.fingerprint import module_file, syntax_digest_of
 from osad.pipeline.grid import NUMERIC_LOCK
 from osad.pipeline.jobs import jobs, makers
 from osad.pipeline.rules import Rules
+
+TABLES = ("cells", "summary")
+"""Tables that print a cell or its mean."""
 
 
 @dataclass
@@ -30,6 +34,7 @@ class Findings:
             order; each begins with the file's path.
         missing: one message for each file that is not there.
         notes: what differs without a number being able to change.
+        unchecked: what could not be checked.
         files: number of files whose digest was compared, images included.
         images: number of images among them.
     """
@@ -37,6 +42,7 @@ class Findings:
     differs: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     files: int = 0
     images: int = 0
 
@@ -50,6 +56,7 @@ def verify(rules: Rules, known: Ledger, targets: Sequence[Target] | None) -> Fin
         return findings  # What a damaged ledger says of other files proves nothing.
     cells = graph.cells(known) if targets is None else [c for t in targets for c in t.cells]
     entries = _entries(known, cells, everything=targets is None)
+    _unvouched(rules, known, targets, findings)
     digests = Digests()
     checked: set[str] = set()
     for entry in entries:
@@ -83,6 +90,30 @@ def _entries(known: Ledger, cells: Iterable[Cell], *, everything: bool) -> list[
     tables = [entry for path, entry in known.entries.items() if path.startswith(folder)]
     # The tables print the cells, but depend on all others too: only their own bytes count here.
     return [*graph.upstream(known, cells), *graph.in_order(tables)]
+
+
+def _unvouched(
+    rules: Rules, known: Ledger, targets: Sequence[Target] | None, findings: Findings
+) -> None:
+    """Name what has no line: files of cells, or (None) all files of the grid that are here."""
+    if targets is None:
+        paths = [path for job in jobs(rules) for path in job.outputs if Path(path).is_file()]
+    else:
+        names = {target.name for target in targets}
+        ids = {cell: str(cell) for cell in rules.grid.cells}
+        cells = [cell for cell, name in ids.items() if {name, name.rpartition("/")[0]} & names]
+        kinds = ("metrics", "scores", "maps", "checkpoints")
+        paths = [graph.artefact(known, kind, cell) for cell in cells for kind in kinds]
+        paths += [f"{graph.results_folder(known)}/tables/{name}.csv" for name in TABLES]
+    findings.unchecked += [
+        f"{path}: has no line in the ledger, so it cannot be checked"
+        for path in dict.fromkeys(paths)
+        if path not in known.entries
+    ]
+    if not git.is_repository(rules.grid.root):
+        findings.unchecked.append(
+            "git: this folder is no repository with a commit, so uncommitted changes are not known"
+        )
 
 
 def _file(path: str, stated: str, digests: Digests, findings: Findings, where: str = "") -> bool:
@@ -199,16 +230,17 @@ def _first_difference(now: object, stated: object, name: str = "") -> str:
 def _numbers(known: Ledger, cells: Sequence[Cell], findings: Findings) -> None:
     """Compute the metrics from the scores again and compare them with metrics and tables.
 
-    Files that are missing or damaged have been told by their digests.
+    Files that are missing or damaged have been told by their digests, where they have lines.
     """
     remade = {}
     for cell in cells:
         path = graph.artefact(known, "metrics", cell)
         try:
-            metrics = read_json(path)
+            metrics = read_metrics(path)
             test = (r for r in read_split(graph.split_path(known, cell)) if r.role == "test")
             images = select(read_scores(Path(graph.artefact(known, "scores", cell))), test)
-        except OsadError:
+        except OsadError as error:
+            findings.unchecked.append(f"the numbers of {cell} cannot be checked: {error}")
             continue
         labels, scores = [image.label for image in images], [image.score for image in images]
         again = {f.__name__: f(scores, labels) for f in (auroc, average_precision)}
@@ -219,3 +251,4 @@ def _numbers(known: Ledger, cells: Sequence[Cell], findings: Findings) -> None:
             if metrics.get(name) != value
         ]
     findings.differs += local.wrong_numbers(Path(), known, remade, "the scores give")
+    findings.unchecked += local.unprinted(Path(), known, remade)

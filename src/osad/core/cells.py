@@ -13,9 +13,12 @@ from pathlib import Path
 from osad.core.errors import ConfigError
 
 NAME = r"[a-z0-9][a-z0-9_]*"
-PROTOCOL_PATTERN = re.compile(rf"(?:(general)|hard-({NAME}(?:-{NAME})*)|(normal))-m([0-9]+)")
+NUMBER = "(?:0|[1-9][0-9]{0,8})"
+PROTOCOL_PATTERN = re.compile(rf"(?:(general)|hard-({NAME}(?:-{NAME})*)|(normal))-m({NUMBER})")
 METHOD_PATTERN = re.compile(rf"{NAME}(?:\.{NAME})?")
-CELL_PATTERN = re.compile(rf"({NAME})/({NAME})/([a-z0-9_-]+)/({METHOD_PATTERN.pattern})/s([0-9]+)")
+CELL_PATTERN = re.compile(
+    rf"({NAME})/({NAME})/([a-z0-9_-]+)/({METHOD_PATTERN.pattern})/s({NUMBER})"
+)
 
 
 @dataclass(frozen=True, order=True)

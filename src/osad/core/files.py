@@ -11,12 +11,13 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from osad.core.errors import DataError
+from osad.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,39 @@ def replacing(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def filling(output: Path) -> Iterator[Path]:
+    """Give a folder that becomes ``output`` on success and vanishes on an error.
+
+    Its place and name are tried before anything is computed.
+
+    Raises:
+        ConfigError: there is something at ``output`` already, or it cannot be written.
+    """
+    target = output.resolve()
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        try:
+            there = target.exists()
+            if there and not (target.is_dir() and not any(target.iterdir())):
+                raise ConfigError(
+                    f"--output {output}: is there and no empty folder; choose another"
+                )
+            part.mkdir(parents=True)
+            os.replace(part, target)
+            os.replace(target, part)
+            if there:
+                target.mkdir()
+        except OSError as error:
+            raise ConfigError(
+                f"--output {output}: cannot be made ({error.strerror}); choose another"
+            ) from error
+        yield part
+        os.replace(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text with the newlines it has."""
     with replacing(path) as temporary:
@@ -87,7 +121,7 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not valid JSON ({error}); restore the file") from error
 
 
@@ -182,9 +216,11 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
                 raise ValueError("no safetensors header")
             header = json.loads(stream.read(length))
         description: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
+        if not isinstance(description, dict):
+            raise ValueError("its description is no object")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: is damaged or not ours ({error}); delete it and rerun") from error
     return description
 

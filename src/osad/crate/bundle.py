@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.errors import CheckError, DataError
 from osad.core.files import sha256_bytes
 
 LIMIT = 10_000_000
@@ -152,21 +152,12 @@ class Bundle:
         return str(self._crate.add_file(BytesIO(content), dest_path=path, properties=facts).id)
 
     def write(self, output: Path) -> None:
-        """Write everything to a folder.
-
-        Raises:
-            ConfigError: the folder cannot be written.
-        """
+        """Write everything to a folder."""
         for (subject, name), objects in self._links.items():
             # RO-Crate wants single references without a list around them.
             references = [{"@id": other} for other in objects]
             self._crate.get(subject)[name] = references if len(references) > 1 else references[0]
-        try:
-            self._crate.write(output)
-        except OSError as error:
-            raise ConfigError(
-                f"{output}: cannot be written ({error.strerror}); choose another --output"
-            ) from error
+        self._crate.write(output)
 
 
 def _facts(path: str, content: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from osad.audit import git, graph, ledger
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
 from osad.core.errors import CheckError, ConfigError, DataError
-from osad.core.files import csv_text, read_csv, sha256_file
+from osad.core.files import csv_text, filling, read_csv, sha256_file
 from osad.crate.bundle import LIMIT, Bundle, identifier
 from osad.crate.runs import Runs
 from osad.methods import registry as method_registry
@@ -53,11 +53,16 @@ def write_crate(rules: Rules, known: Ledger, target: Target, output: Path) -> No
 
     Raises:
         CheckError: a file is not what the ledger says.
-        ConfigError: the folder is not empty, or there is no commit to take the date from.
+        ConfigError: the folder is not empty or cannot be made, or there is no commit to take the
+            date from.
         DataError: a file that the crate cannot do without is missing.
     """
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ConfigError(f"{output}: is there and no empty folder; choose another --output")
+    with filling(output) as folder:
+        _bundle(rules, known, target).write(folder)
+
+
+def _bundle(rules: Rules, known: Ledger, target: Target) -> Bundle:
+    """Put a crate together."""
     root = rules.grid.root
     if not git.is_repository(root):
         raise ConfigError(
@@ -84,7 +89,7 @@ def write_crate(rules: Rules, known: Ledger, target: Target, output: Path) -> No
     _add_number(bundle, root, known, target)
     lines = "".join(f"{ledger.line(entry)}\n" for entry in entries.values())
     bundle.text("provenance.jsonl", lines, description="The lines of the ledger, one per output")
-    bundle.write(output)
+    return bundle
 
 
 def _introduce(bundle: Bundle, target: Target, known: Ledger) -> None:
@@ -189,8 +194,11 @@ def _rows(root: Path, known: Ledger, path: str, cells: Sequence[str]) -> str:
     """Return some rows of a table as CSV."""
     if not (root / path).is_file():
         raise DataError(f"{path}: is missing; get it with `dvc pull` or run snakemake")
-    entry = known.entries.get(path)
-    if entry is not None and sha256_file(root / path) != entry.sha256:
+    if path not in known.entries:
+        raise DataError(
+            f"{path}: has no line in the ledger, so it cannot be checked; run snakemake"
+        )
+    if sha256_file(root / path) != known.entries[path].sha256:
         raise CheckError(f"{path}: differs from the ledger; see `osad audit verify`")
     rows = {row["cell"]: row for row in read_csv(root / path, ["cell"])}
     for cell in cells:

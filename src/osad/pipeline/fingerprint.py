@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import osad
 from osad.core.errors import ConfigError
 from osad.core.files import sha256_bytes, sha256_file
 
@@ -34,6 +35,20 @@ class Module(NamedTuple):
 
     file: str
     syntax: str
+
+
+def check_running(source: Path) -> None:
+    """Check that the package that runs is the one below ``source``, whose code is vouched for.
+
+    Raises:
+        ConfigError: another one runs, so what it computes would stand under the wrong digests.
+    """
+    running = Path(osad.__file__).resolve().parent.parent
+    if running != source.resolve():
+        raise ConfigError(
+            f"{running / PACKAGE}: this package runs, not that of {source.resolve()}, whose code "
+            "would be recorded; `make setup` and `source .venv/bin/activate` here, unset PYTHONPATH"
+        )
 
 
 def module_file(name: str, source: Path) -> Path | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from osad.core.errors import ConfigError
 from osad.core.files import write_json
 from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.jobs import Job, jobs, makers
@@ -17,6 +18,31 @@ REASONS = ".osad/failures.json"
 """Why cells have no number, for the tables of a run that failed."""
 EARLY = ("cells", "comparison", "table")
 """Rules without whose files nothing else of these is made."""
+
+
+LONGEST = 230
+"""Bytes of a name of an output; while it is written its name is longer, and systems allow 255."""
+
+
+def check_places(rules: Rules) -> None:
+    """Check that every output can be written, before hours are spent on what it is made of.
+
+    Raises:
+        ConfigError: a folder is in the place of a file or the other way round, a folder may not be
+            written to, or a name is too long.
+    """
+    folders: dict[str, None] = {}
+    for path in (path for rule in rules for path in rule.files):
+        if os.path.isdir(path):
+            raise ConfigError(f"{path}: is a folder, and a file must be written there; move it")
+        if max(map(len, os.fsencode(path).split(b"/"))) > LONGEST:
+            raise ConfigError(f"{path}: has a name of more than {LONGEST} bytes; shorten it")
+        folders[os.path.dirname(path)] = None
+    for folder in folders:
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder) or "."
+        if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"{folder}: is no folder that may be written to; move it away")
 
 
 @dataclass

@@ -17,12 +17,19 @@ def pins(lock: Path) -> list[Requirement]:
     """Return the requirements of a lock file, ``name==version`` with or without a marker.
 
     Their hashes are left out: they say which files hold a version, and the version says it all.
-    """
-    from packaging.requirements import Requirement
 
-    text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = (re.sub(r"\s+--hash=\S+|\s*#.*", "", line).strip() for line in text.splitlines())
-    return [Requirement(line) for line in lines if line]
+    Raises:
+        ConfigError: the file is missing or damaged.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = (re.sub(r"\s+--hash=\S+|\s*#.*", "", line).strip() for line in text.split("\n"))
+        return [Requirement(line) for line in lines if line]
+    except (OSError, UnicodeDecodeError, InvalidRequirement) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{lock}: cannot be read ({reason}); restore it") from error
 
 
 def check_installed(lock: Path) -> None:

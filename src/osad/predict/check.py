@@ -60,7 +60,7 @@ class Tools:
             *("--checkpoint", str(self.checkpoint)),
             *("--features", as_text(self.features)),
             *(["--weights", *map(str, self.weights)] if self.weights else []),
-            *("--verified", "yes" if self.verified else "no"),
+            *("--verified", "yes" if self.verified else "no", "--notes", as_text(self.notes)),
             *(text for name, path in named.items() if path for text in (f"--{name}", str(path))),
         ]
 
@@ -140,11 +140,11 @@ def _checked(rules: Rules, tools: Tools) -> Tools:
     where = ledger.folder(rules.grid.results)
     known = ledger.read(where)
     entry = known.entries.get(str(tools.checkpoint))
-    problems = ledger.check_sums(where) if entry else []
+    problems = ledger.check_sums(where) if known.entries else []
     if problems:
         raise CheckError(problems[0])
     notes = []
-    for path in tools.files() if entry else [tools.checkpoint]:
+    for path in tools.files():
         line = known.entries.get(str(path))
         if line is None:
             notes.append(f"{where} has no line for {path}, so it cannot be checked")
@@ -165,13 +165,21 @@ def _checked(rules: Rules, tools: Tools) -> Tools:
             f"the code has changed since the run ({changed[0]}; {len(changed)} modules), so "
             "scores can differ from the run's"
         )
-    if entry and entry.env.get("lock") != rules.grid.versions():
+    if entry is None:
+        notes.append("the run's code and versions are not known, so they cannot be checked")
+    elif entry.env.get("lock") != rules.grid.versions():
         notes.append("the lock file has changed since the run, so scores can differ")
+    if tools.features and "features" not in read_metadata(tools.checkpoint):
+        notes.append(
+            f"{tools.checkpoint} does not name the features of the run, so they cannot be checked"
+        )
     if tools.split is None:
         notes.append(
             "the run's split is not there, so scores of its test images can differ from the run's "
             "in the last bits"
         )
+    if tools.maps is None and registry.get(tools.cell.method).maps:
+        notes.append("the run's maps are not there, so the colours fit the images given only")
     return replace(tools, notes=tuple(notes), verified=verified)
 
 

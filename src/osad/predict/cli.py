@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from osad.audit.cli import add_configfile, load_rules
-from osad.core.errors import ConfigError
+from osad.core.errors import CheckError, ConfigError
 from osad.predict.check import find_tools, parse_cell
 from osad.runtime.server import processors
+
+MOST = 1024
+"""Larger numbers of processes or GPUs are slips."""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -20,6 +23,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder"
     )
     add_configfile(command)
+    command.add_argument(
+        "--strict", action="store_true", help="score nothing where something cannot be checked"
+    )
     command.add_argument("--gpu", type=int, default=0, metavar="N", help="1 to compute on a GPU")
     command.add_argument(
         "--cores", type=int, default=processors(), metavar="N",
@@ -36,12 +42,14 @@ def run(options: argparse.Namespace) -> NoReturn:
     Raises:
         OsadError: something is missing, wrong, or not what the ledger says.
     """
-    if options.cores < 1 or options.gpu < 0:
-        raise ConfigError("--cores must be 1 or more and --gpu 0 or more")
+    if not 1 <= options.cores <= MOST or not 0 <= options.gpu <= MOST:
+        raise ConfigError(f"--cores must lie in 1 to {MOST} and --gpu in 0 to {MOST}")
     rules = load_rules(options)
     tools = find_tools(rules, parse_cell(options.cell, rules.grid))
     for note in tools.notes:
         print(f"note: {note}", file=sys.stderr)
+    if options.strict and tools.notes:
+        raise CheckError(f"--strict: {tools.notes[0]} ({len(tools.notes)} such notes)")
     arguments = [
         *tools.arguments(),
         *("--gpu", str(options.gpu), "--cores", str(options.cores)),

@@ -1,10 +1,7 @@
-"""Writing a prediction: a folder that appears only when it is complete, and the heat maps."""
+"""The heat maps of a prediction."""
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +12,6 @@ from osad.core.files import replacing
 from osad.data.images import open_verified
 from osad.predict.heat import Scale, overlay
 from osad.predict.images import Found
-
-
-@contextmanager
-def filling(output: Path) -> Iterator[Path]:
-    """Give a folder that becomes ``output`` on success and vanishes on an error.
-
-    Raises:
-        ConfigError: there is something at ``output`` already, or it cannot be written.
-    """
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ConfigError(f"--output {output}: is there and no empty folder; choose another")
-    part = output.resolve().with_name(f".{output.resolve().name}.{os.getpid()}.part")
-    try:
-        try:
-            part.mkdir(parents=True)
-        except OSError as error:
-            raise ConfigError(
-                f"--output {output}: cannot be made ({error.strerror}); choose another"
-            ) from error
-        yield part
-        os.replace(part, output)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def map_names(images: Sequence[Found]) -> list[str]:
@@ -60,6 +34,23 @@ def map_names(images: Sequence[Found]) -> list[str]:
             )
         names[name] = image.path
     return list(names)
+
+
+def claim(folder: Path, images: Sequence[Found]) -> None:
+    """Make an empty file for each heat map, so that a name that cannot be is known beforehand.
+
+    Raises:
+        ConfigError: a heat map cannot be written, or two images would have the same.
+    """
+    for image, name in zip(images, map_names(images), strict=True):
+        try:
+            with replacing(folder / name) as temporary:
+                temporary.touch()
+        except OSError as error:
+            raise ConfigError(
+                f"{image.path}: its heat map maps/{name} cannot be written ({error.strerror}); "
+                "rename the image, or score it apart"
+            ) from error
 
 
 def write_maps(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell
-from osad.core.files import read_metadata, read_tensors, sha256_file, write_csv, write_json
+from osad.core.files import filling, read_metadata, read_tensors, sha256_file, write_csv, write_json
 from osad.data.manifest import Record
 from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
@@ -28,7 +27,7 @@ from osad.pipeline.steps.features import make_progress
 from osad.pipeline.steps.run import check_checkpoint, check_features, parse_hyper
 from osad.predict.heat import COLOURS, Scale, scale_of
 from osad.predict.images import Found, find, read
-from osad.predict.output import filling, map_names, write_maps
+from osad.predict.output import claim, write_maps
 from osad.predict.scoring import places, score_all, scorer
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--split", type=Path, help="of the run: where its test images stood")
     parser.add_argument("--maps", type=Path, help="of the run: the scale of the heat maps")
     parser.add_argument("--verified", choices=("yes", "no"), default="no")
+    parser.add_argument("--notes", default="[]", help="what could not be checked, JSON")
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--gpu", type=int, default=0)
     parser.add_argument("--output", required=True, type=Path, help="a new or empty folder")
@@ -106,6 +106,7 @@ def description(
         "images": images,
         "ledger": "agrees" if options.verified == "yes" else UNCOMPARED,
         "maps": None if scale is None else {"colours": COLOURS, **asdict(scale)},
+        "notes": json.loads(options.notes),
     }
 
 
@@ -125,7 +126,7 @@ def main(argv: Sequence[str]) -> list[Path]:
     with filling(options.output) as folder:
         images = read(find(options.images, output=options.output), workers=options.cores)
         if spec.maps:
-            map_names(images)  # Before anything is computed.
+            claim(folder / "maps", images)
         scores, image_size, compared = compute(images, test, options, folder=folder)
         rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
         columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
@@ -174,12 +175,6 @@ def compute(
     tasks = plan(images, options, device=device.type)
     infos = [task.info for task in tasks]
     compared = check_features(read_metadata(options.checkpoint), infos, options.checkpoint)
-    if not compared:
-        print(
-            f"note: {options.checkpoint} does not name the features of the run, so they could not "
-            "be checked",
-            file=sys.stderr,
-        )
     paths = make_packs(tasks, workers=options.cores, folder=folder, device=device)
     make_deterministic()  # Not before the workers are forked: nothing may be computed until then.
     packs = open_packs(paths, spec, training=False)

@@ -1,7 +1,4 @@
-"""Start and stop the fork server, for whoever runs many jobs (the Snakefile, a test).
-
-Standard library only.
-"""
+"""Start and stop the fork server, for whoever runs many jobs (the Snakefile, a test)."""
 
 import contextlib
 import os
@@ -15,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from osad.core.errors import ConfigError
 from osad.runtime.environment import computing_environment
 
 SWITCH = "OSAD_FORK_SERVER"
@@ -52,6 +50,21 @@ class Server:
                 _warn(f"ended with status {self.process.returncode}", self.log)
             self.log.close()
         shutil.rmtree(os.path.dirname(self.address), ignore_errors=True)
+
+
+def use_interpreter() -> None:
+    """Have ``python`` in the commands of jobs be the interpreter of this process, activated or not.
+
+    Raises:
+        ConfigError: there is no ``python`` beside it.
+    """
+    folder = os.path.dirname(sys.executable)
+    if shutil.which("python", path=folder) is None:
+        raise ConfigError(
+            f"{folder}: has no `python`, which jobs are run with; `make setup`, then "
+            "`source .venv/bin/activate`"
+        )
+    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])
 
 
 def start_server(modules: Sequence[str] | None = None, *, timeout: float = 60.0) -> Server | None:

@@ -92,9 +92,16 @@ def write_record(path: Path, argv: Sequence[str], outputs: Sequence[Path], secon
         "arguments": list(argv),
         "outputs": {str(output): sha256_file(output) for output in outputs},
         "environment": environment_facts(),
+        "code": _code(),
         "machine": machine_facts() | {"seconds": round(seconds, 3)},
     }
     write_json(path, record)
+
+
+def _code() -> dict[str, str]:
+    """Return the digest of the file of each module of this package that this process imported."""
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return {n: sha256_file(file) for n, file in files.items() if file and n.startswith("osad.")}
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -158,6 +165,9 @@ def main(argv: list[str]) -> int:
         if _out_of_memory(error):
             reason = MEMORY_ADVICE
             print(f"osad {step}: {reason} ({error_name}: {error})", file=sys.stderr)
+        elif isinstance(error, OSError) and error.filename:  # A full disk, a folder without rights.
+            code, reason = 2, f"{error.filename}: {error.strerror}"
+            print(f"osad {step}: {reason}", file=sys.stderr)
         else:
             reason = f"{error_name}: {error}"
             traceback.print_exc()

@@ -16,6 +16,7 @@ from osad.core.cells import Cell, Protocol
 from osad.core.errors import ConfigError, DataError
 from osad.methods import registry
 from osad.pipeline import config
+from osad.pipeline.fingerprint import check_running
 from osad.pipeline.grid import Grid
 from osad.select.criteria import CRITERIA, Trial, evaluate
 
@@ -52,8 +53,10 @@ def candidates(texts: Sequence[str]) -> list[dict[str, Any]]:
             raise ConfigError(f"{text!r}: {name} is given twice; name all its values at once")
         try:
             options.append([(name, _value(value)) for value in values.split(",")])
-        except ValueError as error:
-            raise ConfigError(f"{text!r}: expected KEY=VALUE,VALUE with JSON values") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"{text[:200]!r}: expected KEY=VALUE,VALUE with JSON values"
+            ) from error
     return [dict(pairs) for pairs in itertools.product(*options)]
 
 
@@ -134,6 +137,7 @@ def run(options: argparse.Namespace) -> None:
     if options.jobs < 1 or min(options.seeds) < 0:
         raise ConfigError("--jobs must be 1 or more and --seeds 0 or more")
     root = Path()
+    check_running(root / "src")
     grid = Grid(config.load(root, options.configfile), root)
     tables = config.load(root).datasets
     settings = candidates(options.settings)
@@ -155,7 +159,7 @@ def run(options: argparse.Namespace) -> None:
             f"{options.configfile}; or leave a criterion out with --criteria"
         )
     found: list[dict[str, list[dict[str, float]]]] = [{} for _ in settings]
-    with ProcessPoolExecutor(options.jobs) as pool:
+    with ProcessPoolExecutor(min(options.jobs, len(work))) as pool:
         results = pool.map(evaluate, [trial for _, trial in work])
         for done, ((place, trial), result) in enumerate(zip(work, results, strict=True), 1):
             found[place].setdefault(trial.group, []).append(result)

@@ -1,6 +1,8 @@
 """The ledger's files: written, read, and what is told of damaged ones; what a cell depends on."""
 
 import dataclasses
+import json
+import random
 
 import project_cases
 import pytest
@@ -60,7 +62,7 @@ def test_lines_stand_with_those_of_their_data_set(path, shard):
     [
         ("b.jsonl", '{"code"', '{"code', "b.jsonl, line 1: is not a line of a ledger"),
         ("b.jsonl", '"size"', '"length"', "b.jsonl, line 1: is not a line of a ledger"),
-        ("b.jsonl", '"rule":"run"', '"rule":3', "b.jsonl, line 1: .* rule or code is no text"),
+        ("b.jsonl", '"rule":"run"', '"rule":3', "b.jsonl, line 1: .* .rule is 3"),
         ("b.jsonl", ONE.path, TWO.path, "cells.csv is there twice"),
         ("commands.json", '"c1"', '"c7"', "do not have what every line names .'c1'."),
         ("code.json", '"k2"', '"k3"', "do not have what every line names .'k2'."),
@@ -76,6 +78,122 @@ def test_a_damaged_ledger_is_not_read(tmp_path, name, old, new, message):
         ledger.read(tmp_path)
     (problem,) = ledger.check_sums(tmp_path)
     assert problem.startswith(f"{tmp_path / name}: differs from what SHA256SUMS states")
+
+
+VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    "",
+    "x",
+    [],
+    {},
+    ["rule"],
+    {"a": 1},
+    {"../a": "b"},
+    "a\nb",
+    "\u2028",
+]
+"""Values of all types of JSON, and texts that only some keys may have."""
+SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
+"""Characters that end a line for `str.splitlines` and none for JSON Lines."""
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Entry)])
+def test_a_value_of_another_type_is_named_with_its_line(tmp_path, key):
+    ledger.write(tmp_path, SMALL)
+    good = json.loads(ledger.line(ONE))
+    allowed = {
+        "size": [0, -1], "params": [{}, {"a": 1}, {"../a": "b"}], "inputs": [{}],
+        "env": [{}, {"../a": "b"}], "path": ["x"],
+    }.get(key, ["", "x", "a\nb", "\u2028"])  # fmt: skip
+    for value in [v for v in VALUES if not any(v == a and type(v) is type(a) for a in allowed)]:
+        for changed in (good | {key: value}, {k: v for k, v in good.items() if k != key}):
+            text = json.dumps(changed, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+            (tmp_path / "b.jsonl").write_text(f"{text}\n", encoding="utf-8")
+            with pytest.raises(DataError, match=r"b\.jsonl, line 1: is not a line of a ledger"):
+                ledger.read(tmp_path)
+
+
+def test_texts_may_hold_what_ends_lines_elsewhere(tmp_path):
+    params = {"lr": 0.1, "citation": f"A.{SEPARATORS}B."}
+    entry = dataclasses.replace(ONE, params=params)
+    known = dataclasses.replace(SMALL, entries={**SMALL.entries, ONE.path: entry})
+    ledger.write(tmp_path, known)
+    assert ledger.read(tmp_path) == known
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:-1], "line 1: .*cut off"),
+        (lambda text: text[:-20], "line 1: is not a line"),
+        (lambda text: text + text[:30], "line 2: is not a line"),
+        (lambda text: text + text, "is there twice"),
+        (lambda text: text.replace("\n", "\r\n"), "line 1: is not a line"),
+        (lambda text: "\n" + text, "line 1: is not a line"),
+        (lambda text: text.replace(":", ": ", 1), "line 1: .*not written by osad"),
+        (lambda text: text.replace('"lr":0.1', '"lr":NaN'), "line 1: is not a line"),
+        (lambda text: text.replace('"lr"', '"lr":0.1,"lr"'), "line 1: .*not written by osad"),
+        (lambda text: text.replace("0.1", "9" * 5000), "line 1: is not a line"),
+        (lambda text: text.replace("0.1", "[" * 100_000), "line 1: is not a line"),
+        (lambda text: text.replace('"run"', '"\\ud800"'), "line 1: .*not written by osad"),
+        (lambda text: text.replace(ONE.path, f"../{ONE.path}"), "line 1: .*'.' or '..'"),
+        (lambda text: text.replace(ONE.path, "/etc/passwd"), "line 1: .* is absolute"),
+    ],
+)  # fmt: skip
+def test_lines_that_osad_did_not_write_are_named(tmp_path, change, message):
+    ledger.write(tmp_path, SMALL)
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(change(path.read_bytes().decode()).encode())
+    with pytest.raises(DataError, match=rf"b\.jsonl.*{message}"):
+        ledger.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["commands.json", "code.json"])
+@pytest.mark.parametrize("text", [
+    "[]", "3", "null", '"c1"', "{}", "[" * 100_000, "", '{"c1": 5, "c2": "x"}',
+    '{"closures": {"k1": ["a", 1], "k2": ["a"]}, "modules": {"a": ["f1", "s1"]}}',
+    '{"closures": {"k1": ["a"], "k2": ["a"]}, "modules": {"a": ["f1", 3]}}',
+    '{"closures": [], "modules": []}',
+])  # fmt: skip
+def test_what_lines_name_must_be_texts(tmp_path, name, text):
+    ledger.write(tmp_path, SMALL)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"do not have what every line names|is not valid JSON"):
+        ledger.read(tmp_path)
+
+
+def test_any_damage_is_an_error_or_none(tmp_path):
+    """What is read is what would be written; all else is named."""
+    ledger.write(tmp_path, SMALL)
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    chance, refused = random.Random(11), 0
+    pieces = [b"\x00", b"\xff", b"\n", b'"', b"}", b"{", b"[", b"9" * 400, b"null,", b""]
+    pieces.append("\u2028".encode())
+    for _ in range(600):
+        path, content = chance.choice(list(files.items()))
+        start = chance.randrange(len(content))
+        end = start + chance.choice([0, 1, 1, 2, 9])
+        path.write_bytes(content[:start] + chance.choice(pieces) + content[end:])
+        try:
+            known = ledger.read(tmp_path)
+        except DataError:
+            refused += 1
+        else:
+            assert all(ledger.line(e) in path.read_text("utf-8") for e in known.entries.values()
+                       if path.stem == ledger.shard(e.path))  # fmt: skip
+        assert all(isinstance(message, str) for message in ledger.check_sums(tmp_path))
+        path.write_bytes(content)
+    assert 300 < refused < 600
+
+
+def test_a_file_made_from_itself_is_named(tmp_path):
+    lines = [Entry(p, "", 0, "r", "", "", {}, {of: ""}) for p, of in (("a", "b"), ("b", "a"))]
+    with pytest.raises(DataError, match=r"the ledger says that [ab] was made from itself"):
+        graph.in_order(lines)
 
 
 @pytest.mark.parametrize("bit", [1, 2])

@@ -9,9 +9,10 @@ from project_cases import CHECKPOINT, METHOD, METRICS, PACK, SCORES, SUMMARY, WE
 
 from osad import cli
 from osad.audit import actions, ledger, record
+from osad.audit.ledger import Ledger
 from osad.audit.record import Outcome
 from osad.core.errors import CheckError
-from osad.core.files import read_json, write_json
+from osad.core.files import read_json, sha256_file, write_json
 from osad.pipeline.jobs import jobs, makers
 from osad.runtime import snakemake_records
 
@@ -72,6 +73,49 @@ def test_what_does_not_agree_gets_no_line_nor_what_is_made_of_it(made: MadeUp, m
     assert len(lost) == len(after.edited) + len(after.stale)
     if path == METRICS:
         assert behind == lost
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"outputs": []}, {"outputs": {SCORES: 5}}, {"machine": None}, {"arguments": {}},
+        {"environment": {"python": 3}}, {"environment": []}, {"code": [1]},
+    ],
+)  # fmt: skip
+def test_a_damaged_receipt_vouches_for_nothing(made: MadeUp, damage):
+    receipt(made, SCORES, **damage)
+    after = collect(made)
+    assert any(line.startswith(f"{SCORES}: ") for line in after.stale + after.edited)
+    assert SCORES not in after.ledger.entries
+    assert cli.main(["audit", "record"]) in (0, 1)
+
+
+def test_a_receipt_names_no_other_versions_than_its_job_had(made: MadeUp):
+    receipt(made, SCORES, environment={"lock": "another"})
+    entry = collect(made).ledger.entries[SCORES]
+    assert entry.env == {"lock": made.ledger.entries[SCORES].env["lock"]}
+
+
+def test_code_that_ran_is_the_code_that_a_line_names(made: MadeUp):
+    """Of a job that was told one code and ran another, as after an edit in the middle of a run."""
+    module, rules = "osad.methods.devnet", made.rules
+    left = makers(jobs(rules))[SCORES].receipt
+    assert SCORES in record.collect(rules, Ledger()).ledger.entries  # Its sources are read now.
+
+    def recorded(ran: str, previous: Ledger) -> bool:
+        write_json(left, read_json(left) | {"code": {module: ran, "osad.cli": "not of its code"}})
+        outcome = record.collect(rules, previous)
+        told = f"{SCORES}: its job ran another {module}; delete it and run snakemake"
+        assert (told in outcome.stale) == (SCORES not in outcome.ledger.entries)
+        return SCORES in outcome.ledger.entries
+
+    assert recorded(sha256_file(METHOD), Ledger())
+    assert not recorded("0" * 64, Ledger())
+    assert recorded("0" * 64, made.ledger)  # Vouched for earlier; comments have changed since.
+    made.edit(METHOD, "# of learning", "# of forgetting")
+    assert recorded(sha256_file(METHOD), Ledger())
+    made.edit(METHOD, "= 1", "= 2")
+    assert not recorded(sha256_file(METHOD), Ledger())
 
 
 def test_a_comment_changes_nothing_but_the_digest_of_the_file(made: MadeUp):

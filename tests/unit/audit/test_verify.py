@@ -2,11 +2,25 @@
 
 import dataclasses
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import project_cases
 import pytest
-from project_cases import CELLS, METHOD, METRICS, NAME, PACK, RUN, SCORES, SHARING, SUMMARY, MadeUp
+from project_cases import (
+    CELLS,
+    CHECKPOINT,
+    METHOD,
+    METRICS,
+    NAME,
+    PACK,
+    RUN,
+    SCORES,
+    SHARING,
+    SUMMARY,
+    MadeUp,
+)  # fmt: skip
 
 from osad import cli
 from osad.audit import local, render
@@ -86,6 +100,32 @@ def test_other_code_commands_and_comments_are_told_apart(made: MadeUp, monkeypat
     assert any(line.startswith(command) for line in verified(made, SHARING).differs)
 
 
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda m: shutil.rmtree(".git"), "git: this folder is no repository with a commit, so"),
+        (lambda m: m.forget(CHECKPOINT), f"{CHECKPOINT}: has no line in the ledger, so"),
+        (lambda m: m.forget(METRICS), f"{METRICS}: has no line in the ledger, so"),
+        (lambda m: m.forget(SUMMARY), f"{SUMMARY}: has no line in the ledger, so"),
+        (lambda m: m.vouch(SUMMARY, "cell,auroc_mean\n"), f"{SUMMARY}: has no row of {NAME}"),
+        (lambda m: m.vouch(CELLS, "x\n"), f"{CELLS}: has no row of {RUN}"),
+        (lambda m: m.vouch(METRICS, "[]"), f"the numbers of {RUN} cannot be checked: {METRICS}"),
+    ],
+)
+@pytest.mark.parametrize("what", ["--all", NAME])
+def test_what_cannot_be_checked_is_told_and_fails_if_asked(made, change, note, what, capsys):
+    assert cli.main(["audit", "verify", what, "--strict"]) == 0
+    assert capsys.readouterr().err == ""
+    change(made)
+    code = cli.main(["audit", "verify", what])
+    told = capsys.readouterr().err.splitlines()
+    assert code == 0 or any(line.startswith("osad audit: ") for line in told)
+    assert any(line.startswith(f"note: {note}") for line in told)
+    assert cli.main(["audit", "verify", what, "--strict"]) != 0
+    if code == 0:
+        assert "osad audit: --strict: " in capsys.readouterr().err
+
+
 # --- explanations -----------------------------------------------------------------------------
 
 
@@ -94,6 +134,43 @@ def test_explain_says_which_file_it_reads_is_edited(made: MadeUp, path):
     made.put(path, Path(path).read_text() + "\n")
     missing = explain(made.rules, made.ledger, find(made.ledger, RUN))["missing"]
     assert missing == [f"{path}: differs from the ledger; run `osad audit verify`"]
+
+
+def test_no_variable_makes_another_repository_speak(made: MadeUp, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    subprocess.run(["git", "init", "--quiet", str(other)], check=True)
+    target = find(made.ledger, RUN)
+    own = explain(made.rules, made.ledger, target)["git"]
+    assert (len(own["commit"]), own["changes"]) == (40, [])
+    for name in ("GIT_DIR", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"):
+        monkeypatch.setenv(name, str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / "index"))
+    assert explain(made.rules, made.ledger, target)["git"] == own
+
+
+@pytest.mark.parametrize("text", ["[]", "stages: [1]", "stages: {a: {outs: [b]}}", "a: [", "\0"])
+def test_a_damaged_dvc_lock_is_said_to_be_missing(made: MadeUp, text):
+    made.put("dvc.lock", text)
+    value = explain(made.rules, made.ledger, find(made.ledger, RUN))
+    assert value["dvc"] == {}
+    assert [line[:9] for line in value["missing"]] == ["dvc.lock:"]
+
+
+TABLES = [(CELLS, RUN, "auroc"), (SUMMARY, NAME, "n_seeds")]
+
+
+@pytest.mark.parametrize(("path", "name", "column"), TABLES)
+def test_a_table_without_a_column_is_said_to_be_missing(made: MadeUp, path, name, column, capsys):
+    made.edit(path, column, "x")
+    assert cli.main(["audit", "explain", name]) == 0
+    assert f"{path}: column {column!r} is missing; restore the file" in capsys.readouterr().out
+
+
+def test_explain_says_what_has_no_line(made: MadeUp):
+    made.forget(CELLS)
+    value = explain(made.rules, made.ledger, find(made.ledger, RUN))
+    assert value["missing"] == [f"{CELLS}: has no line in the ledger, so it cannot be checked"]
 
 
 def test_explain_names_the_run_that_a_cell_is_made_of(made: MadeUp):

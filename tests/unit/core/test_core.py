@@ -1,5 +1,6 @@
 """Files, names of cells, random numbers, late imports: what everything else rests on."""
 
+import errno
 import math
 import os
 import subprocess
@@ -37,6 +38,45 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
     assert path.read_bytes() == content
     assert os.listdir(path.parent) == ["file.txt"]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_the_output_appears_only_when_it_is_complete(project):
+    def stopped() -> None:
+        with files.filling(Path("new/out")) as folder:
+            (folder / "x").write_text("1")
+            assert not Path("new/out").exists()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stopped()
+    assert list(Path("new").iterdir()) == []
+    Path("empty").mkdir()
+    for name in ("empty", "new/out"):
+        with files.filling(Path(name)) as folder:
+            (folder / "x").write_text("1")
+        assert [path.name for path in Path(name).iterdir()] == ["x"]
+        assert [path.name for path in Path(name).parent.glob(".*.part")] == []
+        with (
+            pytest.raises(ConfigError, match="is there and no empty folder"),
+            files.filling(Path(name)),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("name", ["file/out", "n" * 260, "busy"])
+def test_a_place_that_cannot_be_is_refused_before_the_work(project, name, monkeypatch):
+    Path("file").touch()
+    Path("busy").mkdir()
+    if name == "busy":  # As a folder that another file system is mounted on.
+
+        def replace(*_: object) -> None:
+            raise OSError(errno.EBUSY, "busy")
+
+        monkeypatch.setattr("os.replace", replace)
+    place = files.filling(Path(name))
+    with pytest.raises(ConfigError, match=r"--output .*: cannot be made .*; choose another"), place:
+        pytest.fail("nothing may be computed")
+    assert {path.name for path in project.iterdir()} == {"busy", "file"}
 
 
 def test_json_has_one_form(tmp_path):
@@ -93,13 +133,18 @@ FOREIGN = b"\x02" + bytes(7) + b"{}"
 
 
 @pytest.mark.parametrize(("kind", "content", "message"), [
-    *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff")),
+    *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff", b"[" * 100_000)),
     ("csv", b"path,value\n1,2\n", "column 'note' is missing"),
     ("csv", b"", "column 'path' is missing"),
     ("csv", b"path,value,note\n1,2,3\n1,2\n", "line 3: wrong number of fields"),
     ("csv", b"path,value,note\n1,2,3,4\n", "line 2: wrong number of fields"),
     ("csv", b"path,value,note\n\xff,2,3\n", "is not a UTF-8 CSV file"),
     ("metadata", FOREIGN, "is damaged or not ours"),
+    *(
+        ("metadata", len(header).to_bytes(8, "little") + header, "is damaged or not ours")
+        for header in (b"[]", b'{"__metadata__":[]}', b'{"__metadata__":{"osad":"[]"}}',
+                       b'{"__metadata__":{"osad":5}}', b"[" * 100_000)
+    ),
     *(
         (kind, content, "is damaged")
         for kind in ("metadata", "tensors")
@@ -189,7 +234,9 @@ def test_texts_that_are_no_cells():
     for text in (
         "elpv/all/general-m10/dpdl", "elpv/all/general-m10/dpdl/0", "elpv/all/x/dpdl/s0",
         "elpv/all/general-m10/dpdl.a.b/s0", "ELPV/all/general-m10/dpdl/s0", "../all/x/y/s0",
-        "elpv/all/general-m10/dpdl/s0\n",
+        "elpv/all/general-m10/dpdl/s0\n", "elpv/all/general-m10/dpdl/s00",
+        "elpv/all/general-m010/dpdl/s0", f"elpv/all/general-m10/dpdl/s{'9' * 5000}",
+        f"elpv/all/general-m{'9' * 5000}/dpdl/s0",
     ):  # fmt: skip
         with pytest.raises(ConfigError):
             Cell.parse(text)

@@ -242,6 +242,7 @@ def lose(path: str) -> Callable[[MadeUp], None]:
         (lambda m: m.put(SCORES, "x"), CheckError, f"{SCORES}: differs from the ledger"),
         (lambda m: m.put(METHOD, "# another\n"), CheckError, f"{METHOD}: differs from the ledger"),
         (lambda m: m.put(cases.CELLS, "cell\n"), CheckError, f"{cases.CELLS}: differs from the"),
+        (lambda m: m.forget(cases.CELLS), DataError, f"{cases.CELLS}: has no line"),
         (edit_input, CheckError, f"{SCORES}: differs from the ledger"),
         (lose(METHOD), CheckError, f"{METHOD}: is gone"),
         (lose(cases.CELLS), DataError, f"{cases.CELLS}: is missing"),
@@ -261,8 +262,8 @@ def test_what_is_not_as_the_ledger_says_is_not_exported(tmp_path, change, error,
 def test_output_must_be_new_or_empty(made, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").write_text("keep")
-    for output, message in (("", "choose another --output"), ("/mine.txt", "choose another"),
-                            ("/mine.txt/below", "cannot be written")):  # fmt: skip
+    for output, message in (("", "is there and no empty folder"), ("/mine.txt", "choose another"),
+                            ("/mine.txt/below", "cannot be made")):  # fmt: skip
         with pytest.raises(ConfigError, match=message):
             export(made, RUN, Path(f"{tmp_path}/full{output}"))
     assert files(tmp_path) == {"full/mine.txt": b"keep"}

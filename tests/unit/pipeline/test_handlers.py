@@ -11,6 +11,7 @@ import pytest
 from project_cases import rules_of
 
 from osad.core.cells import Cell
+from osad.core.errors import ConfigError
 from osad.core.files import write_json, write_text
 from osad.pipeline import handlers
 from osad.pipeline.failures import Failure, failures, of_cells
@@ -52,6 +53,31 @@ def calls(monkeypatch, tmp_path):
 
 def a_run() -> Handlers:
     return Handlers(RULES, adopt=lambda _: ["adopted 2"], record=lambda _: "ledger: 5 outputs")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("results/tables/summary.csv/", "results/tables/summary.csv: is a folder"),
+        (f"{METRICS}/x", f"{METRICS}: is a folder"),
+        ("results/scores", "results/scores: is no folder that may be written to"),
+        ("data", "data: is no folder that may be written to"),
+    ],
+)
+def test_places_are_tried_before_anything_is_computed(path, message):
+    handlers.check_places(RULES)
+    if path.endswith("/"):
+        Path(path).mkdir(parents=True)
+    else:
+        write_text(path, "")
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        handlers.check_places(RULES)
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    handlers.check_places([SimpleNamespace(files=[f"{'x' * 230}/a"])])
+    with pytest.raises(ConfigError, match="has a name of more than 230 bytes"):
+        handlers.check_places([SimpleNamespace(files=[f"{'x' * 231}/a"])])
 
 
 def fail(path: str, reason: str = "bad", error: str = "DataError") -> None:

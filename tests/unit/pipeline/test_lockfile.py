@@ -7,7 +7,7 @@ import pytest
 
 from osad.core.errors import ConfigError
 from osad.pipeline import lockfile
-from osad.pipeline.lockfile import check_installed
+from osad.pipeline.lockfile import check_installed, pins
 
 NUMPY = version("numpy")
 
@@ -31,3 +31,12 @@ def test_other_versions_than_those_of_the_lock_are_named(
     (tmp_path / "x.lock").write_text(f"{line} \\\n    --hash=sha256:{'0' * 64}\n")
     with pytest.raises(ConfigError, match=message) if message else contextlib.nullcontext():
         check_installed(tmp_path / "x.lock")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"numpy = = 2\n", b"[1]"])
+def test_a_damaged_lock_file_is_named(tmp_path, content):
+    lock = tmp_path / "numeric.lock"
+    if content is not None:
+        lock.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"numeric\.lock: cannot be read .*; restore it"):
+        pins(lock)

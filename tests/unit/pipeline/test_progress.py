@@ -71,7 +71,7 @@ def test_a_grid_is_measured_by_its_files_and_the_receipts_of_its_jobs(made: Made
 def test_watching_ends_when_all_is_done(made: MadeUp, monkeypatch, capsys):
     steps = [Progress({"run": (n, 2)}, 2, n, 0, None) for n in (0, 0, 1, 2, 1)]
     monkeypatch.setattr(progress, "measure", lambda _: steps.pop(0))
-    assert cli.main(["progress", "--watch", "--every", "0"]) == 0
+    assert cli.main(["progress", "--watch", "--every", "0.1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     # A line that says the same as the last is not printed.
     assert [line.split()[1] for line in lines] == ["0", "1", "2"]

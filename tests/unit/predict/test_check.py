@@ -12,6 +12,7 @@ from osad import cli
 from osad.audit import ledger
 from osad.backbones import get_backbone
 from osad.core.errors import CheckError, DataError
+from osad.core.files import sha256_file
 from osad.methods import registry
 from osad.pipeline.describe import feature_options
 from osad.predict import step
@@ -28,7 +29,7 @@ CODE = "src/osad/methods/patchcore.py"
 def made(tmp_path, monkeypatch) -> MadeUp:
     """A project of which a prediction needs no feature pack."""
     project = MadeUp(tmp_path / "made-up")
-    monkeypatch.chdir(project.root)
+    project.enter(monkeypatch)
     Path(PACK).unlink()
     return project
 
@@ -55,8 +56,12 @@ def test_a_file_must_be_that_of_the_ledger_or_unknown_to_it(made, path):
     del known[path]
     ledger.write(Path("provenance"), dataclasses.replace(made.ledger, entries=known))
     tools = tools_of(made)
-    assert tools.notes == (f"provenance has no line for {path}, so it cannot be checked",)
-    assert not tools.verified
+    unknown = [f"provenance has no line for {path}, so it cannot be checked"]
+    if path == CHECKPOINT:
+        unknown.append("the run's code and versions are not known, so they cannot be checked")
+    assert (list(tools.notes), tools.verified) == (unknown, False)
+    arguments = tools.arguments()
+    assert json.loads(arguments[arguments.index("--notes") + 1]) == unknown
     ledger.write(Path("provenance"), made.ledger)
     Path(path).write_bytes(Path(path).read_bytes() + b" ")
     with pytest.raises(CheckError, match=f"^{path}: differs from the ledger"):
@@ -66,12 +71,35 @@ def test_a_file_must_be_that_of_the_ledger_or_unknown_to_it(made, path):
         tools_of(made)
 
 
+@pytest.mark.parametrize("path", [*FILES, "provenance/SHA256SUMS", "features"])
+def test_strict_scores_nothing_where_something_cannot_be_checked(made, path, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr("os.execv", lambda *_: started.append(path))
+    command = ["predict", SHARED, "in", "--output", "out", "--strict"]
+    assert (cli.main(command), started) == (0, [path])
+    if path == "features":  # As of an older checkpoint.
+        made.edit(CHECKPOINT, "features", "featured")
+    known = {} if path.startswith("provenance") else dict(made.ledger.entries)
+    known.pop(path, None)
+    if path == "features":
+        known[CHECKPOINT] = dataclasses.replace(known[CHECKPOINT], sha256=sha256_file(CHECKPOINT))
+    ledger.write(Path("provenance"), dataclasses.replace(made.ledger, entries=known))
+    assert (cli.main(command), started) == (1, [path])
+    *notes, last = capsys.readouterr().err.splitlines()
+    assert notes[0].startswith("note: ")
+    assert last.startswith("osad predict: --strict: " + notes[0].removeprefix("note: "))
+    assert cli.main(command[:-1]) == 0
+    assert len(started) == 2
+
+
 def test_missing_files_are_named(made):
     Path(SPLIT).unlink()
     Path(MAPS).unlink()
     tools = tools_of(made)
     assert (tools.split, tools.maps) == (None, None)
-    assert [note[:29] for note in tools.notes] == ["the run's split is not there,"]
+    assert [note[:28] for note in tools.notes] == [
+        "the run's split is not there", "the run's maps are not there",
+    ]  # fmt: skip
     Path(WEIGHTS).unlink()
     with pytest.raises(DataError, match=f"^{WEIGHTS}: is missing; make it with"):
         tools_of(made)
@@ -89,7 +117,7 @@ def test_missing_files_are_named(made):
         (["tiny/patchcore"], "expected DATASET/CATEGORY"),
         (["../../etc/passwd/s0"], "expected DATASET/CATEGORY"),
         (["tiny/all/normal-m0/patchcore/s7"], "is not trained here"),
-        ([SHARED, "--cores", "0"], "--cores must be 1 or more"),
+        ([SHARED, "--cores", "0"], "--cores must lie in 1 to 1024"),
         ([SHARED, "--configfile", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )

@@ -10,7 +10,7 @@ from osad.core.errors import ConfigError
 from osad.predict import heat
 from osad.predict.heat import Scale, levels, overlay, scale_of, shown_size
 from osad.predict.images import Found
-from osad.predict.output import filling, map_names
+from osad.predict.output import claim, map_names
 
 
 def test_scales_and_levels_by_hand():
@@ -60,24 +60,9 @@ def test_names_of_heat_maps():
         map_names([*images, Found("c.png", "2")])
 
 
-def test_the_output_appears_only_when_it_is_complete(project):
-    def stopped() -> None:
-        with filling(Path("new/out")) as folder:
-            (folder / "x").write_text("1")
-            assert not Path("new/out").exists()
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        stopped()
-    assert list(Path("new").iterdir()) == []
-    Path("empty").mkdir()
-    for name in ("empty", "new/out"):
-        with filling(Path(name)) as folder:
-            (folder / "x").write_text("1")
-        assert [path.name for path in Path(name).iterdir()] == ["x"]
-        assert [path.name for path in Path(name).parent.glob(".*.part")] == []
-        with pytest.raises(ConfigError, match="is there and no empty folder"), filling(Path(name)):
-            pass
-    below = filling(Path("empty/x/out"))
-    with pytest.raises(ConfigError, match=r"--output .*: cannot be made"), below:
-        pass
+@pytest.mark.parametrize("paths", [["a", "a.png/b.png"], ["long/" + "x" * 252]])
+def test_heat_maps_that_cannot_be_are_refused_before_anything_is_computed(project, paths):
+    claim(Path("good"), [Found("in/a.png", "1")])
+    assert [path.name for path in Path("good/in").iterdir()] == ["a.png.png"]
+    with pytest.raises(ConfigError, match=r"its heat map maps/.* cannot be written .*; rename"):
+        claim(Path("maps"), [Found(path, "1") for path in paths])

@@ -203,15 +203,16 @@ def test_controls_without_features_know_the_path_that_an_image_had(project):
     assert float(read_csv("out/scores.csv", ["score"])[0]["score"]) == expected.item()
 
 
-def test_features_that_the_checkpoint_does_not_name_are_said_to_be_unchecked(project, capsys):
+def test_what_was_not_checked_is_written(project):
     metadata = {"format": 1, "cell": CELL, "hyper": {}, "device": "cpu"}
     write_tensors("c.safetensors", FITTED, metadata)
     put("in/a.png")
-    run_step("in")
+    run_step("in", notes='["a note"]')
     note = "note: c.safetensors does not name the features of the run, so they could not be checked"
     assert note in capsys.readouterr().err.splitlines()
     described = json.loads(Path("out/prediction.json").read_text())
-    assert described["features_of_run"] == "could not be compared"
+    assert described["features_of_run"] == described["ledger"] == "could not be compared"
+    assert described["notes"] == ["a note"]
 
 
 def options_of(*networks: tuple[str, int]) -> str:

@@ -349,6 +349,13 @@ def test_a_changed_image_a_missing_run_and_a_grid_without_its_report_are_refused
         report_page.main(["--grid", "{}", "--output", "o", *options])
 
 
+def test_a_source_may_hold_what_ends_lines_elsewhere():
+    summary = summary_of(cells_of(runs_of("elpv/all/general-m10", dra=0.5)))
+    source = "A.\u2028\x85B."
+    (row,) = row_values(summary.assign(published_source=source), request_of())
+    assert source in row["fields"]
+
+
 def test_the_page_of_3000_runs_stays_below_10_mb(site: Site):
     """Measured on this page, whose cells are as large as any but for more seeds and heads."""
     folder = site.root / "results/report"

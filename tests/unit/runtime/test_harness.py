@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from osad.core.errors import CheckError, ConfigError
-from osad.core.files import sha256_bytes
+from osad.core.files import sha256_bytes, sha256_file
 from osad.pipeline.steps import doctor
 from osad.runtime import harness
 
@@ -41,6 +41,8 @@ def test_a_record_has_the_digests_of_what_was_written(tmp_path):
     assert content["environment"]["device"] == "cpu"
     assert content["environment"]["torch"] == "2.14.1"
     assert content["machine"]["seconds"] >= 0
+    assert content["code"]["osad.pipeline.steps.doctor"] == sha256_file(doctor.__file__)
+    assert all(name.startswith("osad.") for name in content["code"])
     assert not failure.exists()
     # A job that fails leaves no record of an earlier success.
     assert harness.main(["nosuch", "--record", str(record)]) == 2
@@ -71,6 +73,7 @@ def test_a_reason_is_one_line_without_places(text, expected):
         (RuntimeError("Allocator: can't allocate memory"), 1, harness.MEMORY_ADVICE, False),
         (KeyError("in /a/b.py at 0x7f0000000"), 1, "KeyError: 'in b.py at 0x'", True),
         (SystemExit("no"), 1, "no", False),
+        (OSError(28, "no space", "a/b.csv"), 2, "a/b.csv: no space", False),
     ],
 )
 def test_errors_become_codes_messages_and_files(

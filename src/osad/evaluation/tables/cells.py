@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell, Protocol
 from osad.core.errors import DataError
-from osad.core.files import write_text
+from osad.core.files import read_json, write_text
 from osad.core.lazy import lazy
 from osad.evaluation.tables.request import MEAN, Request
 
@@ -40,12 +40,23 @@ KINDS = {
     **dict.fromkeys((*COUNTS, "rank"), "Int64"),
 }
 """Types of the columns that are no texts."""
+MOST = 1e9
+"""No number of a table is larger."""
 
 TOLERANCE = 0.08
 """Least distance from 0.5 that random scores may have."""
 SIGMAS = 4
 """Standard errors that random scores may be away from 0.5: 1 run in 16,000 by chance."""
 REMEDY = "splits, labels or scoring are wrong, so no number can be trusted"
+
+
+def read_metrics(path: Path | str) -> Mapping[str, Any]:
+    """Read the metrics of a cell; see `check_metrics`.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    return check_metrics(read_json(path), where=str(path))
 
 
 def check_metrics(metrics: Any, *, where: str) -> Mapping[str, Any]:
@@ -66,6 +77,11 @@ def check_metrics(metrics: Any, *, where: str) -> Mapping[str, Any]:
             raise DataError(
                 f"{where}: {name} is {metrics.get(name, 'missing')!r}; delete it and rerun"
             )
+    heads = metrics.get("heads", {})
+    if not isinstance(heads, dict) or not all(
+        isinstance(head, dict) and "auroc" in head for head in heads.values()
+    ):
+        raise DataError(f"{where}: heads is {heads!r:.60}; delete it and rerun")
     return metrics
 
 
@@ -125,10 +141,26 @@ def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise DataError(f"{path}: cannot be read ({error}); {remedy}") from error
     for name in KINDS.keys() & set(columns):
         try:
-            frame[name] = frame[name].replace("", None).astype(KINDS[name])
-        except (ValueError, TypeError) as error:
+            values = frame[name].replace("", None).astype(KINDS[name])
+        except (ValueError, TypeError, OverflowError) as error:
             raise DataError(f"{path}, column {name}: {error}; {remedy}") from error
+        wrong = frame[(frame[name] != "") & ~values.between(*_range(name)).fillna(False)]
+        if len(wrong):
+            raise DataError(
+                f"{path}, line {wrong.index[0] + 2}: {name} is {wrong[name].iloc[0]!r:.60}, not a "
+                f"number from {_range(name)[0]:g} to {_range(name)[1]:g}; {remedy}"
+            )
+        frame[name] = values
     return frame
+
+
+def _range(column: str) -> tuple[float, float]:
+    """Return the least and the largest number that a column of `KINDS` may have."""
+    if column.endswith(("_low", "_high")):  # An interval over few seeds is wider than any rate.
+        return -MOST, MOST
+    if column.startswith("difference"):
+        return -1, 1
+    return 0, 1 if KINDS[column] == "float64" else MOST
 
 
 def number_text(mean: float, std: float) -> str:

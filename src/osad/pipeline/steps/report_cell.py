@@ -11,12 +11,12 @@ from typing import Any
 
 from osad.core.cells import Cell
 from osad.core.errors import DataError
-from osad.core.files import read_json, read_metadata, sha256_file, write_text
+from osad.core.files import read_metadata, sha256_file, write_text
 from osad.data.images import open_verified
 from osad.data.splits import read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import read_scores, select
-from osad.evaluation.tables.cells import check_metrics
+from osad.evaluation.tables.cells import read_metrics
 from osad.report.cell import Run, numbers, pictures
 from osad.report.scripts import script
 from osad.report.wrong import Ranked, heat, heat_limits, most_wrong, thumbnail
@@ -40,7 +40,7 @@ def read_run(options: argparse.Namespace, seed: int) -> Run:
         paths["maps"] = results / "maps" / f"{run}.safetensors"
     if options.upstream:
         paths["upstream"] = results / "checkpoints" / f"{options.upstream}/s{seed}.safetensors"
-    metrics = check_metrics(read_json(paths["metrics"]), where=str(paths["metrics"]))
+    metrics = read_metrics(paths["metrics"])
     test = [row for row in read_split(paths["splits"]) if row.role == "test"]
     return Run(
         seed,

@@ -74,6 +74,30 @@ def test_wrong_metrics_are_refused(name: str, value: object) -> None:
         check_metrics([1], where="m.json")
 
 
+@pytest.mark.parametrize("heads", [[], {"a": 0.5}, {"a": {}}])
+def test_wrong_heads_are_refused(heads: object) -> None:
+    with pytest.raises(DataError, match=r"m\.json: heads is"):
+        check_metrics({**metrics(0.5), "heads": heads}, where="m.json")
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        *(("auroc", text) for text in ("nan", "inf", "7.5", "-3", "-0.1", "1e999", "0x1", "1,0")),
+        ("n_test_normal", "-1"), ("n_test_normal", "1.5"), ("n_test_normal", "9" * 30),
+        ("seed", "-1"), ("seed", ""), ("seed", "9" * 5000),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_table_prints_are_refused(tmp_path, column, text) -> None:
+    path = tmp_path / "cells.csv"
+    cells = cells_of({"elpv/all/normal-m0/patchcore/s0": 0.5}).astype(str).replace("nan", "")
+    cell_table.write_frame(path, cells)
+    assert cell_table.read_frame(path, cell_table.COLUMNS).auroc.tolist() == [0.5]
+    cell_table.write_frame(path, cells.assign(**{column: text}))
+    with pytest.raises(DataError, match=rf"cells\.csv, (line 2: {column}|column {column}:)"):
+        cell_table.read_frame(path, cell_table.COLUMNS)
+
+
 # summary.csv and rates.csv
 
 
