@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from osad.core.errors import CheckError, DataError
-from osad.core.files import read_json, sha256_bytes, sha256_file, write_json, write_text
+from osad.core.files import parse_json, read_json, sha256_bytes, sha256_file, write_json, write_text
 from osad.pipeline.fingerprint import Module
 
 SHARED = "_shared"
@@ -185,12 +185,13 @@ def read(where: Path) -> Ledger:
 
 def _entries(path: Path) -> Iterable[Entry]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # JSON has line separators inside its texts that `splitlines` would take for ends of lines.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); {_remedy(path)}") from error
     for number, text in enumerate(lines, start=1):
         try:
-            entry = Entry(**json.loads(text))
+            entry = Entry(**parse_json(text))
             if not all(isinstance(value, str) for value in (entry.path, entry.rule, entry.code)):
                 raise ValueError("path, rule or code is no text")
         except (ValueError, TypeError, KeyError) as error:

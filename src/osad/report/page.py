@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ def row_values(summary: pd.DataFrame, request: Request) -> list[dict[str, Any]]:
             for row in summary.itertuples()
         ],
     )
-    lines = csv.reader(summary[[*COLUMNS]].to_csv(index=False, header=False).splitlines())
+    text = summary[[*COLUMNS]].to_csv(index=False, header=False, lineterminator="\n")
+    lines = csv.reader(io.StringIO(text, newline=""))
     return [
         {"fields": fields, **row}
         for fields, row in zip(lines, values.to_dict("records"), strict=True)

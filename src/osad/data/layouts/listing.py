@@ -75,10 +75,17 @@ def parse(content: bytes, where: str) -> list[Row]:
         DataError: it is no such table; the message names the line and the value.
     """
     rows: list[Row] = []
+    spelt: dict[str, tuple[str, int]] = {}
     for line, fields in _lines(content, where):
         row = _row(fields, line)
         if isinstance(row, str):
             raise DataError(f"{where}, line {line}: {row}; correct the table")
+        first, earlier = spelt.setdefault(row.class_name, (fields["class"], line))
+        if row.label and first != fields["class"]:
+            raise DataError(
+                f"{where}, line {line}: class {shown(fields['class'])} and {shown(first)} of line "
+                f"{earlier} are both {row.class_name!r}; spell one class alike, or give two names"
+            )
         rows.append(row)
     _check_all(rows, where)
     return sorted(rows, key=lambda row: byte_order(row.path))

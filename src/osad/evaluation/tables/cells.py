@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell, Protocol
 from osad.core.errors import DataError
-from osad.core.files import write_text
+from osad.core.files import read_csv, write_text
 from osad.core.lazy import lazy
 from osad.evaluation.tables.request import MEAN, Request
 
@@ -118,16 +118,14 @@ def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         DataError: the file is missing, lacks a column, or has a field that is no number.
     """
-    remedy = "delete it and make it again"
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {remedy}") from error
+    frame = pd.DataFrame(read_csv(path, columns), columns=[*columns], dtype=str)
     for name in KINDS.keys() & set(columns):
         try:
             frame[name] = frame[name].replace("", None).astype(KINDS[name])
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{path}, column {name}: {error}; {remedy}") from error
+        except (ValueError, TypeError, OverflowError) as error:
+            raise DataError(
+                f"{path}, column {name}: {error}; delete it and make it again"
+            ) from error
     return frame
 
 
