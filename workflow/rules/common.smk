@@ -12,7 +12,7 @@ from osad.pipeline.grid import Grid
 from osad.pipeline.handlers import Handlers
 from osad.pipeline.jobs import targets
 from osad.pipeline.rules import Rules
-from osad.runtime import snakemake_patches, snakemake_records
+from osad.runtime import snakemake_config, snakemake_patches, snakemake_records
 
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.
@@ -21,7 +21,8 @@ ROOT = Path(workflow.basedir)
 snakemake_patches.apply()
 
 try:
-    GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
+    FILES = snakemake_config.files()
+    GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT), FILES), ROOT)
     RULES = Rules(GRID)
     HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line)
     if workflow.exec_mode == ExecMode.DEFAULT:  # Not in the jobs of a cluster.

@@ -9,7 +9,8 @@ from osad.audit import git, graph, ledger
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
-from osad.core.errors import OsadError
+from osad.core.config_files import read_yaml
+from osad.core.errors import DataError, OsadError
 from osad.core.files import read_csv, read_json, sha256_file
 from osad.pipeline.rules import Rules
 
@@ -159,16 +160,18 @@ def _git(root: Path, known: Ledger, target: Target, missing: list[str]) -> dict[
 
 def _dvc(root: Path, folder: str, missing: list[str]) -> dict[str, str]:
     """Return what ``dvc.lock`` pins, by output."""
-    import yaml
-
     path = root / "dvc.lock"
     if not path.is_file():
         missing.append("dvc.lock: is missing; run `osad audit save`")
         return {}
-    lock = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {
-        out["path"]: f"{out.get('hash', 'md5')}:{out.get(out.get('hash', 'md5'), '')}"
-        for stage in lock.get("stages", {}).values()
-        for out in stage.get("outs", [])
-        if out["path"].startswith(("data/", f"{folder}/"))
-    }
+    try:
+        return {
+            out["path"]: f"{out.get('hash', 'md5')}:{out.get(out.get('hash', 'md5'), '')}"
+            for stage in read_yaml(path).get("stages", {}).values()
+            for out in stage.get("outs", [])
+            if out["path"].startswith(("data/", f"{folder}/"))
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"dvc.lock: is not as DVC writes it ({error}); restore it with git or `dvc commit`"
+        ) from error

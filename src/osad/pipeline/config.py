@@ -1,20 +1,22 @@
 """Reading and checking the parameters (`params.yaml` and the files of `configs/`)."""
 
+import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from osad.backbones import get_backbone
 from osad.core.cells import Protocol
+from osad.core.config_files import blame, check_plain, merge, read_yaml, shortened
 from osad.core.errors import ConfigError
 from osad.data import registry as data_registry
 from osad.evaluation.figures.request import FigureSpec, expand_figures, parse_figures
+from osad.evaluation.tables.request import MEAN, check_no_mean
 from osad.features.kinds import KINDS
 from osad.methods import registry as method_registry
 from osad.methods.registry import MethodSpec, coerce, suggestion
-from osad.pipeline.config_files import check_plain, merge, read_yaml, shortened
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 GRID = ("datasets", "settings", "shots", "seeds", "methods")
@@ -87,11 +89,7 @@ class Features:
         strides = tuple(features["strides"])
         _check_network(first, strides)
         for number, network in enumerate(further):
-            try:
-                _check_network(network)
-            except ConfigError as error:
-                fault = str(error).removeprefix("features.")
-                raise ConfigError(f"params.yaml, features.further.{number}.{fault}") from error
+            _check_network(network, where=f"features.further.{number}")
             for other in (first, *further[:number]):
                 if network.weights != other.weights:
                     continue
@@ -109,12 +107,18 @@ class Features:
         return cls((first, *further), strides, features["views"], float(features["rotation"]))
 
 
-def _check_network(network: Network, strides: tuple[int, ...] = ()) -> None:
+def _check_network(
+    network: Network, strides: tuple[int, ...] = (), where: str = "features"
+) -> None:
     """Check that a network has strides, without any those that are pooled, at its image size."""
-    backbone = get_backbone(network.backbone)
-    kept = KINDS["plain" if strides else "pooled"].strides(strides, backbone.levels)
-    backbone.channels(kept)
-    backbone.check_size(network.image_size, kept)
+    try:
+        backbone = get_backbone(network.backbone)
+        kept = KINDS["plain" if strides else "pooled"].strides(strides, backbone.levels)
+        backbone.channels(kept)
+        backbone.check_size(network.image_size, kept)
+    except ConfigError as error:
+        fault = str(error).removeprefix("features.")
+        raise ConfigError(f"params.yaml, {where}.{fault}") from error
 
 
 @dataclass(frozen=True)
@@ -161,31 +165,55 @@ def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(schema)
+    draft = jsonschema.Draft202012Validator
+    # To JSON 10.0 is a whole number; here it would become part of names.
+    types = draft.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    extended = jsonschema.validators.extend(draft, type_checker=types)  # type: ignore[no-untyped-call]
+    validator = extended(schema)
     error = jsonschema.exceptions.best_match(validator.iter_errors(dict(config)))
     if error is None:
         return
-    place = ".".join(str(part) for part in error.absolute_path) or "top level"
+    place = [str(part) for part in error.absolute_path]
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema["properties"])
         unknown = next(key for key in error.instance if key not in known)
         raise ConfigError(
-            f"params.yaml, {place}: unknown key {unknown!r}" + suggestion(str(unknown), known)
+            f"params.yaml, {'.'.join([*place, unknown])}: unknown key" + suggestion(unknown, known)
         )
-    raise ConfigError(f"params.yaml, {place}: {shortened(error.message)}")
+    raise ConfigError(f"params.yaml, {'.'.join(place) or 'top level'}: {shortened(error.message)}")
 
 
-def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
+def parse(
+    config: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    files: Sequence[tuple[str, Mapping[str, Any]]] = (),
+) -> Params:
     """Check a configuration and return it with every default filled in.
+
+    Args:
+        config: the merged values.
+        schema: of `read_schema`.
+        files: name and content of the files that were merged, in this order, for messages.
 
     Raises:
         ConfigError: an unknown key or name, or a value out of range.
     """
-    check_plain(config)
+    try:
+        return _parse(config, schema)
+    except ConfigError as error:
+        raise ConfigError(blame(str(error), files)) from error
+
+
+def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
+    check_plain(config, "params.yaml")
     check_schema(config, schema)
     grid, features = config["grid"], config["features"]
     for name in grid["datasets"]:
-        data_registry.get(name, config["datasets"].get(name))
+        try:
+            data_registry.get(name, config["datasets"].get(name))
+        except ConfigError as error:
+            where = f"datasets.{name}" if name in config["datasets"] else "grid.datasets"
+            raise ConfigError(f"params.yaml, {where}: {error}") from error
     variants = config.get("variants", {})
     declared = {name: _declared(name, values) for name, values in variants.items()}
     hyper = {name: _resolve(name, config["methods"], declared) for name in grid["methods"]}
@@ -227,8 +255,9 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
         cuts={name: _cuts(hyper[name], _spec(name, declared)) for name in grid["methods"]},
         figures=(),
     )
-    names = _protocol_names(params)
-    competing = [name for name in params.methods if not _spec(name, declared).control]
+    specs = {name: _spec(name, declared) for name in params.methods}
+    names = _protocol_names(params, {one for spec in specs.values() for one in spec.settings})
+    competing = [name for name, spec in specs.items() if not spec.control]
     figures = parse_figures(
         expand_figures(config.get("figures", []), competing=competing, protocols=names),
         where="params.yaml, figures",
@@ -283,11 +312,10 @@ def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
         return declared[name]
     try:
         return method_registry.registered(name)
-    except ConfigError:
+    except ConfigError as error:
         near = suggestion(name, [*declared])
-        if near.startswith("; did"):
-            raise ConfigError(f"method {name!r} is unknown{near}") from None
-        raise
+        text = f"method {name!r} is unknown{near}" if near.startswith("; did") else error
+        raise ConfigError(f"params.yaml, grid.methods: {text}") from error
 
 
 def _resolve(
@@ -313,15 +341,27 @@ def _cuts(values: Mapping[str, Any], spec: MethodSpec) -> Changes:
     return {n: pair for n, pair in pairs.items() if pair[0] < pair[1] and n not in spec.overrides}
 
 
-def _protocol_names(params: Params) -> set[str]:
-    """Return the names of all protocols of the grid, and of the means over known classes."""
-    found = {
-        protocol
-        for dataset in params.datasets
-        for category in data_registry.get(dataset, params.dataset_settings[dataset]).categories
-        for protocol in protocols(params, dataset, category)
-    }
-    means = {Protocol("hard", p.shots, "mean") for p in found if p.setting == "hard"}
+def _protocol_names(params: Params, settings: Collection[str]) -> set[str]:
+    """Return the names of all protocols of the grid, and of the means over known classes.
+
+    Raises:
+        ConfigError: none has one of the ``settings`` of the methods, or a class is called as the
+            tables' averages.
+    """
+    found = set()
+    for dataset in params.datasets:
+        for category in data_registry.get(dataset, params.dataset_settings[dataset]).categories:
+            for protocol in protocols(params, dataset, category):
+                check_no_mean(category, protocol, where=f"params.yaml, datasets.{dataset}")
+                found.add(protocol)
+    possible = {protocol.setting for protocol in found}
+    if not possible & {*settings}:
+        raise ConfigError(
+            f"params.yaml, grid.settings: {', '.join(params.settings)} give no cell: the data sets "
+            f"are for {', '.join(sorted(possible)) or 'none of them'} (hard needs two or more "
+            f"defect_classes), the methods for {', '.join(sorted({*settings}))}; add a setting"
+        )
+    means = {Protocol("hard", p.shots, MEAN) for p in found if p.setting == "hard"}
     return {str(protocol) for protocol in found | means}
 
 
@@ -332,11 +372,10 @@ def load(root: Path, *overrides: Path) -> Params:
         ConfigError: a file is missing, not YAML, or wrong.
     """
     config: dict[str, Any] = {}
-    for path in (root / "params.yaml", *overrides):
-        extra = read_yaml(path)
-        check_plain(extra)
-        merge(config, extra)
-    return parse(config, read_schema(root))
+    files = [(path.name, read_yaml(path)) for path in (root / "params.yaml", *overrides)]
+    for _, content in files:
+        merge(config, copy.deepcopy(content))
+    return parse(config, read_schema(root), files)
 
 
 def read_schema(root: Path) -> dict[str, Any]:

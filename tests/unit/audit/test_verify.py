@@ -14,6 +14,7 @@ from osad.audit.explain import explain
 from osad.audit.graph import find
 from osad.audit.verify import Findings, verify
 from osad.core.cells import Cell
+from osad.core.errors import OsadError
 from osad.core.files import sha256_file
 from osad.pipeline import rule
 
@@ -94,6 +95,21 @@ def test_explain_says_which_file_it_reads_is_edited(made: MadeUp, path):
     made.put(path, Path(path).read_text() + "\n")
     missing = explain(made.rules, made.ledger, find(made.ledger, RUN))["missing"]
     assert missing == [f"{path}: differs from the ledger; run `osad audit verify`"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages: {a: {}}\nstages: {}", r"dvc\.lock, line 2: the key 'stages' is in line 1"),
+        ("stages: [", r"dvc\.lock: is not valid YAML"),
+        ("stages: {a: {outs: [3]}}", r"dvc\.lock: is not as DVC writes it"),
+        ("stages: {a: {outs: [{}]}}", r"dvc\.lock: is not as DVC writes it .'path'.; restore"),
+    ],
+)
+def test_explain_refuses_a_damaged_lock_of_dvc(made: MadeUp, text, message):
+    made.put("dvc.lock", text)
+    with pytest.raises(OsadError, match=message):
+        explain(made.rules, made.ledger, find(made.ledger, RUN))
 
 
 def test_explain_names_the_run_that_a_cell_is_made_of(made: MadeUp):

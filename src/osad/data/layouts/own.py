@@ -26,6 +26,8 @@ from osad.data.manifest import CLASS_PATTERN, NORMAL_CLASS, Record
 from osad.data.registry import LAYOUTS, DatasetSpec, Settings, module, names
 from osad.data.source import Files, Source, fill, tell
 
+LONGEST = 100
+"""Characters of a class: it is part of names of files."""
 TEXTS = ("title", "homepage", "licence", "licence_note", "citation")
 """Optional settings that appear in reports."""
 REQUIRED = ("raw_path",)
@@ -44,7 +46,7 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
         ConfigError: the name is taken, or a setting is unknown, missing or not valid.
     """
     where = f"data set {name!r}"
-    if settings["layout"] not in LAYOUTS:
+    if settings["layout"] not in [*LAYOUTS]:
         raise ConfigError(
             f"{where}: unknown layout {settings['layout']!r}; known are {', '.join(LAYOUTS)}"
         )
@@ -62,19 +64,24 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
             f"{where}: unknown setting {unknown[0]!r}; possible are {', '.join(keys)}"
         )
     for key in (*layout.REQUIRED, *(key for key in TEXTS if key in settings)):
-        if not isinstance(settings.get(key), str) or not settings[key]:
+        if not isinstance(settings.get(key), str) or not settings[key].strip():
             raise ConfigError(f"{where}: setting {key!r} must be a text that is not empty")
     classes = settings.get("defect_classes", [])
-    if not isinstance(classes, list) or not all(
-        isinstance(item, str) and CLASS_PATTERN.fullmatch(item) and item != NORMAL_CLASS
-        for item in classes
-    ):
-        raise ConfigError(
-            f"{where}: defect_classes must be a list of classes in lower case with '_' for blanks "
-            "and without good"
-        )
-    if len(set(classes)) != len(classes):
-        raise ConfigError(f"{where}: defect_classes names a class twice")
+    if not isinstance(classes, list):
+        raise ConfigError(f"{where}: defect_classes must be a list of classes, not {classes!r}")
+    for item in classes:
+        if (
+            not isinstance(item, str)
+            or not CLASS_PATTERN.fullmatch(item)
+            or len(item) > LONGEST
+            or item == NORMAL_CLASS
+        ):
+            raise ConfigError(
+                f"{where}: defect_classes must have classes in lower case (a-z, 0-9, '-', '_' for "
+                f"blanks), at most {LONGEST} characters each and without good, not {item!r}"
+            )
+        if classes.count(item) > 1:
+            raise ConfigError(f"{where}: defect_classes names the class {item!r} twice")
     return DatasetSpec(
         name=name,
         title=settings.get("title", name),
