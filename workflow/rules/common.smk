@@ -21,6 +21,8 @@ ROOT = Path(workflow.basedir)
 snakemake_patches.apply()
 
 try:
+    if workflow.exec_mode == ExecMode.DEFAULT:
+        snakemake_config.check_installed()
     FILES = snakemake_config.files()
     GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT), FILES), ROOT)
     RULES = Rules(GRID)

@@ -84,5 +84,5 @@ def feature_options(pack: str, features: Features, network: Network) -> str:
 
 def weights_options(network: Network) -> str:
     """Return the command-line options of the weights step."""
-    local = f" --local {shlex.quote(network.weights_file)}" if network.weights_file else ""
+    local = f" --local={shlex.quote(network.weights_file)}" if network.weights_file else ""
     return f"--backbone {network.backbone}{local}"

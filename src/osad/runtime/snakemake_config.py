@@ -33,7 +33,12 @@ def install() -> None:
 
 
 def files() -> list[tuple[str, dict[str, Any]]]:
-    """Return name and content of the files of parameters, ``params.yaml`` first.
+    """Return name and content of the files that were read this way, ``params.yaml`` first."""
+    return sorted(_read, key=lambda file: file[0] != "params.yaml")
+
+
+def check_installed() -> None:
+    """Check that parameters were read this way.
 
     Raises:
         CheckError: Snakemake read them by itself.
@@ -44,4 +49,3 @@ def files() -> list[tuple[str, dict[str, Any]]]:
             "is another version; leave --workflow-profile out (--profile names one of your own "
             "beside it) and install requirements/workflow.lock"
         )
-    return sorted(_read, key=lambda file: file[0] != "params.yaml")

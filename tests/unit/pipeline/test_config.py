@@ -112,6 +112,7 @@ def test_shipped_configurations_are_valid(path):
                 assert params.hyper[method][key] == value
 
 
+OWN = "{{mine: {{layout: folder, raw_path: images, defect_classes: {}}}}}, grid.datasets: [mine]"
 VARIANT = "variants: {dpdl.c8: {prototypes: 8}}, grid.methods: [dpdl, dpdl.c8]"
 FIGURE = f"""{VARIANT}, figures: [{{
     name: prototypes, title: C, kind: line, protocols: [general-m10],
@@ -151,6 +152,13 @@ FIGURE = f"""{VARIANT}, figures: [{{
         ("protocol.removed: 1e+1", "params.yaml, protocol.removed: '1e+1' is not of type"),
         ("protocol.removed: 10.0", "params.yaml, protocol.removed: 10.0 is not of type"),
         ("datasets: {elpv: {layout: [folder]}}", "unknown layout ['folder']; known are csv, fol"),
+        ("datasets: {elpv: {}, mvtec: {raw_path: [a]}}, grid.datasets: [mvtec]",
+         "datasets.mvtec: data set 'mvtec': setting 'raw_path' must be the path of a folder or "
+         "of an archive, not ['a']"),
+        (f"results: {'x' * 101}", "params.yaml, results: 'xxx"),
+        (f"grid.methods: [dpdl.{'x' * 100}]", "params.yaml, grid.methods.0: 'dpdl.xxx"),
+        (f"datasets: {OWN.format('[a, b], homepage: javascript:alert(1)')}",
+         "homepage must begin with https:// and have no blanks, not 'javascript:alert(1)'"),
         ("features.views: 0", "features.views: 0 is less than the minimum"),
         ("features.strides: [32], grid.methods: [patchcore], methods: {patchcore: {strides: [16]}}",
          "methods.patchcore.strides: stride 16 is not cached; add it to features.strides"),
@@ -403,9 +411,6 @@ def test_a_merge_key_overrides_and_numbers_of_many_digits_may_be_grouped(tmp_pat
     )
     found = config.load(ROOT, path).dataset_settings
     assert [settings["raw_path"] for settings in found.values()] == ["x", "y", "y"]
-
-
-OWN = "{{mine: {{layout: folder, raw_path: images, defect_classes: {}}}}}, grid.datasets: [mine]"
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
     for key in (*layout.REQUIRED, *(key for key in TEXTS if key in settings)):
         if not isinstance(settings.get(key), str) or not settings[key].strip():
             raise ConfigError(f"{where}: setting {key!r} must be a text that is not empty")
+    if not re.fullmatch(r"(https?://\S+)?", settings.get("homepage", "")):
+        raise ConfigError(
+            f"{where}: homepage must begin with https:// and have no blanks, not "
+            f"{settings['homepage']!r}"
+        )
     classes = settings.get("defect_classes", [])
     if not isinstance(classes, list):
         raise ConfigError(f"{where}: defect_classes must be a list of classes, not {classes!r}")
