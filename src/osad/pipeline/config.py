@@ -1,124 +1,26 @@
 """Reading and checking the parameters (`params.yaml` and the files of `configs/`)."""
 
-import copy
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from osad.backbones import get_backbone
 from osad.core.cells import Protocol
 from osad.core.config_files import blame, check_plain, merge, read_yaml, shortened
 from osad.core.errors import ConfigError
 from osad.data import registry as data_registry
 from osad.evaluation.figures.request import FigureSpec, expand_figures, parse_figures
 from osad.evaluation.tables.request import MEAN, check_no_mean
-from osad.features.kinds import KINDS
 from osad.methods import registry as method_registry
 from osad.methods.registry import MethodSpec, coerce, suggestion
+from osad.pipeline.networks import Features
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 GRID = ("datasets", "settings", "shots", "seeds", "methods")
 """The lists of the parameter ``grid``."""
 Changes = Mapping[str, tuple[Any, Any]]
 """Pairs of a hyper-parameter's value and the one it stands against, by name."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A frozen network at one size of its input.
-
-    Attributes:
-        backbone: its name.
-        image_size: side of its square input, pixels.
-        weights_file: local file of the weights, or None.
-    """
-
-    backbone: str
-    image_size: int
-    weights_file: str | None = None
-
-    def __str__(self) -> str:
-        """Return what tells the networks of a grid apart, the folder of their features."""
-        return f"{self.backbone}-{self.image_size}"
-
-    @property
-    def weights(self) -> str:
-        """Path of the weights file."""
-        return f"data/weights/{get_backbone(self.backbone).file}"
-
-
-@dataclass(frozen=True)
-class Features:
-    """What is cached of every image.
-
-    Attributes:
-        networks: the first serves all methods, all of them those that read ``pooled``.
-        strides: strides of the first network's cached maps, ascending.
-        views: training views per image.
-        rotation: largest angle of the rotated views, degrees.
-    """
-
-    networks: tuple[Network, ...]
-    strides: tuple[int, ...]
-    views: int
-    rotation: float
-
-    @property
-    def named(self) -> dict[str, Network]:
-        """The networks by their names, in their order."""
-        return {str(network): network for network in self.networks}
-
-    @property
-    def first(self) -> Network:
-        """The network whose maps methods read."""
-        return self.networks[0]
-
-    @classmethod
-    def from_config(cls, features: Mapping[str, Any]) -> "Features":
-        """Convert the parameter ``features``.
-
-        Raises:
-            ConfigError: a network is unknown, is there twice, has no such stride or takes no such
-                images; two files are given for the weights of one.
-        """
-        names = [field.name for field in dataclasses.fields(Network)]
-        first = Network(**{name: features[name] for name in names})
-        further = [Network(**values) for values in features.get("further", ())]
-        strides = tuple(features["strides"])
-        _check_network(first, strides)
-        for number, network in enumerate(further):
-            _check_network(network, where=f"features.further.{number}")
-            for other in (first, *further[:number]):
-                if network.weights != other.weights:
-                    continue
-                if network.image_size == other.image_size:
-                    raise ConfigError(
-                        f"params.yaml, features.further.{number}: {network} is there already, as "
-                        f"{other}; remove it or give another image_size"
-                    )
-                if network.weights_file != other.weights_file:
-                    raise ConfigError(
-                        f"params.yaml, features.further.{number}.weights_file: is "
-                        f"{network.weights_file}, that of {other} is {other.weights_file}; both "
-                        f"are {network.weights}, give the same"
-                    )
-        return cls((first, *further), strides, features["views"], float(features["rotation"]))
-
-
-def _check_network(
-    network: Network, strides: tuple[int, ...] = (), where: str = "features"
-) -> None:
-    """Check that a network has strides, without any those that are pooled, at its image size."""
-    try:
-        backbone = get_backbone(network.backbone)
-        kept = KINDS["plain" if strides else "pooled"].strides(strides, backbone.levels)
-        backbone.channels(kept)
-        backbone.check_size(network.image_size, kept)
-    except ConfigError as error:
-        fault = str(error).removeprefix("features.")
-        raise ConfigError(f"params.yaml, {where}.{fault}") from error
 
 
 @dataclass(frozen=True)
@@ -169,18 +71,17 @@ def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     # To JSON 10.0 is a whole number; here it would become part of names.
     types = draft.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     extended = jsonschema.validators.extend(draft, type_checker=types)  # type: ignore[no-untyped-call]
-    validator = extended(schema)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(dict(config)))
+    error = jsonschema.exceptions.best_match(extended(schema).iter_errors(dict(config)))
     if error is None:
         return
     place = [str(part) for part in error.absolute_path]
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema["properties"])
         unknown = next(key for key in error.instance if key not in known)
-        raise ConfigError(
-            f"params.yaml, {'.'.join([*place, unknown])}: unknown key" + suggestion(unknown, known)
-        )
-    raise ConfigError(f"params.yaml, {'.'.join(place) or 'top level'}: {shortened(error.message)}")
+        place, text = [*place, shortened(unknown)], "unknown key" + suggestion(unknown, known)
+    else:
+        place, text = place or ["top level"], shortened(error.message)
+    raise ConfigError(f"params.yaml, {'.'.join(place)}: {text}")
 
 
 def parse(
@@ -234,17 +135,17 @@ def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
                 )
     for name, values in config["methods"].items():
         _spec(name, declared).resolve(values)
-    too_many = [shots for shots in grid["shots"] if shots > config["protocol"]["removed"]]
-    if too_many:
+    most, removed = max(grid["shots"]), config["protocol"]["removed"]
+    if most > removed:
         raise ConfigError(
-            f"params.yaml, grid.shots: {too_many[0]} is more than protocol.removed "
-            f"({config['protocol']['removed']}); raise protocol.removed or lower the shots"
+            f"params.yaml, grid.shots: {most} is more than protocol.removed ({removed}); raise "
+            "protocol.removed or lower the shots"
         )
     params = Params(
         results=config["results"],
         **{name: tuple(grid[name]) for name in GRID},
         dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
-        removed=config["protocol"]["removed"],
+        removed=removed,
         features=Features.from_config(features),
         hyper=hyper,
         changes={
@@ -271,9 +172,7 @@ def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
 
 def _check_points(figure: FigureSpec, params: Params) -> None:
     """Check that the methods of a line figure have the values that they are drawn at."""
-    if not figure.field:
-        return
-    for value, method in figure.points:
+    for value, method in figure.points if figure.field else ():
         place = f"params.yaml, figures, {figure.name}"
         hyper = params.hyper[method]
         if figure.field not in hyper:
@@ -374,7 +273,7 @@ def load(root: Path, *overrides: Path) -> Params:
     config: dict[str, Any] = {}
     files = [(path.name, read_yaml(path)) for path in (root / "params.yaml", *overrides)]
     for _, content in files:
-        merge(config, copy.deepcopy(content))
+        merge(config, content)
     return parse(config, read_schema(root), files)
 
 

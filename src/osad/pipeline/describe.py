@@ -4,8 +4,9 @@ import shlex
 from typing import Any
 
 from osad.methods import registry
-from osad.pipeline.config import Features, Network, protocols
+from osad.pipeline.config import protocols
 from osad.pipeline.grid import Grid
+from osad.pipeline.networks import Features, Network
 
 
 def describe(grid: Grid) -> dict[str, Any]:

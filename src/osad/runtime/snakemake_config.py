@@ -5,7 +5,6 @@ asks for it (``__use_yte__``), before the first line of the Snakefile. So
 ``profiles/default/config.yaml``, which it reads before all else, calls `install`.
 """
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def install() -> None:
             content = read_yaml(Path(path))
         except OsadError as error:
             raise WorkflowError(str(error)) from None
-        _read.append((Path(path).name, copy.deepcopy(content)))
+        _read.append((Path(path).name, content))
         return content
 
     configfile._load_configfile = load

@@ -17,10 +17,10 @@ from snakemake.utils import format as snakemake_format
 
 from osad.backbones import get_backbone
 from osad.core.errors import ConfigError
-from osad.pipeline import config
 from osad.pipeline import rules as table
 from osad.pipeline.fingerprint import code_fingerprint
 from osad.pipeline.jobs import PHASES, Job, jobs, jobs_of, makers, targets
+from osad.pipeline.networks import Network
 from osad.pipeline.rule import Rule
 from osad.pipeline.rules import Rules
 from osad.runtime import harness
@@ -38,7 +38,7 @@ GRIDS = {
             ("title", "citation"), "a\n{b} ${c} {{d}} {params.x} $(e) `f` \u2028 \\ \" ' | & ; # --"
         )},
         "features": dataclasses.replace(SEVERAL, networks=(
-            config.Network("tf_efficientnet_lite0", 224, "-my {net} $x '.pth"),
+            Network("tf_efficientnet_lite0", 224, "-my {net} $x '.pth"),
         )),
     },
     "controls": {"methods": ("mean_intensity", "random"), "results": "results/of controls"},
