@@ -132,7 +132,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     # Without a terminal nothing is cut off: the output may be read by a program.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = Console(emoji=False, width=None if sys.stdout.isatty() else 200)
     console.print(table, highlight=False, markup=False)
 
 

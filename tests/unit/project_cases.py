@@ -30,6 +30,7 @@ from osad.evaluation.tables.cells import COUNTS, RATES
 from osad.pipeline import config, fingerprint
 from osad.pipeline.grid import Grid
 from osad.pipeline.jobs import Job, jobs
+from osad.pipeline.networks import Network
 from osad.pipeline.rules import Rules
 from osad.runtime import snakemake_records
 
@@ -47,9 +48,9 @@ def rules_of(**changes: Any) -> Rules:
 SEVERAL = dataclasses.replace(
     shipped().features,
     networks=(
-        config.Network("tf_efficientnet_lite0", 224),
-        config.Network("tf_efficientnet_lite0", 320),
-        config.Network("tf_efficientnet_lite1", 240),
+        Network("tf_efficientnet_lite0", 224),
+        Network("tf_efficientnet_lite0", 320),
+        Network("tf_efficientnet_lite1", 240),
     ),
 )
 """Features of two further networks, one of them the first at another size."""

@@ -21,7 +21,7 @@ IMAGE = "data/raw/tiny/test/scratch/005.png"
     ("place", "value", "fragments"),
     [
         ("grid.methods", ["dpdll"], ["method 'dpdll' is unknown", "did you mean 'dpdl'"]),
-        ("grid.seed", [0], ["params.yaml, grid: unknown key 'seed'", "did you mean 'seeds'"]),
+        ("grid.seed", [0], ["params.yaml, grid.seed: unknown key", "did you mean 'seeds'"]),
         ("methods.dpdl.s0", 2.0, ["params.yaml, methods.dpdl: s0", "2.0", "(0, 1)"]),
         ("datasets.tiny.raw", "photos", ["data set 'tiny': unknown setting 'raw'", "raw_path"]),
     ],
@@ -43,22 +43,43 @@ def test_wrong_parameters_are_refused(
 
 def test_parameters_that_are_not_yaml_are_refused(fresh: Project) -> None:
     (fresh.root / "params.yaml").write_text("grid: [\n")
-    fresh.snakemake("--dry-run").refused("Config file is not valid JSON or YAML")
+    fresh.snakemake("--dry-run").refused("params.yaml: is not valid YAML")
 
 
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [
         ("a: &a [*a, *a]", "is nested more than 50 deep; does it contain itself"),
-        ("results: !!python/object/apply:os.system ['touch hacked']", "is not valid JSON or YAML"),
-        ("results: !!python/tuple [a, b]", "params.yaml, results: a value of type tuple"),
-        ("1: {}", "params.yaml, top level: key 1 is no text"),
+        (
+            "results: !!python/object/apply:os.system ['touch hacked']",
+            "hostile.yaml: is not valid YAML",
+        ),
+        ("results: !!python/tuple [a, b]", "hostile.yaml: is not valid YAML"),
+        ("1: {}", "hostile.yaml, top level: key 1 is no text"),
+        ("grid: {}\nresults: a\ngrid: {}", "hostile.yaml, line 3: the key 'grid' is in line 1"),
+        ('{"results": "a", "results": "b"}', "hostile.yaml, line 1: the key 'results' is in line"),
+        ("__use_yte__: true\n__definitions__: [\"open('hacked', 'w')\"]", "hostile.yaml, __"),
+        ("__use_yte__: true\nresults: ?open('hacked', 'w').name", "hostile.yaml, __use_yte__: un"),
+        (
+            "{datasets: {tiny: {defect_classes: [mean, a]}}, grid: {settings: [hard]}}",
+            "may not be called 'mean'",
+        ),
     ],
 )
 def test_hostile_parameters_are_refused(fresh: Project, text: str, fragment: str) -> None:
     (fresh.root / "hostile.yaml").write_text(text)
     fresh.snakemake("--dry-run", "--configfile", "hostile.yaml").refused(fragment)
     assert not (fresh.root / "hacked").exists()
+
+
+def test_parameters_that_snakemake_read_by_itself_are_refused(fresh: Project) -> None:
+    outcome = fresh.snakemake("--dry-run", "--workflow-profile", "none")
+    outcome.refused("it did not load profiles/default", "leave --workflow-profile out")
+    # A profile of one's own beside it is fine.
+    profile = fresh.root / "mine/config.yaml"
+    profile.parent.mkdir()
+    profile.write_text("keep-going: false\n")
+    fresh.snakemake("--dry-run", "--profile", "mine").check()
 
 
 def test_a_folder_without_images_is_refused(fresh: Project) -> None:

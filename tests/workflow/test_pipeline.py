@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import sys
 
 import expected
+import markupsafe
 import pytest
 import yaml
+from auditing import audit
 from projects import (
     HOST,
     IMAGES,
@@ -54,6 +57,35 @@ ORDER = [
 """Protocols as in the tables: by setting, then most shots first, then known class."""
 TEST_ANOMALIES = {"general": 17, "hard-dent": 14, "hard-scratch": 13, "normal": 27}
 """By protocol without its shots: 27 less the 10 removed, the other class, and all."""
+
+
+HOSTILE = "Two\nlines\u2028{a} ${b} $(touch hacked) `touch hacked` \\ | <b> & \"q\" 's' =1 # --"
+
+
+def test_texts_of_any_characters_reach_every_file(fresh: Project) -> None:
+    photos = fresh.root / "my photos {x} $HOME 'q'"
+    (fresh.root / "photos").rename(photos)
+    changed = params(**SMALL, methods=["constant", "true_labels"])
+    changed["datasets"]["tiny"] |= {name: HOSTILE for name in ("title", "citation", "licence")}
+    changed["datasets"]["tiny"]["raw_path"] = photos.name
+    changed["figures"] = [{"name": "a", "title": HOSTILE, "kind": "bar", "methods": ["constant"],
+                           "protocols": "general"}]  # fmt: skip
+    fresh.write_params(changed)
+    fresh.snakemake("--cores", "2").check()
+    assert not (fresh.root / "hacked").exists()
+    tables, page = fresh.root / "results/tables", fresh.root / "results/report"
+    line = (
+        r"Two lines {a} \${b} \$(touch hacked) \`touch hacked\` \\ \| \<b> & "
+        + "\"q\" 's' =1 \\# --"
+    )
+    text = (tables / "general.md").read_text(encoding="utf-8")
+    assert f"\n- Data: {line}: {line}; {line}\n" in text
+    assert f"\n| {line} | ours | 0.500 | 1.000 |\n" in text
+    html = (page / "index.html").read_text(encoding="utf-8")
+    assert str(markupsafe.escape(HOSTILE)) in html
+    assert json.dumps(HOSTILE, ensure_ascii=False)[1:-1] in (page / "data.js").read_text("utf-8")
+    assert set(fresh.jobs_done("--dry-run")) == set()
+    audit(fresh, "verify", "--all").check()
 
 
 def test_the_copy_imports_its_own_sources(finished: Project) -> None:

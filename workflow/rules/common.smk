@@ -13,7 +13,7 @@ from osad.pipeline.grid import Grid
 from osad.pipeline.handlers import Handlers, check_places
 from osad.pipeline.jobs import targets
 from osad.pipeline.rules import Rules
-from osad.runtime import control, snakemake_patches, snakemake_records
+from osad.runtime import control, snakemake_config, snakemake_patches, snakemake_records
 
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.
@@ -24,7 +24,10 @@ snakemake_patches.apply()
 try:
     check_running(ROOT / "src")
     control.use_interpreter()
-    GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT)), ROOT)
+    if workflow.exec_mode == ExecMode.DEFAULT:
+        snakemake_config.check_installed()
+    FILES = snakemake_config.files()
+    GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT), FILES), ROOT)
     RULES = Rules(GRID)
     HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line)
     if workflow.exec_mode == ExecMode.DEFAULT:  # Not in the jobs of a cluster.

@@ -9,10 +9,10 @@ from osad.audit import git, graph, ledger
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
+from osad.core.config_files import read_yaml
 from osad.core.errors import ConfigError, OsadError
 from osad.core.files import read_csv, sha256_file
 from osad.evaluation.tables.cells import read_metrics
-from osad.pipeline.config_files import read_yaml
 from osad.pipeline.rules import Rules
 
 ONE = ("auroc", "average_precision", "status", "reason")

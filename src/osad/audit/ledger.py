@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from osad.core.errors import CheckError, DataError
-from osad.core.files import read_json, sha256_bytes, sha256_file, write_json, write_text
+from osad.core.files import parse_json, read_json, sha256_bytes, sha256_file, write_json, write_text
 from osad.data.manifest import path_problem
 from osad.pipeline.fingerprint import Module
 
@@ -203,7 +203,7 @@ def _entries(path: Path) -> Iterable[Entry]:
     *lines, rest = content.split("\n")
     for number, text in enumerate([*lines, rest] if rest else lines, start=1):
         try:
-            entry = Entry(**json.loads(text))
+            entry = Entry(**parse_json(text))
             _check(entry)
             if line(entry) != text or number > len(lines):
                 raise ValueError("it is cut off, or was not written by osad")

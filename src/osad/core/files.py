@@ -111,14 +111,40 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or has a key twice.
+
+    Example:
+        >>> parse_json('{"a": 1, "a": 2}')
+        Traceback (most recent call last):
+        ValueError: the key 'a' is there twice
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in values:
+                raise ValueError(f"the key {key!r} is there twice")
+            values[key] = value
+        return values
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path | str) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: the file is missing or is not JSON.
+        DataError: the file is missing or is not JSON (see `parse_json`).
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
     except (ValueError, RecursionError) as error:
@@ -166,20 +192,22 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> list[dict[str, str]]:
         columns: names that must be among the header's columns.
 
     Raises:
-        DataError: the file is missing, lacks a column, or has a row with too few or many fields.
+        DataError: the file is missing, lacks a column, has one twice, or has a row with too few or
+            many fields.
     """
     try:
         with open(path, encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
+            reader = csv.DictReader(stream, strict=True)
             rows = list(reader)
             header = list(reader.fieldnames or [])
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: is not a UTF-8 CSV file ({error}); restore the file") from error
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise DataError(f"{path}: column {missing[0]!r} is missing; restore the file")
+    for column in dict.fromkeys((*columns, *header)):
+        if header.count(column) != 1:
+            how = "there twice" if column in header else "missing"
+            raise DataError(f"{path}: column {column!r} is {how}; restore the file")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise DataError(f"{path}, line {number}: wrong number of fields; restore the file")
@@ -214,13 +242,13 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
             length = int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= 100_000_000:
                 raise ValueError("no safetensors header")
-            header = json.loads(stream.read(length))
-        description: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
+            header = parse_json(stream.read(length).decode())
+        description: dict[str, Any] = parse_json(header["__metadata__"][METADATA_KEY])
         if not isinstance(description, dict):
             raise ValueError("its description is no object")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: is damaged or not ours ({error}); delete it and rerun") from error
     return description
 

@@ -189,6 +189,12 @@ def get(name: str, settings: Settings | None = None) -> DatasetSpec:
             f"data set {name!r}: unknown setting {unknown[0]!r}; "
             f"possible are: {', '.join(spec.settings) or 'none'}"
         )
+    raw_path = settings.get("raw_path")
+    if raw_path is not None and not (isinstance(raw_path, str) and raw_path):
+        raise ConfigError(
+            f"data set {name!r}: setting 'raw_path' must be the path of a folder or of an archive, "
+            f"not {raw_path!r}"
+        )
     return _as_sample(spec if spec.adapt is None else spec.adapt(spec, settings), settings)
 
 

@@ -123,6 +123,9 @@ def parse_row(row: Mapping[str, str], *, where: str) -> dict[str, Any]:
     for column in ("source", "table", "dataset", "method", "metric"):
         if not row[column].strip():
             raise fail(column, "is empty")
+    for column in ("source", "table"):
+        if "; " in row[column]:
+            raise fail(column, "has '; ', which stands between sources")
     if row["setting"] not in ("general", "hard", "unsupervised"):
         raise fail("setting", "is not general, hard or unsupervised")
     if not row["shots"].isdecimal():

@@ -1,120 +1,26 @@
 """Reading and checking the parameters (`params.yaml` and the files of `configs/`)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from osad.backbones import get_backbone
 from osad.core.cells import Protocol
+from osad.core.config_files import blame, check_plain, merge, read_yaml, shortened
 from osad.core.errors import ConfigError
 from osad.data import registry as data_registry
 from osad.evaluation.figures.request import FigureSpec, expand_figures, parse_figures
-from osad.features.kinds import KINDS
+from osad.evaluation.tables.request import MEAN, check_no_mean
 from osad.methods import registry as method_registry
 from osad.methods.registry import MethodSpec, coerce, suggestion
-from osad.pipeline.config_files import check_plain, merge, read_yaml, shortened
+from osad.pipeline.networks import Features
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 GRID = ("datasets", "settings", "shots", "seeds", "methods")
 """The lists of the parameter ``grid``."""
 Changes = Mapping[str, tuple[Any, Any]]
 """Pairs of a hyper-parameter's value and the one it stands against, by name."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A frozen network at one size of its input.
-
-    Attributes:
-        backbone: its name.
-        image_size: side of its square input, pixels.
-        weights_file: local file of the weights, or None.
-    """
-
-    backbone: str
-    image_size: int
-    weights_file: str | None = None
-
-    def __str__(self) -> str:
-        """Return what tells the networks of a grid apart, the folder of their features."""
-        return f"{self.backbone}-{self.image_size}"
-
-    @property
-    def weights(self) -> str:
-        """Path of the weights file."""
-        return f"data/weights/{get_backbone(self.backbone).file}"
-
-
-@dataclass(frozen=True)
-class Features:
-    """What is cached of every image.
-
-    Attributes:
-        networks: the first serves all methods, all of them those that read ``pooled``.
-        strides: strides of the first network's cached maps, ascending.
-        views: training views per image.
-        rotation: largest angle of the rotated views, degrees.
-    """
-
-    networks: tuple[Network, ...]
-    strides: tuple[int, ...]
-    views: int
-    rotation: float
-
-    @property
-    def named(self) -> dict[str, Network]:
-        """The networks by their names, in their order."""
-        return {str(network): network for network in self.networks}
-
-    @property
-    def first(self) -> Network:
-        """The network whose maps methods read."""
-        return self.networks[0]
-
-    @classmethod
-    def from_config(cls, features: Mapping[str, Any]) -> "Features":
-        """Convert the parameter ``features``.
-
-        Raises:
-            ConfigError: a network is unknown, is there twice, has no such stride or takes no such
-                images; two files are given for the weights of one.
-        """
-        names = [field.name for field in dataclasses.fields(Network)]
-        first = Network(**{name: features[name] for name in names})
-        further = [Network(**values) for values in features.get("further", ())]
-        strides = tuple(features["strides"])
-        _check_network(first, strides)
-        for number, network in enumerate(further):
-            try:
-                _check_network(network)
-            except ConfigError as error:
-                fault = str(error).removeprefix("features.")
-                raise ConfigError(f"params.yaml, features.further.{number}.{fault}") from error
-            for other in (first, *further[:number]):
-                if network.weights != other.weights:
-                    continue
-                if network.image_size == other.image_size:
-                    raise ConfigError(
-                        f"params.yaml, features.further.{number}: {network} is there already, as "
-                        f"{other}; remove it or give another image_size"
-                    )
-                if network.weights_file != other.weights_file:
-                    raise ConfigError(
-                        f"params.yaml, features.further.{number}.weights_file: is "
-                        f"{network.weights_file}, that of {other} is {other.weights_file}; both "
-                        f"are {network.weights}, give the same"
-                    )
-        return cls((first, *further), strides, features["views"], float(features["rotation"]))
-
-
-def _check_network(network: Network, strides: tuple[int, ...] = ()) -> None:
-    """Check that a network has strides, without any those that are pooled, at its image size."""
-    backbone = get_backbone(network.backbone)
-    kept = KINDS["plain" if strides else "pooled"].strides(strides, backbone.levels)
-    backbone.channels(kept)
-    backbone.check_size(network.image_size, kept)
 
 
 @dataclass(frozen=True)
@@ -161,31 +67,54 @@ def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(schema)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(dict(config)))
+    draft = jsonschema.Draft202012Validator
+    # To JSON 10.0 is a whole number; here it would become part of names.
+    types = draft.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    extended = jsonschema.validators.extend(draft, type_checker=types)  # type: ignore[no-untyped-call]
+    error = jsonschema.exceptions.best_match(extended(schema).iter_errors(dict(config)))
     if error is None:
         return
-    place = ".".join(str(part) for part in error.absolute_path) or "top level"
+    place = [str(part) for part in error.absolute_path]
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema["properties"])
         unknown = next(key for key in error.instance if key not in known)
-        raise ConfigError(
-            f"params.yaml, {place}: unknown key {unknown!r}" + suggestion(str(unknown), known)
-        )
-    raise ConfigError(f"params.yaml, {place}: {shortened(error.message)}")
+        place, text = [*place, shortened(unknown)], "unknown key" + suggestion(unknown, known)
+    else:
+        place, text = place or ["top level"], shortened(error.message)
+    raise ConfigError(f"params.yaml, {'.'.join(place)}: {text}")
 
 
-def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
+def parse(
+    config: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    files: Sequence[tuple[str, Mapping[str, Any]]] = (),
+) -> Params:
     """Check a configuration and return it with every default filled in.
+
+    Args:
+        config: the merged values.
+        schema: of `read_schema`.
+        files: name and content of the files that were merged, in this order, for messages.
 
     Raises:
         ConfigError: an unknown key or name, or a value out of range.
     """
-    check_plain(config)
+    try:
+        return _parse(config, schema)
+    except ConfigError as error:
+        raise ConfigError(blame(str(error), files)) from error
+
+
+def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
+    check_plain(config, "params.yaml")
     check_schema(config, schema)
     grid, features = config["grid"], config["features"]
     for name in grid["datasets"]:
-        data_registry.get(name, config["datasets"].get(name))
+        try:
+            data_registry.get(name, config["datasets"].get(name))
+        except ConfigError as error:
+            where = f"datasets.{name}" if name in config["datasets"] else "grid.datasets"
+            raise ConfigError(f"params.yaml, {where}: {error}") from error
     variants = config.get("variants", {})
     declared = {name: _declared(name, values) for name, values in variants.items()}
     hyper = {name: _resolve(name, config["methods"], declared) for name in grid["methods"]}
@@ -206,17 +135,17 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
                 )
     for name, values in config["methods"].items():
         _spec(name, declared).resolve(values)
-    too_many = [shots for shots in grid["shots"] if shots > config["protocol"]["removed"]]
-    if too_many:
+    most, removed = max(grid["shots"]), config["protocol"]["removed"]
+    if most > removed:
         raise ConfigError(
-            f"params.yaml, grid.shots: {too_many[0]} is more than protocol.removed "
-            f"({config['protocol']['removed']}); raise protocol.removed or lower the shots"
+            f"params.yaml, grid.shots: {most} is more than protocol.removed ({removed}); raise "
+            "protocol.removed or lower the shots"
         )
     params = Params(
         results=config["results"],
         **{name: tuple(grid[name]) for name in GRID},
         dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
-        removed=config["protocol"]["removed"],
+        removed=removed,
         features=Features.from_config(features),
         hyper=hyper,
         changes={
@@ -227,8 +156,9 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
         cuts={name: _cuts(hyper[name], _spec(name, declared)) for name in grid["methods"]},
         figures=(),
     )
-    names = _protocol_names(params)
-    competing = [name for name in params.methods if not _spec(name, declared).control]
+    specs = {name: _spec(name, declared) for name in params.methods}
+    names = _protocol_names(params, {one for spec in specs.values() for one in spec.settings})
+    competing = [name for name, spec in specs.items() if not spec.control]
     figures = parse_figures(
         expand_figures(config.get("figures", []), competing=competing, protocols=names),
         where="params.yaml, figures",
@@ -242,9 +172,7 @@ def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
 
 def _check_points(figure: FigureSpec, params: Params) -> None:
     """Check that the methods of a line figure have the values that they are drawn at."""
-    if not figure.field:
-        return
-    for value, method in figure.points:
+    for value, method in figure.points if figure.field else ():
         place = f"params.yaml, figures, {figure.name}"
         hyper = params.hyper[method]
         if figure.field not in hyper:
@@ -283,11 +211,10 @@ def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
         return declared[name]
     try:
         return method_registry.registered(name)
-    except ConfigError:
+    except ConfigError as error:
         near = suggestion(name, [*declared])
-        if near.startswith("; did"):
-            raise ConfigError(f"method {name!r} is unknown{near}") from None
-        raise
+        text = f"method {name!r} is unknown{near}" if near.startswith("; did") else error
+        raise ConfigError(f"params.yaml, grid.methods: {text}") from error
 
 
 def _resolve(
@@ -313,15 +240,27 @@ def _cuts(values: Mapping[str, Any], spec: MethodSpec) -> Changes:
     return {n: pair for n, pair in pairs.items() if pair[0] < pair[1] and n not in spec.overrides}
 
 
-def _protocol_names(params: Params) -> set[str]:
-    """Return the names of all protocols of the grid, and of the means over known classes."""
-    found = {
-        protocol
-        for dataset in params.datasets
-        for category in data_registry.get(dataset, params.dataset_settings[dataset]).categories
-        for protocol in protocols(params, dataset, category)
-    }
-    means = {Protocol("hard", p.shots, "mean") for p in found if p.setting == "hard"}
+def _protocol_names(params: Params, settings: Collection[str]) -> set[str]:
+    """Return the names of all protocols of the grid, and of the means over known classes.
+
+    Raises:
+        ConfigError: none has one of the ``settings`` of the methods, or a class is called as the
+            tables' averages.
+    """
+    found = set()
+    for dataset in params.datasets:
+        for category in data_registry.get(dataset, params.dataset_settings[dataset]).categories:
+            for protocol in protocols(params, dataset, category):
+                check_no_mean(category, protocol, where=f"params.yaml, datasets.{dataset}")
+                found.add(protocol)
+    possible = {protocol.setting for protocol in found}
+    if not possible & {*settings}:
+        raise ConfigError(
+            f"params.yaml, grid.settings: {', '.join(params.settings)} give no cell: the data sets "
+            f"are for {', '.join(sorted(possible)) or 'none of them'} (hard needs two or more "
+            f"defect_classes), the methods for {', '.join(sorted({*settings}))}; add a setting"
+        )
+    means = {Protocol("hard", p.shots, MEAN) for p in found if p.setting == "hard"}
     return {str(protocol) for protocol in found | means}
 
 
@@ -332,11 +271,10 @@ def load(root: Path, *overrides: Path) -> Params:
         ConfigError: a file is missing, not YAML, or wrong.
     """
     config: dict[str, Any] = {}
-    for path in (root / "params.yaml", *overrides):
-        extra = read_yaml(path)
-        check_plain(extra)
-        merge(config, extra)
-    return parse(config, read_schema(root))
+    files = [(path.name, read_yaml(path)) for path in (root / "params.yaml", *overrides)]
+    for _, content in files:
+        merge(config, content)
+    return parse(config, read_schema(root), files)
 
 
 def read_schema(root: Path) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import shlex
 from typing import Any
 
 from osad.methods import registry
-from osad.pipeline.config import Features, Network, protocols
+from osad.pipeline.config import protocols
 from osad.pipeline.grid import Grid
+from osad.pipeline.networks import Features, Network
 
 
 def describe(grid: Grid) -> dict[str, Any]:
@@ -84,5 +85,5 @@ def feature_options(pack: str, features: Features, network: Network) -> str:
 
 def weights_options(network: Network) -> str:
     """Return the command-line options of the weights step."""
-    local = f" --local {shlex.quote(network.weights_file)}" if network.weights_file else ""
+    local = f" --local={shlex.quote(network.weights_file)}" if network.weights_file else ""
     return f"--backbone {network.backbone}{local}"

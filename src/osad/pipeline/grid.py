@@ -12,8 +12,9 @@ from osad.data import registry as data_registry
 from osad.evaluation.tables.request import SHARED
 from osad.features.kinds import KINDS
 from osad.methods import registry as method_registry
-from osad.pipeline.config import Network, Params, protocols
+from osad.pipeline.config import Params, protocols
 from osad.pipeline.lockfile import check_installed, pins
+from osad.pipeline.networks import Network
 
 NUMERIC_LOCK = Path("requirements/numeric.lock")
 SUFFIXES = {

@@ -4,6 +4,7 @@ The rule files of Snakemake, the jobs of a grid (`osad.pipeline.jobs`) and, thro
 ledger, its checks, the progress and the tables of a run that failed are all derived from it.
 """
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from operator import attrgetter
@@ -12,12 +13,13 @@ from typing import Any, cast
 
 from osad import backbones
 from osad.core.cells import Cell
+from osad.core.errors import ConfigError
 from osad.data import registry as data_registry
 from osad.methods import registry as method_registry
 from osad.pipeline import page
 from osad.pipeline.describe import PIXELS, describe, feature_options, weights_options
 from osad.pipeline.grid import Grid, path_of, run_of
-from osad.pipeline.rule import Paths, Rule, Wildcards, constant
+from osad.pipeline.rule import Paths, Rule, Wildcards, as_text, constant
 from osad.runtime.device import visible_gpus
 
 RUN_FACETS = ("dataset", "category", "protocol", "method", "seed")
@@ -33,6 +35,10 @@ SHOWN = ("fetch", "weights", "manifest", "pixels", "pack", "masks")
 """Rules whose outputs the page lists with their digests."""
 
 
+LONGEST = 80_000
+"""Bytes that texts may have in one option of a command; all of it may have 131,072 on Linux."""
+
+
 class Rules:
     """The rules of a grid, as attributes and in the order of the pipeline."""
 
@@ -40,7 +46,8 @@ class Rules:
         """Make the table.
 
         Raises:
-            ConfigError: other packages are installed than those of the lock file.
+            ConfigError: other packages are installed than those of the lock file, or texts are too
+                long for the commands of jobs.
         """
         self.grid = grid
         self._environment = grid.environment()
@@ -50,6 +57,14 @@ class Rules:
             self._data, self._splits, self._features, self._runs, self._tables, self._report,
         ):  # fmt: skip
             add()
+        told = [*grid.params.dataset_settings.values()]
+        told += [self._rules["figure" if grid.params.figures else "cells"].params["grid"]({})]
+        longest = max(len(shlex.quote(as_text(value)).encode()) for value in told)
+        if longest > LONGEST:
+            raise ConfigError(
+                f"params.yaml: the texts of data sets and figures make a command of {longest} "
+                f"bytes, more than {LONGEST}; shorten titles and citations"
+            )
 
     def __getattr__(self, name: str) -> Rule:
         """Return a rule by its name."""

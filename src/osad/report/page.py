@@ -53,8 +53,8 @@ def row_values(summary: pd.DataFrame, request: Request) -> list[dict[str, Any]]:
             for row in summary.itertuples()
         ],
     )
-    text = summary[[*COLUMNS]].to_csv(index=False, header=False)
-    lines = csv.reader(io.StringIO(text, newline=""))  # `splitlines` would divide more than lines.
+    text = summary[[*COLUMNS]].to_csv(index=False, header=False, lineterminator="\n")
+    lines = csv.reader(io.StringIO(text, newline=""))
     return [
         {"fields": fields, **row}
         for fields, row in zip(lines, values.to_dict("records"), strict=True)

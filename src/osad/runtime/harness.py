@@ -71,7 +71,8 @@ def one_line(text: str) -> str:
         >>> one_line("/data/set/a.png: cannot be read,\n  see https://x.org/a/b")
         'a.png: cannot be read, see https://x.org/a/b'
     """
-    text = text.replace(os.getcwd().rstrip("/") + "/", "")
+    for folder in (os.getcwd(), os.path.expanduser("~")):  # They may have blanks in them.
+        text = text.replace(folder.rstrip("/") + "/", "") if folder != "/" else text
     text = re.sub(r"""(?<![\w.:/~-])/(?:[^\s/'":;,()\[\]]+/)*([^\s/'":;,()\[\]]+)""", r"\1", text)
     text = re.sub(r"\b0x[0-9a-fA-F]{6,}", "0x", text)
     return " ".join(text.split())

@@ -41,6 +41,14 @@ def test_a_ledger_is_read_as_it_was_written(tmp_path):
         ledger.check_sums(tmp_path / "nothing")
 
 
+def test_texts_of_a_line_may_have_line_separators(tmp_path):
+    title = "one\u2028two\u2029three\x85four\x1cfive\nsix"
+    entry = dataclasses.replace(ONE, params={"settings": {"title": title}})
+    ledger.write(tmp_path, dataclasses.replace(SMALL, entries={entry.path: entry}))
+    assert ledger.read(tmp_path).entries == {entry.path: entry}
+    assert ledger.check_sums(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("path", "shard"),
     [
@@ -61,6 +69,12 @@ def test_lines_stand_with_those_of_their_data_set(path, shard):
     ("name", "old", "new", "message"),
     [
         ("b.jsonl", '{"code"', '{"code', "b.jsonl, line 1: is not a line of a ledger"),
+        (
+            "b.jsonl",
+            '"size":3',
+            '"size":3,"size":4',
+            "b.jsonl, line 1: .*the key 'size' is there twice",
+        ),
         ("b.jsonl", '"size"', '"length"', "b.jsonl, line 1: is not a line of a ledger"),
         ("b.jsonl", '"rule":"run"', '"rule":3', "b.jsonl, line 1: .* .rule is 3"),
         ("b.jsonl", ONE.path, TWO.path, "cells.csv is there twice"),

@@ -133,7 +133,14 @@ FOREIGN = b"\x02" + bytes(7) + b"{}"
 
 
 @pytest.mark.parametrize(("kind", "content", "message"), [
-    *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff", b"[" * 100_000)),
+    *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff")),
+    ("json", b'{"a": {"b": 1, "b": 1}}', "is not valid JSON .the key 'b' is there twice"),
+    ("json", b"[" * 100_000, "is not valid JSON .it is nested too deeply"),
+    ("csv", b"path,value,note,value\n1,2,3,4\n", "column 'value' is there twice"),
+    ("csv", b"path,value,note,x,x\n1,2,3,4,5\n", "column 'x' is there twice"),
+    ("csv", b'path,value,note\n1,2,"3\n1,2,3\n', "is not a UTF-8 CSV file"),
+    ("csv", b'path,value,note\n1,"2"x,3\n', "is not a UTF-8 CSV file"),
+    ("csv", b"path,value,note\n1,2," + b"3" * 200_000 + b"\n", "is not a UTF-8 CSV file"),
     ("csv", b"path,value\n1,2\n", "column 'note' is missing"),
     ("csv", b"", "column 'path' is missing"),
     ("csv", b"path,value,note\n1,2,3\n1,2\n", "line 3: wrong number of fields"),

@@ -49,7 +49,7 @@ def test_the_names_are_those_of_the_modules():
         ("mine", {"layout": "folder", "raw_path": "x", "colour": 1}, "unknown setting 'colour'"),
         ("mine", {"layout": "folder", "raw_path": "x", "table": "y"}, "unknown setting 'table'"),
         ("mine", {"layout": "folder", "raw_path": "x", "defect_classes": "a"}, "must be a list"),
-        ("mine", {"layout": "folder", "raw_path": "x", "defect_classes": [1]}, "must be a list"),
+        ("mine", {"layout": "folder", "raw_path": "x", "defect_classes": [1]}, "not 1$"),
         ("mine", {"layout": "folder", "raw_path": "x", "defect_classes": ["good"]}, "without good"),
         ("mine", {"layout": "folder", "raw_path": "x", "defect_classes": ["a", "a"]}, "twice"),
         ("mine", {"layout": "csv", "raw_path": "x"}, "'table' must be a text"),

@@ -92,7 +92,7 @@ def test_further_networks_come_after_the_first_in_their_order():
          "features.further.0.image_size: vit_tiny_patch16_224 gives images of 65 pixels no maps"),
         ([f"{{{LITE}1}}"], "features.further.0: 'image_size' is a required property"),
         ([f"{{{LITE}1, image_size: 9}}"], "features.further.0.image_size: 9 is less than"),
-        ([f"{{{LITE}1, image_size: 64, stride: 8}}"], "features.further.0: unknown key 'stride'"),
+        ([f"{{{LITE}1, image_size: 64, stride: 8}}"], "features.further.0.stride: unknown key"),
     ],
 )  # fmt: skip
 def test_mistakes_in_further_networks_are_named_with_their_place(networks, message):
@@ -112,6 +112,7 @@ def test_shipped_configurations_are_valid(path):
                 assert params.hyper[method][key] == value
 
 
+OWN = "{{mine: {{layout: folder, raw_path: images, defect_classes: {}}}}}, grid.datasets: [mine]"
 VARIANT = "variants: {dpdl.c8: {prototypes: 8}}, grid.methods: [dpdl, dpdl.c8]"
 FIGURE = f"""{VARIANT}, figures: [{{
     name: prototypes, title: C, kind: line, protocols: [general-m10],
@@ -122,9 +123,9 @@ FIGURE = f"""{VARIANT}, figures: [{{
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("grid.shot: [1]", "grid: unknown key 'shot'; did you mean 'shots'?"),
-        ("grids: {}", "top level: unknown key 'grids'; did you mean 'grid'?"),
-        ("zzz: 1", "unknown key 'zzz'; known: datasets, features"),
+        ("grid.shot: [1]", "grid.shot: unknown key; did you mean 'shots'?"),
+        ("grids: {}", "params.yaml, grids: unknown key; did you mean 'grid'?"),
+        ("zzz: 1", "zzz: unknown key; known: datasets, features"),
         ("grid.methods: [dplx]", "method 'dplx' is unknown; did you mean 'dpdl'?"),
         ("methods: {dra: {epoch: 1}}", "methods.dra.epoch: unknown hyper-parameter"),
         ("methods: {dra: {epochs: '3'}}", "methods.dra.epochs: '3' is not of type int"),
@@ -146,6 +147,18 @@ FIGURE = f"""{VARIANT}, figures: [{{
         ("features.strides: [0]", "features.strides.0: 0 is less than the minimum of 1"),
         ("features.strides: [32, 16]", "must be ascending"),
         ("features.image_size: 224.5", "features.image_size: 224.5 is not of type 'integer'"),
+        ("grid.shots: [10.0]", "params.yaml, grid.shots.0: 10.0 is not of type 'integer'"),
+        ("grid.seeds: [1.0]", "params.yaml, grid.seeds.0: 1.0 is not of type 'integer'"),
+        ("protocol.removed: 1e+1", "params.yaml, protocol.removed: '1e+1' is not of type"),
+        ("protocol.removed: 10.0", "params.yaml, protocol.removed: 10.0 is not of type"),
+        ("datasets: {elpv: {layout: [folder]}}", "unknown layout ['folder']; known are csv, fol"),
+        ("datasets: {elpv: {}, mvtec: {raw_path: [a]}}, grid.datasets: [mvtec]",
+         "datasets.mvtec: data set 'mvtec': setting 'raw_path' must be the path of a folder or "
+         "of an archive, not ['a']"),
+        (f"results: {'x' * 101}", "params.yaml, results: 'xxx"),
+        (f"grid.methods: [dpdl.{'x' * 100}]", "params.yaml, grid.methods.0: 'dpdl.xxx"),
+        (f"datasets: {OWN.format('[a, b], homepage: javascript:alert(1)')}",
+         "homepage must begin with https:// and have no blanks, not 'javascript:alert(1)'"),
         ("features.views: 0", "features.views: 0 is less than the minimum"),
         ("features.strides: [32], grid.methods: [patchcore], methods: {patchcore: {strides: [16]}}",
          "methods.patchcore.strides: stride 16 is not cached; add it to features.strides"),
@@ -170,7 +183,7 @@ FIGURE = f"""{VARIANT}, figures: [{{
         (f"{FIGURE}.methods: some", "'all' was expected"),
         (f"{FIGURE}.parameter.field: prototype", "has no hyper-parameter 'prototype'; did"),
         (f"{FIGURE}.kind: pie", "figures.0.kind: 'pie' is not one of"),
-        (f"{FIGURE}.colour: red", "figures.0: unknown key 'colour'"),
+        (f"{FIGURE}.colour: red", "figures.0.colour: unknown key"),
         (f"{FIGURE}.name: A b", "figures.0.name: 'A b' does not match"),
     ],
 )  # fmt: skip
@@ -326,17 +339,43 @@ BOMB = "".join(
         ("grid: {seeds: [" + "9" * 5000 + "]}", "is not valid YAML"),
         ("- a\n- b", "is not a mapping"),
         ("", "is not a mapping"),
-        ("1: {}", "params.yaml, top level: key 1 is no text"),
-        ("variants: {1: {epochs: 1}}", "params.yaml, variants: key 1 is no text"),
-        ("datasets: {mine: {true: 1}}", "params.yaml, datasets.mine: key True is no text"),
-        ("features: {rotation: .nan}", "params.yaml, features.rotation: nan is no number"),
-        ("features: {rotation: -.inf}", "params.yaml, features.rotation: -inf is no number"),
+        ("1: {}", "extra.yaml, top level: key 1 is no text"),
+        ("variants: {1: {epochs: 1}}", "extra.yaml, variants: key 1 is no text"),
+        ("datasets: {mine: {true: 1}}", "extra.yaml, datasets.mine: key True is no text"),
+        ("features: {rotation: .nan}", "extra.yaml, features.rotation: nan is no number"),
+        ("features: {rotation: -.inf}", "extra.yaml, features.rotation: -inf is no number"),
         ("datasets: {mine: {title: 2026-01-01}}", "datasets.mine.title: a value of type date"),
         ("grid: {methods: !!set {dpdl}}", "grid.methods: a value of type set"),
         ("results: !!binary aGVsbG8=", "results: a value of type bytes"),
-        ("features: {image_size: 100000}", "features.image_size: 100000 is greater than"),
+        (
+            "features: {image_size: 100000}",
+            "extra.yaml, features.image_size: 100000 is greater than",
+        ),
         ("features: {views: 1000000}", "features.views: 1000000 is greater than"),
-        ("results: [" + "x, " * 2_000 + "x]", "params.yaml, results: "),
+        (
+            "a: 1\n\nb: 2\na: 3",
+            "extra.yaml, line 4: the key 'a' is in line 1 already; give it once",
+        ),
+        ("grid: {shots: [1], seeds: [0], shots: [2]}", "line 1: the key 'shots' is in line 1"),
+        ("__use_yte__: true", "extra.yaml, __use_yte__: unknown key; known"),
+        ("grid: {shots: [010]}", "extra.yaml, line 1: 010 is another number to YAML; write it in"),
+        ("features: {rotation: 1:30}", "extra.yaml, line 1: 1:30 is another number"),
+        ("features: {rotation: 1:30.5}", "extra.yaml, line 1: 1:30.5 is another number"),
+        ("features: {image_size: 0x80}", "extra.yaml, line 1: 0x80 is another number"),
+        ('results: "results\\n"', "extra.yaml, results: 'results\\n' does not match"),
+        ('grid: {methods: ["dpdl\\n"]}', "extra.yaml, grid.methods.0: 'dpdl\\n' does not"),
+        ('datasets: {elpv: {raw_path: "a\\0b"}}', "raw_path: 'a\\x00b' has the control char"),
+        ('datasets: {elpv: {raw_path: "\\ud800"}}', "raw_path: '\\ud800' has the control char"),
+        ('datasets: {"a\\e": {}}', "extra.yaml, datasets: key: 'a\\x1b' has the control"),
+        ("datasets: {elpv: {raw_path: " + "x" * 10_001 + "}}", "more than 10000 characters"),
+        ("grid: {seeds: [2147483648]}", "extra.yaml, grid.seeds.0: 2147483648 is greater than"),
+        ("grid: {shots: [1000001]}", "extra.yaml, grid.shots.0: 1000001 is greater than"),
+        ("protocol: {removed: 1000001}", "extra.yaml, protocol.removed: 1000001 is greater"),
+        ("grid: {methods: [dplx]}", "extra.yaml, grid.methods: method 'dplx' is unknown"),
+        ("grid: {datasets: [elpw]}", "extra.yaml, grid.datasets: data set 'elpw' is unknown"),
+        ("datasets: {elpv: {raw: x}}", "extra.yaml, datasets.elpv: data set 'elpv': unknown"),
+        ("methods: {ahl.devnet: {lr: x}}", "extra.yaml, methods.ahl.devnet.lr: 'x' is not of"),
+        ("results: [" + "x, " * 2_000 + "x]", "extra.yaml, results: "),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -348,6 +387,58 @@ def test_hostile_files_are_refused(tmp_path, monkeypatch, text, message):
     assert message in str(refused.value)
     assert len(str(refused.value)) < 1000
     assert [path.name for path in tmp_path.iterdir()] == ["extra.yaml"]
+
+
+def test_a_value_of_params_yaml_is_not_blamed_on_another_file(tmp_path):
+    path = tmp_path / "extra.yaml"
+    path.write_text("grid: {shots: [11]}")
+    with pytest.raises(ConfigError, match=r"^extra\.yaml, grid\.shots: 11 is more than"):
+        config.load(ROOT, path)
+    path.write_text("features: {views: 2}")
+    values = {**shipped(), "results": "../x"}
+    files = [("params.yaml", values), ("extra.yaml", yaml.safe_load(path.read_text()))]
+    with pytest.raises(ConfigError, match=r"^params\.yaml, results: '\.\./x' does not match"):
+        config.parse(values, SCHEMA, files)
+
+
+def test_a_merge_key_overrides_and_numbers_of_many_digits_may_be_grouped(tmp_path):
+    path = tmp_path / "extra.yaml"
+    path.write_text("features: &f {views: 2, image_size: 96}\nmethods: {}\ngrid: {seeds: [1_000]}")
+    assert config.load(ROOT, path).seeds == (1000,)
+    path.write_text(
+        "datasets:\n  a: &a {layout: folder, raw_path: x}\n  b: &b {<<: *a, raw_path: y}\n"
+        "  c: {<<: *b, title: z}\ngrid: {datasets: [a, b, c]}"
+    )
+    found = config.load(ROOT, path).dataset_settings
+    assert [settings["raw_path"] for settings in found.values()] == ["x", "y", "y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"datasets: {OWN.format('[mean, dent]')}",
+         "datasets.mine: a category or known class may not be called 'mean'"),
+        (f"datasets: {OWN.format('[dent]')}, grid.settings: [hard]", "hard give no cell: the data "
+         "sets are for none of them (hard needs two or more defect_classes), the methods for"),
+        ("grid.settings: [normal], grid.methods: [devnet, dra]", "grid.settings: normal give no "
+         "cell: the data sets are for normal (hard needs two or more defect_classes), the methods "
+         "for general, hard; add a setting"),
+        (f"datasets: {OWN.format('[dent, Dent]')}", "without good, not 'Dent'"),
+        (f"datasets: {OWN.format('[dent, ../dent]')}", "without good, not '../dent'"),
+        (f"datasets: {OWN.format('[dent, ' + 'x' * 101 + ']')}", "at most 100 characters each"),
+        (f"datasets: {OWN.format('[dent, dent]')}", "names the class 'dent' twice"),
+    ],
+)  # fmt: skip
+def test_what_later_steps_would_refuse_is_refused_with_the_parameters(text, message):
+    with pytest.raises(ConfigError) as refused:
+        parsed(text)
+    assert str(refused.value).startswith("params.yaml, ")
+    assert message in str(refused.value)
+
+
+def test_a_class_called_mean_is_fine_where_no_table_names_it():
+    params = parsed(f"datasets: {OWN.format('[mean, dent]')}, grid.settings: [general, normal]")
+    assert names(params, "mine") == ["general-m10", "general-m1", "normal-m0"]
 
 
 def test_references_are_fine_in_moderation(tmp_path):

@@ -195,7 +195,7 @@ def test_options_of_the_features_and_weights_steps():
     )
     assert weights_options(first) == "--backbone tf_efficientnet_lite0"
     local = dataclasses.replace(first, weights_file="my $net.pth")
-    assert weights_options(local).endswith(" --local 'my $net.pth'")
+    assert weights_options(local).endswith(" --local='my $net.pth'")
 
 
 def test_versions_count_and_what_else_a_lock_file_says_does_not(tmp_path, monkeypatch):

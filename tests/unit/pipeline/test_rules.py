@@ -16,9 +16,11 @@ from snakemake.iocontainers import Namedlist
 from snakemake.utils import format as snakemake_format
 
 from osad.backbones import get_backbone
+from osad.core.errors import ConfigError
 from osad.pipeline import rules as table
 from osad.pipeline.fingerprint import code_fingerprint
 from osad.pipeline.jobs import PHASES, Job, jobs, jobs_of, makers, targets
+from osad.pipeline.networks import Network
 from osad.pipeline.rule import Rule
 from osad.pipeline.rules import Rules
 from osad.runtime import harness
@@ -29,6 +31,15 @@ GRIDS = {
     "categories": {
         "datasets": ("mvtec", "visa"), "dataset_settings": {"mvtec": {}, "visa": {}},
         "methods": ("patchcore", "dra", "ahl"), "seeds": (0, 1),
+    },
+    "texts": {
+        "datasets": ("mine",), "figures": (), "methods": ("dra", "ahl", "constant"),
+        "dataset_settings": {"mine": OWN | dict.fromkeys(
+            ("title", "citation"), "a\n{b} ${c} {{d}} {params.x} $(e) `f` \u2028 \\ \" ' | & ; # --"
+        )},
+        "features": dataclasses.replace(SEVERAL, networks=(
+            Network("tf_efficientnet_lite0", 224, "-my {net} $x '.pth"),
+        )),
     },
     "controls": {"methods": ("mean_intensity", "random"), "results": "results/of controls"},
     "no figures": {
@@ -106,6 +117,19 @@ def test_every_step_understands_its_command(tmp_path, monkeypatch):
         job = next(jobs_of(rule))
         assert harness.main(split_log(words(job)[3:])[1]) in (1, 2), rule.name
         assert json.loads(Path(job.failure).read_text())["error"] in ("DataError", "MissingData")
+
+
+def test_texts_that_fit_into_no_command_are_refused_before_the_first_job():
+    title = {"title": "€" * 9_000}  # 3 bytes each, in settings and in what tables are told.
+    names = [f"n{number}" for number in range(4)]
+    for count in (2, 4):
+        settings = dict.fromkeys(names[:count], OWN | title)
+        build = functools.partial(rules_of, datasets=tuple(settings), dataset_settings=settings)
+        if count == 2:
+            build()
+            continue
+        with pytest.raises(ConfigError, match=r"a command of 1\d{5} bytes, more than 80000; short"):
+            build()
 
 
 def test_outputs_logs_and_records_are_unique_and_relative(rules):

@@ -153,6 +153,14 @@ def test_rows_have_their_ranks_and_data_sets_are_in_order():
     assert dataset_order(summary_of(cells)) == ["sdd", "elpv", "mine"]
 
 
+def test_line_separators_and_quotes_in_a_source_do_not_divide_a_row():
+    source = 'A "paper"\u2028of\nseveral\x85lines, Table 1'
+    summary = summary_of(cells_of(runs_of("elpv/all/general-m10", dra=0.5, dpdl=0.6)))
+    rows = row_values(summary.assign(published_source=source), request_of())
+    assert [row["fields"][11] for row in rows] == [source] * 2
+    assert {len(row["fields"]) for row in rows} == {len(summary.columns)}
+
+
 def test_measured_times_are_checked():
     numbers = {"cell_s": 2.25, "cpu_s": 4, "peak_mb": 100.06}
     value = {"machine": "m", "cells": {"dpdl": {**numbers, "per": "seed"}}}

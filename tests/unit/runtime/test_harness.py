@@ -58,10 +58,17 @@ def test_a_record_has_the_digests_of_what_was_written(tmp_path):
         ("see https://x.org/a/b or ../up/x or ~/z", "see https://x.org/a/b or ../up/x or ~/z"),
         ("<T object at 0x7f00deadbeef> '/q/r'", "<T object at 0x> 'r'"),
         (f"{Path.cwd()}/data/raw/a b.png: missing", "data/raw/a b.png: missing"),
+        (f"{Path.home()}/my photos/a.png: bad", "my photos/a.png: bad"),
     ],
 )
 def test_a_reason_is_one_line_without_places(text, expected):
     assert harness.one_line(text) == expected
+
+
+def test_a_reason_is_whole_at_the_root_and_short_below_a_home_with_blanks(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/Jane Doe")
+    monkeypatch.chdir("/")
+    assert harness.one_line("/home/Jane Doe/a.png: no a/b") == "a.png: no a/b"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def originals(dataset: str, archives: Sequence[Archive], settings: Settings) -> 
 
     Raises:
         MissingData: a person has to get a file; the message says which, where, and where to put it.
-        ConfigError: ``raw_path`` is no text or overlaps the project's copy of the data set.
+        ConfigError: ``raw_path`` overlaps the project's copy of the data set.
         CheckError: an archive has not the digest that it must have.
         DataError: an archive is damaged or refused, or the disk is full.
     """
@@ -148,11 +148,9 @@ def how_to_get(dataset: str, archives: Sequence[Archive]) -> str:
     return f"get {'; '.join(texts)} and put {pronoun} into {(DOWNLOADS / dataset).as_posix()}"
 
 
-def _named(dataset: str, archives: Sequence[Archive], raw_path: object) -> list[Path]:
+def _named(dataset: str, archives: Sequence[Archive], raw_path: str) -> list[Path]:
     """Return the archives that ``raw_path`` names; none when it is a folder of unpacked files."""
     where = f"datasets.{dataset}.raw_path"
-    if not isinstance(raw_path, str) or not raw_path:
-        raise ConfigError(f"params.yaml, {where}: must be the path of a folder or of an archive")
     path, copy = Path(raw_path), Path("data/raw", dataset)
     here, there = path.resolve(), copy.resolve()
     if here.is_relative_to(there) or there.is_relative_to(here):

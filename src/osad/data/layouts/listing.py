@@ -77,12 +77,19 @@ def parse(content: bytes, where: str, normal: Collection[str] = ()) -> list[Row]
     """
     rows: list[Row] = []
     problems: list[str] = []
+    spelt: dict[str, tuple[str, int]] = {}
     for line, fields in _lines(content, where):
         row = _row(fields, line, normal)
         if isinstance(row, str):
             problems.append(f"{where}, line {line}: {row}; correct the table")
-        else:
-            rows.append(row)
+            continue
+        rows.append(row)
+        first, earlier = spelt.setdefault(row.class_name, (fields["class"], line))
+        if row.label and first != fields["class"]:
+            problems.append(
+                f"{where}, line {line}: class {shown(fields['class'])} and {shown(first)} of line "
+                f"{earlier} are both {row.class_name!r}; spell one class alike, or give two names"
+            )
     if problems:
         raise DataError(listed(problems))
     _check_all(rows, where)

@@ -29,6 +29,8 @@ from osad.data.registry import LAYOUTS, DatasetSpec, Settings, module, names
 from osad.data.remarks import CONSTANT, Remarks
 from osad.data.source import Files, Source, fill, tell
 
+LONGEST = 100
+"""Characters of a class: it is part of names of files."""
 TEXTS = ("title", "homepage", "licence", "licence_note", "citation")
 """Optional settings that appear in reports."""
 CLASSES = ("defect_classes", "normal_classes")
@@ -68,7 +70,7 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
         ConfigError: the name is taken, or a setting is unknown, missing or not valid.
     """
     where = f"data set {name!r}"
-    if settings["layout"] not in LAYOUTS:
+    if settings["layout"] not in [*LAYOUTS]:
         raise ConfigError(
             f"{where}: unknown layout {settings['layout']!r}; known are {', '.join(LAYOUTS)}"
         )
@@ -86,18 +88,28 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
             f"{where}: unknown setting {unknown[0]!r}; possible are {', '.join(keys)}"
         )
     for key in (*layout.REQUIRED, *(key for key in TEXTS if key in settings)):
-        if not isinstance(settings.get(key), str) or not settings[key]:
+        if not isinstance(settings.get(key), str) or not settings[key].strip():
             raise ConfigError(f"{where}: setting {key!r} must be a text that is not empty")
+    if not re.fullmatch(r"(https?://\S+)?", settings.get("homepage", "")):
+        raise ConfigError(
+            f"{where}: homepage must begin with https:// and have no blanks, not "
+            f"{settings['homepage']!r}"
+        )
     for key in CLASSES:
         names_in = settings.get(key, [])
-        if not isinstance(names_in, list) or not all(
-            isinstance(item, str) and CLASS_PATTERN.fullmatch(item) and item != NORMAL_CLASS
-            for item in names_in
-        ):
-            raise ConfigError(
-                f"{where}: {key} must be a list of classes in lower case with '_' for blanks and "
-                "without good"
-            )
+        if not isinstance(names_in, list):
+            raise ConfigError(f"{where}: {key} must be a list of classes, not {names_in!r}")
+        for item in names_in:
+            if (
+                not isinstance(item, str)
+                or not CLASS_PATTERN.fullmatch(item)
+                or len(item) > LONGEST
+                or item == NORMAL_CLASS
+            ):
+                raise ConfigError(
+                    f"{where}: {key} must have classes in lower case (a-z, 0-9, '-', '_' for "
+                    f"blanks), at most {LONGEST} characters each and without good, not {item!r}"
+                )
     classes, normal = (settings.get(key, []) for key in CLASSES)
     twice = [name for name, number in Counter([*classes, *normal]).items() if number > 1]
     if twice:

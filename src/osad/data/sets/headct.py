@@ -1,6 +1,7 @@
 """HeadCT: slices of computed tomography of the head with and without a haemorrhage."""
 
 import csv
+import io
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def parse_labels(text: str, where: str) -> dict[str, bool]:
     Raises:
         DataError: a line is not of that form, an id is repeated, or there is none.
     """
-    rows = list(csv.reader(text.removeprefix("\ufeff").splitlines(), skipinitialspace=True))
+    rows = list(
+        csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), skipinitialspace=True)
+    )
     if not rows or [field.strip() for field in rows[0]] != ["id", "hemorrhage"]:
         raise DataError(f"{where}, line 1: is not the header 'id, hemorrhage'; {AGAIN}")
     anomalous: dict[str, bool] = {}

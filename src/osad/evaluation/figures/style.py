@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from osad.core.lazy import lazy
 from osad.evaluation.figures.series import Panel, seeds_note
+from osad.evaluation.tables.markup import one_line
 
 if TYPE_CHECKING:
     import matplotlib as mpl
@@ -82,13 +83,13 @@ def new_figure(
     Without panels, one empty set of axes says so. The height is that of a panel in inches.
     """
     count = max(len(panels), 1)
-    lines = textwrap.wrap(title, TITLE_CHARACTERS * count)
+    lines = textwrap.wrap(one_line(title), TITLE_CHARACTERS * count)
     height += TITLE_LINE * (len(lines) - 1)
     figure = mpl_figure.Figure(figsize=(WIDTH * count, height), layout="constrained")
     figure.suptitle("\n".join(lines), fontsize=12)
     axes = list(figure.subplots(1, count, squeeze=False)[0])
     for one, panel in zip(axes, panels, strict=False):
-        one.set_title(panel.title)
+        one.set_title(one_line(panel.title))
     if not panels:
         axes[0].text(0.5, 0.5, "no results", ha="center", transform=axes[0].transAxes)
     return figure, axes

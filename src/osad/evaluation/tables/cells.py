@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell, Protocol
 from osad.core.errors import DataError
-from osad.core.files import read_json, write_text
+from osad.core.files import read_csv, read_json, write_text
 from osad.core.lazy import lazy
 from osad.evaluation.tables.request import MEAN, Request
 
@@ -48,6 +48,8 @@ TOLERANCE = 0.08
 SIGMAS = 4
 """Standard errors that random scores may be away from 0.5: 1 run in 16,000 by chance."""
 REMEDY = "splits, labels or scoring are wrong, so no number can be trusted"
+
+AGAIN = "delete it and make it again"
 
 
 def read_metrics(path: Path | str) -> Mapping[str, Any]:
@@ -134,21 +136,19 @@ def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         DataError: the file is missing, lacks a column, or has a field that is no number.
     """
-    remedy = "delete it and make it again"
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {remedy}") from error
+    frame = pd.DataFrame(read_csv(path, columns), columns=[*columns], dtype=str)
     for name in KINDS.keys() & set(columns):
         try:
             values = frame[name].replace("", None).astype(KINDS[name])
         except (ValueError, TypeError, OverflowError) as error:
-            raise DataError(f"{path}, column {name}: {error}; {remedy}") from error
+            raise DataError(
+                f"{path}, column {name}: {error}; delete it and make it again"
+            ) from error
         wrong = frame[(frame[name] != "") & ~values.between(*_range(name)).fillna(False)]
         if len(wrong):
             raise DataError(
                 f"{path}, line {wrong.index[0] + 2}: {name} is {wrong[name].iloc[0]!r:.60}, not a "
-                f"number from {_range(name)[0]:g} to {_range(name)[1]:g}; {remedy}"
+                f"number from {_range(name)[0]:g} to {_range(name)[1]:g}; {AGAIN}"
             )
         frame[name] = values
     return frame

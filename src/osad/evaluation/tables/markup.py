@@ -32,6 +32,7 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
     # A row that starts with a bracket would be read as the length of the row before it.
     "[": "{[}",
     "]": "{]}",
@@ -39,6 +40,8 @@ LATEX = {
     "\N{EN DASH}": "--",
     "\N{MINUS SIGN}": "$-$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
+    # Set between two hyphens or quotes, which would become a dash or another quote.
+    "\0": "{}",
 }
 """LaTeX of special characters."""
 
@@ -53,24 +56,35 @@ class Markup:
     note: Callable[[int], str]
 
 
-def escape_markdown(text: str) -> str:
-    r"""Return a text with the characters escaped that Markdown or HTML would read as markup.
+def one_line(text: str) -> str:
+    r"""Return a text whose lines, by any of Unicode's separators, follow each other in one line.
 
     Example:
-        >>> print(escape_markdown("a|b *c* <d>"))
-        a\|b \*c\* \<d>
+        >>> one_line("a\n\n b\u2028c")
+        'a b c'
     """
-    return re.sub(r"([\\|*_<`\[\]])", r"\\\1", text)
+    return " ".join(filter(None, map(str.strip, text.splitlines())))
+
+
+def escape_markdown(text: str) -> str:
+    r"""Return a text as one line in which Markdown, HTML or GitHub's formulas find no markup.
+
+    Example:
+        >>> print(escape_markdown("a|b *c* <d>\n$e$"))
+        a\|b \*c\* \<d> \$e\$
+    """
+    return re.sub(r"([\\|*_<`\[\]$~#]|&(?=#?\w+;))", r"\\\1", one_line(text))
 
 
 def escape_latex(text: str) -> str:
-    r"""Return a text with LaTeX's special characters escaped.
+    r"""Return a text as one line with LaTeX's special characters escaped.
 
     Example:
-        >>> print(escape_latex("0.8 ± 0.1, 5 % of a_b"))
-        0.8 $\pm$ 0.1, 5 \% of a\_b
+        >>> print(escape_latex("0.8 ± 0.1, 5 % of a_b -- ''"))
+        0.8 $\pm$ 0.1, 5 \% of a\_b -{}- '{}'
     """
-    return "".join(LATEX.get(character, character) for character in text)
+    apart = re.sub(r"([-',])(?=\1)", "\\1\0", one_line(text))
+    return "".join(LATEX.get(character, character) for character in apart)
 
 
 IN_MARKDOWN = Markup(escape_markdown, "**{}**".format, "*{}*".format, " [{}]".format)

@@ -145,12 +145,21 @@ def parse_grid(value: object, *, where: str) -> Request:
         },
     )
     for cell in request.cells:
-        if MEAN in (cell.category, Protocol.parse(cell.protocol).known_class):
-            raise ConfigError(
-                f"{where}: {cell}: a category or known class may not be called {MEAN!r}, which "
-                "names the rows of averages; rename it"
-            )
+        check_no_mean(cell.category, Protocol.parse(cell.protocol), where=f"{where}: {cell}")
     return request
+
+
+def check_no_mean(category: str, protocol: Protocol, *, where: str) -> None:
+    """Check that neither a category nor a known class has the name of the averages.
+
+    Raises:
+        ConfigError: one has.
+    """
+    if MEAN in (category, protocol.known_class):
+        raise ConfigError(
+            f"{where}: a category or known class may not be called {MEAN!r}, which names the rows "
+            "of averages; rename it"
+        )
 
 
 def read_grid(text: str, *further: str) -> tuple[Request, list[Any]]:

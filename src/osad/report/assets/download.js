@@ -18,7 +18,9 @@
       .join("");
 
   const escape = (text) =>
-    [...text].map((letter) => osad.data.latex[letter] ?? letter).join("");
+    [...text.replace(/[\s\x85]+/g, " ").replace(/([-',])(?=\1)/g, "$1\0")]
+      .map((letter) => osad.data.latex[letter] ?? letter)
+      .join("");
 
   const line = (cells) => `${cells.join(" & ")} \\\\`;
 

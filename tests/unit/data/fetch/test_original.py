@@ -82,8 +82,6 @@ def test_archives_in_raw_path_are_unpacked_elsewhere(project, raw_path):
 @pytest.mark.parametrize(
     ("raw_path", "error", "message"),
     [
-        ("", ConfigError, r"datasets\.x\.raw_path: must be the path"),
-        (3, ConfigError, "must be the path"),
         (".", ConfigError, "must not overlap data/raw/x"),
         ("data/raw/x/deep", ConfigError, "must not overlap"),
         ("gone", MissingData, f"gone: .* does not exist; correct it, or .*{PAGE}"),

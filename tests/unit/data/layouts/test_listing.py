@@ -130,6 +130,18 @@ def test_hostile_lines_are_refused_with_their_number(line, message):
     assert len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize("other", ["Broken pick", "broken_Pick", "BROKEN_PICK"])
+def test_a_class_is_spelt_one_way(other):
+    """Two names that differ only in case or blanks could be two kinds of defect."""
+    table = "path,label,class\na.png,0,good\nb.png,0,\nc.png,1,broken_pick\nd.png,1,{}\n"
+    assert {row.class_name for row in parse(table.format("broken_pick").encode(), "t")} == {
+        "good", "broken_pick",
+    }  # fmt: skip
+    message = rf"t, line 5: class '{other}' and 'broken_pick' of line 4 are both 'broken_pick'; sp"
+    with pytest.raises(DataError, match=message):
+        parse(table.format(other).encode(), "t")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

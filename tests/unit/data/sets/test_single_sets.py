@@ -188,6 +188,7 @@ def test_brainmri_as_it_is(project):
             ("id, hemorrhage\n", ".*lists no images"),
             ("id, hemorrhage\n0,2\n", "line 2: .* is not an id and 0 or 1"),
             ("id, hemorrhage\n0,1\n../x,1\n", "line 3"),
+            ("id, hemorrhage\n0,1\u20281,0\n", "line 2: .* is not an id and 0 or 1"),
             ("id, hemorrhage\n0,1\n0,0\n", "line 3: id 0 is repeated"),
         )),
         *((optical.parse_labels, text, message) for text, message in (

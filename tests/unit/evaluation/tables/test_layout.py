@@ -83,7 +83,7 @@ def test_latex_is_balanced_and_markup_escaped() -> None:
     failed = bad("failed", r"50% of {a_b} at C:\x $ # ~ ^ a|b <c> [d]")
     runs = runs_of(PLACE, dpdl=0.84, dra=failed) | runs_of(ONE, dra=0.5)
     table = tables_of(runs_of("mvtec/metal_nut/general-m10", dpdl=0.84) | runs)["general"]
-    assert r"- [1] failed: 50% of {a\_b} at C:\\x $ # ~ ^ a\|b \<c> \[d\]" in markdown(table)
+    assert r"- [1] failed: 50% of {a\_b} at C:\\x \$ \# \~ ^ a\|b \<c> \[d\]" in markdown(table)
     text = latex(table)
     for name in ("table*", "tabular", "adjustbox"):
         n_begin = len(re.findall(rf"\\begin\{{{re.escape(name)}\}}", text))
@@ -102,6 +102,37 @@ def test_latex_is_balanced_and_markup_escaped() -> None:
     assert not re.search(r"[%#_±]", unescaped)
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.replace(r"\&", "").count(" & ") for line in rows} == {3}
+
+
+HOSTILE = (
+    "Two\nlines\u2028three\x85| {a} $x_1$ \\b <i> &amp; ~~s~~ #1 `c` *d* [e] -- \"f\" ''g'' =1+1"
+)
+
+
+def test_texts_of_any_characters_stay_one_line_and_whole() -> None:
+    changes = {"title": HOSTILE, "licence": HOSTILE, "citation": HOSTILE, "notes": [HOSTILE]}
+    runs = runs_of("mine/all/general-m10", dra=0.5, dpdl=bad("failed", HOSTILE))
+    table = tables_of(runs, request_of(datasets={"mine": changes}))["general"]
+    text = markdown(table)
+    escaped = (
+        r"Two lines three \| {a} \$x\_1\$ \\b \<i> \&amp; \~\~s\~\~ \#1 \`c\` \*d\* \[e\] -- "
+        "\"f\" ''g'' =1+1"
+    )
+    assert f"\n- Data: {escaped}: {escaped}; {escaped}\n- {escaped}\n" in text
+    assert f"\n| {escaped} | ours | n/a [1] | 0.500 |\n" in text
+    assert f"\n- [1] failed: {escaped}\n" in text
+    assert all(line == "" or line[0] in "#-|" for line in text.splitlines())
+    in_latex = (
+        r"Two lines three \textbar{} \{a\} \$x\_1\$ \textbackslash{}b "
+        r"\textless{}i\textgreater{} \&amp; "
+        r"\textasciitilde{}\textasciitilde{}s\textasciitilde{}\textasciitilde{} \#1 "
+        r"\textasciigrave{}c\textasciigrave{} *d* {[}e{]} -{}- "
+        "\"f\" '{}'g'{}' =1+1"
+    )
+    assert f"\nData: {in_latex}: {in_latex}; {in_latex}\\par\\noindent\n{in_latex}\\par" in latex(
+        table
+    )
+    assert f"\n{in_latex} & ours & n/a\\textsuperscript{{1}} & 0.500 \\\\\n" in latex(table)
 
 
 def test_the_summary_on_a_terminal_and_as_plain_text() -> None:

@@ -8,7 +8,7 @@ from osad.core.cells import Cell
 from osad.core.errors import DataError
 from osad.evaluation.tables import cells as cell_table
 from osad.evaluation.tables import summary as summary_table
-from osad.evaluation.tables.cells import check_controls, check_metrics
+from osad.evaluation.tables.cells import KINDS, check_controls, check_metrics
 
 PLACE = "elpv/all/general-m10"
 
@@ -196,8 +196,20 @@ def test_a_damaged_summary_is_named(tmp_path) -> None:
     with pytest.raises(DataError, match=r"summary\.csv: cannot be read"):
         summary_table.read_summary(path)
     path.write_text("dataset,method\nelpv,dra\n")
-    with pytest.raises(DataError, match=r"summary\.csv: cannot be read \(.*category"):
+    with pytest.raises(DataError, match=r"summary\.csv: column 'category' is missing"):
         summary_table.read_summary(path)
+    columns = ",".join(summary_table.COLUMNS)
+    values = ["1" if name in KINDS else "x" for name in summary_table.COLUMNS]
+    for header, row, message in (
+        (f"{columns},auroc_mean", [*values, "0.9"], "column 'auroc_mean' is there twice"),
+        (columns, [*values, "1"], "line 2: wrong number of fields"),
+        (columns, [v if v == "x" else "9" * 30 for v in values], ", column .*"),
+    ):
+        path.write_text(f"{header}\n{','.join(row)}\n")
+        with pytest.raises(DataError, match=rf"summary\.csv.*{message}"):
+            summary_table.read_summary(path)
+    path.write_text(f"{columns}\n{','.join(values)}\n")
+    assert summary_table.read_summary(path).auroc_mean.tolist() == [1.0]
 
 
 # Controls

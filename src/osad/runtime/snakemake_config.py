@@ -1,0 +1,50 @@
+"""Make Snakemake read files of parameters as the package does, before it reads any.
+
+By itself Snakemake lets the last of two equal keys win, and runs the Python code of a file that
+asks for it (``__use_yte__``), before the first line of the Snakefile. So
+``profiles/default/config.yaml``, which it reads before all else, calls `install`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from osad.core.config_files import read_yaml
+from osad.core.errors import CheckError, OsadError
+
+_read: list[tuple[str, dict[str, Any]]] = []
+"""Name and content of the files that were read this way."""
+
+
+def install() -> None:
+    """Replace the function with which Snakemake reads files of parameters."""
+    from snakemake.common import configfile
+    from snakemake.exceptions import WorkflowError
+
+    def load(path: Path | str, filetype: str = "Config") -> dict[str, Any]:
+        try:
+            content = read_yaml(Path(path))
+        except OsadError as error:
+            raise WorkflowError(str(error)) from None
+        _read.append((Path(path).name, content))
+        return content
+
+    configfile._load_configfile = load
+
+
+def files() -> list[tuple[str, dict[str, Any]]]:
+    """Return name and content of the files that were read this way, ``params.yaml`` first."""
+    return sorted(_read, key=lambda file: file[0] != "params.yaml")
+
+
+def check_installed() -> None:
+    """Check that parameters were read this way.
+
+    Raises:
+        CheckError: Snakemake read them by itself.
+    """
+    if not _read:
+        raise CheckError(
+            "Snakemake read the parameters by its own rules: it did not load profiles/default, or "
+            "is another version; leave --workflow-profile out (--profile names one of your own "
+            "beside it) and install requirements/workflow.lock"
+        )
