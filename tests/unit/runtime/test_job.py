@@ -47,12 +47,14 @@ def test_exit_codes_and_messages_are_equal(tmp_path, address):
     assert json.loads(failure.read_text())["error"] == "SystemExit"
     unknown = run_job("nosuch", address=address)
     assert (unknown.returncode, unknown.stderr[:34]) == (2, "osad nosuch: unknown step 'nosuch'")
-    # Any other error: a traceback that begins in the package.
     (tmp_path / "file").write_text("")
-    bug = run_job(*QUICK, tmp_path / "file/x.json", address=address)
+    place = run_job(*QUICK, tmp_path / "file/x.json", address=address)
+    assert (place.returncode, place.stderr) == (2, f"osad doctor: {tmp_path}/file: File exists\n")
+    # Any other error: a traceback that begins in the package.
+    bug = run_job(*QUICK, tmp_path / "x.json", "--sleep", "1e30", address=address)
     assert bug.returncode == 1
     assert "Traceback" in bug.stderr
-    assert "FileExistsError" in bug.stderr
+    assert "OverflowError" in bug.stderr
     helped = run_job("--help", address=address)
     assert (helped.returncode, helped.stdout.splitlines()[0]) == (0, USAGE)
 
