@@ -34,7 +34,7 @@ OUTLIER = len(CLASSES)
 class SAOE:
     """SAOE on cached features."""
 
-    epochs: int = at_least(1, 30, "passes of `iterations` steps")
+    epochs: int = at_least(1, 20, "passes of `iterations` steps")
     iterations: int = at_least(1, 20, "steps of an epoch")
     batch: int = at_least(
         3,

@@ -150,7 +150,7 @@ def test_texts_may_hold_what_ends_lines_elsewhere(tmp_path):
         (lambda text: "\n" + text, "line 1: is not a line"),
         (lambda text: text.replace(":", ": ", 1), "line 1: .*not written by osad"),
         (lambda text: text.replace('"lr":0.1', '"lr":NaN'), "line 1: is not a line"),
-        (lambda text: text.replace('"lr"', '"lr":0.1,"lr"'), "line 1: .*the key .lr. is there twice"),
+        (lambda text: text.replace('"lr"', '"lr":0.1,"lr"'), "the key .lr. is there twice"),
         (lambda text: text.replace("0.1", "9" * 5000), "line 1: is not a line"),
         (lambda text: text.replace("0.1", "[" * 100_000), "line 1: is not a line"),
         (lambda text: text.replace('"run"', '"\\ud800"'), "line 1: .*not written by osad"),
