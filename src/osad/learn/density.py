@@ -67,11 +67,9 @@ def fit_density(
     }
     if n == 1:
         return state, summaries.new_zeros(1)
-    lengths, _, _ = gaussian.left_out(mean.new_zeros(1, len(mean)))
-    members = torch.bincount(own, minlength=n_prototypes)[own].clamp_min(2).double()
-    # What is left out of a mean of m lies m / (m - 1) times as far from it; n of them are done.
-    further = members / (members - 1) / (n / (n - 1))
-    return state, (lengths.squeeze(1) * further.square()).float()
+    # An image alone with its prototype would be infinitely far from nothing: it counts as two.
+    members = torch.bincount(own, minlength=n_prototypes)[own].clamp_min(2)
+    return state, gaussian.around(members.double()).float()
 
 
 def density(state: State, x: torch.Tensor) -> torch.Tensor:

@@ -73,6 +73,19 @@ class Gaussian:
         """Return float32 (mean, W) such that (x - mean) @ W has the identity as covariance."""
         return self.mean.float(), (self.basis / self.shrunk.sqrt()).float()
 
+    def around(self, members: torch.Tensor) -> torch.Tensor:
+        """Return the squared lengths of vectors that were taken around means of groups, (n,).
+
+        One vector an image; ``members`` (n,), 2 or more, is the size of its group. Without an image
+        its group's mean lies m / (m - 1) times as far from it, and the sum of all squares is less
+        by as many times its own: the others of a group hold its direction in their sum.
+        """
+        n, lam = len(self.vectors), self.shrinkage
+        spread = (1 - lam) * n / (n - 1) * self.values + lam * self.values.mean()
+        further = members / (members - 1)
+        length = further * (self.vectors.squeeze(1).square() / spread).sum(1)
+        return further * length / (1 - (1 - lam) / (n - 1) * length)
+
     def left_out(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return what each training image is to the Gaussian of all others.
 
