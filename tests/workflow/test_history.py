@@ -32,7 +32,7 @@ def test_what_is_stale_is_what_snakemake_would_make(project: Project) -> None:
     assert told(project) == project.dry_run()[0] == {}
     (project.root / "results/tables/hard.tex").unlink()
     assert told(project) == project.dry_run()[0]
-    append(project.root / "results/scores/tiny/all/general-m1/random/s0.csv", "edited")
+    append(project.root / "results/scores/tiny/all/normal-m0/random/s0.csv", "edited")
     assert told(project) == project.dry_run()[0]
     project.write_params(HYPER)
     assert told(project) == project.dry_run()[0]

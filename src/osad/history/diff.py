@@ -159,7 +159,12 @@ def _cells(old: Revision, new: Revision, kind: str) -> list[str]:
 
 
 def _means(cell: str) -> set[str]:
-    """Return the rows of the summary that a run counts in: its own mean and averages."""
+    """Return the rows of the summary that a run may count in: its own mean and averages.
+
+    Example:
+        >>> sorted(_means("elpv/all/hard-mono-m10/dra/s0"))[:2]
+        ['elpv/all/hard-mean-m10/dra', 'elpv/all/hard-mono-m10/dra']
+    """
     run = Cell.parse(cell)
     protocol = Protocol.parse(run.protocol)
     rows = [run, replace(run, category=MEAN)]

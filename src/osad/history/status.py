@@ -19,8 +19,9 @@ from osad.pipeline.progress import duration, estimate, kind_of, span_of
 from osad.pipeline.rules import Rules
 from osad.runtime import snakemake_records as records
 
+ABSENT = "not made yet"
 BEHIND = "made from what is stale"
-"""Cause of jobs that are stale for no other."""
+"""Causes of jobs without files, and of those that are stale for no other."""
 
 
 @dataclass
@@ -92,10 +93,12 @@ def measure(rules: Rules) -> Status:
     remade: set[str] = set()
     for job in grid_jobs:
         causes = list(dict.fromkeys(_causes(job, known, digests)))
-        if job.outputs[0] in failed and causes:
+        if job.outputs[0] in failed and causes == [ABSENT]:
             causes = [f"failed: {failed[job.outputs[0]].reason}"]
-        if causes or not remade.isdisjoint(job.inputs):
-            status.stale.append((job, causes or [BEHIND]))
+        if not remade.isdisjoint(job.inputs):  # What tables are told of a grid follows from it.
+            causes = [cause for cause in causes if not cause.startswith("grid.")] or [BEHIND]
+        if causes:
+            status.stale.append((job, causes))
             remade.update(job.outputs)
     outcome = collect(rules, known)
     messages = (*outcome.edited, *outcome.stale)
@@ -113,14 +116,14 @@ def measure(rules: Rules) -> Status:
 def _causes(job: Job, known: Ledger, digests: Digests) -> Iterator[str]:
     """Yield why Snakemake would run a job, apart from jobs before it."""
     if not all(map(os.path.exists, job.outputs)):
-        yield "not made yet"
+        yield ABSENT
         return
     found = {path: records.read(path) for path in job.outputs}
     for path, record in found.items():
-        if record is not None:
-            yield from _differences(job, path, record, known)
-        elif records.is_recorded(path):
+        if records.is_interrupted(path):
             yield "interrupted"
+        elif record is not None:
+            yield from _differences(job, path, record, known)
     oldest = min(os.lstat(path).st_mtime for path in job.outputs)
     for path in job.inputs:
         if not os.path.exists(path) or _newest(path) <= oldest:
