@@ -137,11 +137,13 @@ def test_what_ends_in_equal_bytes_is_no_cause(made: MadeUp, capsys):
     replaced(made, PACK, params={"options": "other"})
     replaced(made, SCORES, params={"cell": RUN, "hyper": {}})  # Its bytes are as before.
     other_bytes(made, METRICS)
-    replaced(made, METRICS, command=made.ledger.entries[SCORES].command)
-    print_other(made, RUN)
+    for path in (METRICS, f"results/metrics/{SHARING}.json"):
+        replaced(made, path, command=made.ledger.entries[SCORES].command)
+    print_other(made, RUN, SHARING)
     rows = found(capsys, old, commit(made))
     assert {name: row["causes"] for name, row in rows.items()} == {
-        f"cells {RUN}": ["command of rule metrics"]
+        f"cells {RUN}": ["command of rule metrics"],
+        f"cells {SHARING}": ["nothing that the ledgers record"],  # Only the table was edited.
     }
 
 
