@@ -91,6 +91,27 @@ def progress(options: argparse.Namespace) -> None:
     print(found.line())
 
 
+def status(options: argparse.Namespace) -> None:
+    """Print what is stale, because of what, and how long it takes; 1 if anything is."""
+    from osad.history.cli import status as run
+
+    run(options)
+
+
+def diff(options: argparse.Namespace) -> None:
+    """Print which numbers changed between two commits, and the changed inputs behind them."""
+    from osad.history.cli import diff as run
+
+    run(options)
+
+
+def cite(options: argparse.Namespace) -> None:
+    """Print BibTeX of the method, data set and weights of a number, and of this project."""
+    from osad.history.cli import cite as run
+
+    run(options)
+
+
 def audit(options: argparse.Namespace) -> None:
     """Say which inputs produced a number, and check it."""
     options.run(options)
@@ -113,11 +134,14 @@ def select(options: argparse.Namespace) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "audit": audit,
     "check-method": check_method,
+    "cite": cite,
     "datasets": datasets,
+    "diff": diff,
     "methods": methods,
     "predict": predict,
     "progress": progress,
     "select": select,
+    "status": status,
     "tables": tables,
 }
 
@@ -155,6 +179,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "method", metavar="FILE_OR_NAME", help="its file or folder, or its registered name"
             )
+        if name in ("cite", "diff", "status"):
+            from osad.history.cli import add_options as add_history_options
+
+            add_history_options(name, command)
         if name == "methods":
             command.add_argument(
                 "--parameters", nargs="?", const="", metavar="NAME",

@@ -140,6 +140,7 @@ LINES = [
     f"predict {RUN} in --output out --cores 1 --gpu 0 --strict", "select devnet lr=1e-3,2e-3",
     "select devnet --criteria pseudo --seeds 0 1 --jobs 1", "tables results/tables/summary.csv",
     "progress --every 10", "methods --parameters dpdl", f"audit export {RUN} --output crate",
+    "status", "diff HEAD HEAD --json", f"cite {RUN}",
 ]  # fmt: skip
 WORDS = [
     *cli.COMMANDS, "--all", "--sample", "--json", "--configfile", "--help", "--", "params.yaml",

@@ -56,6 +56,7 @@ WHERE = {
     },
     AUDIT: {
         "cd provenance && sha256sum --check SHA256SUMS": "saved",
+        "osad status": "saved",
         "git clone <this repository> osad && cd osad": "beside_saved",
         "osad audit explain elpv/all/general-m10/dpdl/s0 --depth 2": "clone",
         "osad audit verify --all": "saved",
@@ -169,6 +170,7 @@ def saved(plain_run: tuple[Project, Outcome], root: Path) -> Place:
         " elpv/": " tiny/",
         "<this repository>": str(project.root),
         "ssh://host/path": str(root / "store"),
+        " v1.0 ": " HEAD ",  # It has no commit before.
     }
     identity = {
         f"GIT_{role}_{what}": "nobody@example.invalid"

@@ -2,7 +2,7 @@
 
 import graphlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from osad.audit.ledger import Entry, Ledger
@@ -49,19 +49,23 @@ def cells(ledger: Ledger) -> list[Cell]:
 
 
 def find(ledger: Ledger, name: str) -> Target:
-    """Return the runs that an id means.
+    """Return the runs of a ledger that an id means; errors as `choose`."""
+    return choose(cells(ledger), name, "the ledger")
+
+
+def choose(known: Sequence[Cell], name: str, where: str) -> Target:
+    """Return those of some cells that an id means; ``where`` says whose they are.
 
     Raises:
-        ConfigError: the id is not one of a cell, or the ledger has no such cell.
+        ConfigError: the id is not one of a cell, or there is no such cell.
     """
-    known = cells(ledger)
     mean = not re.search(r"/s[0-9]+$", name)
     Cell.parse(f"{name}/s0" if mean else name)
     runs = [cell for cell in known if name in (str(cell), str(cell).rpartition("/")[0])]
     if not runs:
         near = (str(cell) for cell in known if cell.method in name.split("/"))
         example = min(near, default=str(known[0]))
-        raise ConfigError(f"cell {name}: is not in the ledger; one that is: {example}")
+        raise ConfigError(f"cell {name}: is not in {where}; one that is: {example}")
     return Target(name, tuple(runs), mean)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from osad.audit import git, graph, ledger, local
+from osad.audit.changes import leaves
 from osad.audit.graph import Target
 from osad.audit.ledger import Digests, Entry, Ledger
 from osad.core.cells import Cell
@@ -217,14 +218,11 @@ def _params(rules: Rules, entries: Iterable[Entry], findings: Findings) -> None:
             )
 
 
-def _first_difference(now: object, stated: object, name: str = "") -> str:
-    if isinstance(now, dict) and isinstance(stated, dict):
-        for key in sorted(now.keys() | stated.keys()):
-            if now.get(key) != stated.get(key):
-                place = f"{name}.{key}" if name else str(key)
-                return _first_difference(now.get(key), stated.get(key), place)
-    text = f"{now!r}, the ledger says {stated!r}"
-    return f": {name} is {text}" if name and len(text) < 300 else ""
+def _first_difference(now: object, stated: object) -> str:
+    for name, value, other in leaves(now, stated):
+        text = f"{value!r}, the ledger says {other!r}"
+        return f": {name} is {text}" if len(text) < 300 else ""
+    return ""
 
 
 def _numbers(known: Ledger, cells: Sequence[Cell], findings: Findings) -> None:

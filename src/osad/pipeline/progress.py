@@ -10,7 +10,7 @@ from pathlib import Path
 from osad.core.errors import OsadError
 from osad.core.files import read_json
 from osad.pipeline.failures import failures, of_cells
-from osad.pipeline.jobs import jobs
+from osad.pipeline.jobs import Job, jobs
 from osad.pipeline.rules import Rules
 
 
@@ -113,12 +113,12 @@ def measure(rules: Rules) -> Progress:
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     spans: list[tuple[float, float]] = []
     for job in grid_jobs:
-        kind = (job.rule.name, job.wildcards.get("method", ""))
+        kind = kind_of(job)
         if not all(Path(output).is_file() for output in job.outputs):
             left.append(kind)
             continue
         complete[job.rule.name] += 1
-        span = _span(Path(job.receipt))
+        span = span_of(job)
         if span:
             spans.append(span)
             times[kind].append(span[1] - span[0])
@@ -147,8 +147,14 @@ def changes(rules: Rules, *, every: float) -> Iterator[str]:
         time.sleep(every)
 
 
-def _span(receipt: Path) -> tuple[float, float] | None:
+def kind_of(job: Job) -> tuple[str, str]:
+    """Return what jobs that take about equally long have in common: rule and method."""
+    return job.rule.name, job.wildcards.get("method", "")
+
+
+def span_of(job: Job) -> tuple[float, float] | None:
     """Return begin and end of a job by its receipt; None without one, or from a clone."""
+    receipt = Path(job.receipt)
     try:
         end = receipt.stat().st_mtime
         return end - float(read_json(receipt)["machine"]["seconds"]), end

@@ -97,6 +97,12 @@ def is_recorded(output: str) -> bool:
         return bool(store._filter_incomplete_keys([output])) or _read(store, output) is not None
 
 
+def is_interrupted(output: str) -> bool:
+    """Tell whether the job that writes an output was interrupted, or runs now."""
+    with _store() as store:
+        return bool(store._filter_incomplete_keys([output]))
+
+
 def read(output: str) -> dict[str, Any] | None:
     """Return the record of a complete output, or None if there is none that is whole.
 

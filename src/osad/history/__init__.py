@@ -1,0 +1,1 @@
+"""What is stale, what changed between two commits, and what to cite of a number."""
