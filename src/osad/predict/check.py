@@ -180,7 +180,7 @@ def _checked(rules: Rules, tools: Tools, *, scores: bool) -> Tools:
     if tools.split is None:
         notes.append(
             "the run's split is not there, so scores of its test images can differ from the run's "
-            "in the last bits"
+            "in the last bits, and images that it was trained on cannot be recognised"
         )
     if tools.maps is None and registry.get(tools.cell.method).maps:
         notes.append("the run's maps are not there, so the colours fit the images given only")
