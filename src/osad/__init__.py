@@ -1,7 +1,24 @@
 """Open-set supervised image anomaly detection as a reproducible, data-versioned benchmark.
 
 Importing this package is cheap on purpose: numerical libraries are imported by the modules
-that compute, when they compute.
+that compute, when they compute. `load` scores images with a trained cell (`osad.predict.model`).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from osad.predict.model import load
+
+__all__ = ["load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load` when it is asked for."""
+    if name == "load":
+        from osad.predict.model import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

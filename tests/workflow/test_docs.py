@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,8 @@ WHERE = {
             "own",
         "osad predict mine/all/general-m10/patchcore/s0 ../new-screws --output predictions/first"
         " --configfile configs/own.yaml": "own",
+        "osad predict mine/all/general-m10/patchcore/s0 ../new-screws --output predictions/decided"
+        " --threshold fpr=0.1 --configfile configs/own.yaml": "own",
     },
 }  # fmt: skip
 """The fixture in which a block of a page runs, by its first command."""
@@ -207,7 +210,7 @@ def screws(folder: Path, counts: dict[str, int]) -> None:
 def own(root: Path) -> Place:
     """A project with a user's images and the settings of the page, less of each."""
     project = new_project(root / "own/project")
-    counts = {"train/good": 16, "test/good": 4, **{f"test/{name}": 11 for name in CLASSES}}
+    counts = {"train/good": 16, "test/good": 9, **{f"test/{name}": 11 for name in CLASSES}}
     screws(root / "own/my-screws", counts)
     screws(root / "own/new-screws", {"test/good": 2})
     screws(project.root / "new/images", {f"test/{CLASSES[0]}": 2})
@@ -226,7 +229,7 @@ def own(root: Path) -> Place:
 def test_every_command_is_known(page: str) -> None:
     """A new one fails here until `WHERE` and `PROGRAMS` say how it is run."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert {name for name, _ in FENCE.findall(text)} <= {"sh", "yaml", "text"}
+    assert {name for name, _ in FENCE.findall(text)} <= {"sh", "yaml", "text", "python"}
     assert not re.search(r"\n\n( {4}|\t)", FENCE.sub("", text)), "a block without a language"
     assert [commands(block)[0] for block in blocks(page)] == list(WHERE[page])
     lines = "\n".join(line for block in blocks(page) for line in commands(block))
@@ -238,6 +241,17 @@ def test_commands_work(page: str, request: pytest.FixtureRequest) -> None:
     for block in blocks(page):
         place: Place = request.getfixturevalue(WHERE[page][commands(block)[0]])
         place.run(block)
+
+
+def test_the_example_in_python_gives_the_scores_of_the_command(own: Place) -> None:
+    for block in blocks(OWN):
+        own.run(block)
+    (example,) = blocks(OWN, "python")
+    code = f"{example}\nprint(scores.tolist())"
+    told = own.project.run(sys.executable, "-c", code).check().output.splitlines()[-1]
+    rows = own.project.rows("predictions/decided/scores.csv")
+    assert told == str([float(row["score"]) for row in rows])
+    assert {row["decision"] for row in rows} <= {"normal", "anomalous"}
 
 
 def test_the_example_of_the_audit_is_what_a_clone_says(clone: Place) -> None:

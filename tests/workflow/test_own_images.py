@@ -151,7 +151,7 @@ def test_test_images_get_the_scores_of_the_run(
     assert len(drawn) == (8 if method in ("patchcore", "devnet") else 0)
     for path in drawn:
         with Image.open(path) as image:
-            assert (image.mode, image.size) == ("RGB", (512, 512))
+            assert (image.mode, image.size) == ("RGB", (512, 526))
 
 
 def test_a_prediction_has_the_same_bytes_again(finished: Project, tmp_path: Path) -> None:

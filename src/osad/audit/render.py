@@ -46,8 +46,9 @@ def _number(explanation: Mapping[str, Any]) -> Iterator[str]:
         if metrics:
             heads = {name: value["auroc"] for name, value in metrics.get("heads", {}).items()}
             parts = f"; heads {heads}" if heads else ""
+            auroc = "n/a" if metrics["auroc"] is None else repr(metrics["auroc"])
             yield (
-                f"  s{run['seed']}: AUROC {metrics['auroc']!r}, trained on "
+                f"  s{run['seed']}: AUROC {auroc}, trained on "
                 f"{metrics['n_train_normal']} normal and {metrics['n_train_anomaly']} anomalous, "
                 f"tested on {metrics['n_test_normal']} and {metrics['n_test_anomaly']}{parts}"
             )

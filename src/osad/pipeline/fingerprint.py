@@ -116,7 +116,7 @@ def imported_modules(name: str, source: Path) -> frozenset[str]:
                 parent = ".".join([*base, parent]) if parent else ".".join(base)
             modules |= {parent, *(f"{parent}.{alias.name}" for alias in node.names)}
     # Packages on the way to a module run their __init__ too. The root's is left out: it holds
-    # the version, which changes no number.
+    # the version and `load`, which no step uses.
     for dotted in list(modules):
         parts = dotted.split(".")
         modules |= {".".join(parts[:count]) for count in range(2, len(parts))}

@@ -31,8 +31,9 @@ class Tools:
         features: options of the features step for each pack.
         split: path of the run's split; None if it is not there.
         maps: path of the run's anomaly maps; None if it has none.
+        scores: path of the run's scores; None if they are not there or not needed.
         notes: what could not be checked or may make scores differ, one sentence each.
-        verified: the ledger has the digests of checkpoint, weights, split and maps.
+        verified: the ledger has the digests of all these files.
     """
 
     cell: Cell
@@ -43,17 +44,18 @@ class Tools:
     features: tuple[str, ...]
     split: Path | None
     maps: Path | None
+    scores: Path | None = None
     notes: tuple[str, ...] = ()
     verified: bool = False
 
     def files(self) -> list[Path]:
         """Return the files that the scores or the maps depend on."""
-        paths = (self.checkpoint, *self.weights, self.split, self.maps)
+        paths = (self.checkpoint, *self.weights, self.split, self.maps, self.scores)
         return [path for path in paths if path is not None]
 
     def arguments(self) -> list[str]:
         """Return the options of the step ``predict`` that name the tools."""
-        named = {"split": self.split, "maps": self.maps}
+        named = {name: getattr(self, name) for name in ("split", "maps", "scores")}
         return [
             *("--cell", str(self.cell), "--trained", str(self.trained)),
             *("--hyper", as_text(self.hyper)),
@@ -87,10 +89,11 @@ def parse_cell(text: str, grid: Grid) -> Cell:
     return cell
 
 
-def find_tools(rules: Rules, cell: Cell) -> Tools:
+def find_tools(rules: Rules, cell: Cell, *, scores: bool = False) -> Tools:
     """Find what a run's images are scored with and compare it with the ledger.
 
-    The run need not be in the grid, but its checkpoint must be there.
+    The run need not be in the grid, but its checkpoint must be there. With ``scores`` those of its
+    test images are among the tools, for a threshold.
 
     Raises:
         DataError: the checkpoint or the weights are missing.
@@ -110,7 +113,7 @@ def find_tools(rules: Rules, cell: Cell) -> Tools:
         if not path.is_file():
             raise DataError(f"{path}: is missing; make it with: snakemake --cores 1 {path}")
     split = Path(grid.split(run))
-    maps = Path(grid.artefact("maps", cell))
+    maps, scored = (Path(grid.artefact(kind, cell)) for kind in ("maps", "scores"))
     tools = Tools(
         cell=cell,
         trained=run,
@@ -123,8 +126,9 @@ def find_tools(rules: Rules, cell: Cell) -> Tools:
         ),
         split=split if split.is_file() else None,
         maps=maps if spec.maps and maps.is_file() else None,
+        scores=scored if scores and scored.is_file() else None,
     )
-    return _checked(rules, tools)
+    return _checked(rules, tools, scores=scores)
 
 
 def _hyper(checkpoint: Path) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def _hyper(checkpoint: Path) -> dict[str, Any]:
     return hyper
 
 
-def _checked(rules: Rules, tools: Tools) -> Tools:
+def _checked(rules: Rules, tools: Tools, *, scores: bool) -> Tools:
     """Compare the files with the ledger and say what could not be compared."""
     where = ledger.folder(rules.grid.results)
     known = ledger.read(where)
@@ -176,10 +180,12 @@ def _checked(rules: Rules, tools: Tools) -> Tools:
     if tools.split is None:
         notes.append(
             "the run's split is not there, so scores of its test images can differ from the run's "
-            "in the last bits"
+            "in the last bits, and images that it was trained on cannot be recognised"
         )
     if tools.maps is None and registry.get(tools.cell.method).maps:
         notes.append("the run's maps are not there, so the colours fit the images given only")
+    if scores and tools.scores is None:
+        notes.append("the run's scores are not there, so they say nothing of false alarms")
     return replace(tools, notes=tuple(notes), verified=verified)
 
 

@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 
 from osad.core.errors import ConfigError
 from osad.evaluation.localisation import upsample
+from osad.report.wrong import heat_limits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 COLOURS = "plasma"
-LOW, HIGH = 0.5, 0.999
-"""The quantiles of the position scores that become the lowest and the highest colour."""
 OPACITY = 191
 """Of the highest colour, of 255: 75 %. The lowest is transparent."""
 SIDES = (224, 512)
-"""Smallest and largest length of a heat map's longer side, pixels."""
+"""Smallest and largest length of a heat map's longer side, pixels, without its scale."""
+BAR, GAP = 14, 4
+"""Height of the scale below a heat map, and space beside its numbers, pixels."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,13 @@ class Scale:
 
 
 def scale_of(maps: NDArray[np.float32], source: str) -> Scale:
-    """Return the scale that position scores (n, h, w) suggest.
-
-    Both ends are scores that occur: the smallest that 50 % and 99.9 % of all do not exceed.
+    """Return the scale that position scores (n, h, w) suggest, as on the page of the results.
 
     Example:
         >>> scale_of(np.arange(1001, dtype=np.float32).reshape(1, 7, 143), "here")
-        Scale(low=500.0, high=999.0, source='here')
+        Scale(low=900.0, high=999.0, source='here')
     """
-    ordered = np.sort(maps, axis=None)
-    low, high = (
-        float(ordered[max(int(np.ceil(share * ordered.size)) - 1, 0)]) for share in (LOW, HIGH)
-    )
-    return Scale(low, high, source)
+    return Scale(*heat_limits(maps), source)
 
 
 def levels(maps: NDArray[np.float32], scale: Scale) -> NDArray[np.uint8]:
@@ -113,7 +108,7 @@ def overlay(image: Image, scores: NDArray[np.float32], *, image_size: int, scale
         scale: what the colours mean.
 
     Returns:
-        RGB, of the size `shown_size`.
+        RGB, of the size `shown_size` and, below it, the scale (see `bar`).
 
     Raises:
         ConfigError: the scores are not of such a shape.
@@ -122,10 +117,47 @@ def overlay(image: Image, scores: NDArray[np.float32], *, image_size: int, scale
 
     if scores.ndim != 2 or not all(1 <= side <= image_size for side in scores.shape):
         raise ConfigError(f"position scores {scores.shape} do not fit {image_size} pixels")
-    size = shown_size(*image.size)
+    width, height = shown_size(*image.size)
     square = levels(upsample(scores[None], image_size)[0], scale)
-    heat = np.asarray(pil.fromarray(square).resize(size, pil.Resampling.BILINEAR))
-    base: NDArray[Any] = np.asarray(image.resize(size, pil.Resampling.BICUBIC), dtype=np.int64)
+    heat = np.asarray(pil.fromarray(square).resize((width, height), pil.Resampling.BILINEAR))
+    drawn = pil.new("RGB", (width, height + BAR))
+    drawn.paste(_laid(heat, image.resize((width, height), pil.Resampling.BICUBIC)))
+    drawn.paste(bar(width, scale), (0, height))
+    return drawn
+
+
+def bar(width: int, scale: Scale) -> Image:
+    """Draw a scale: its colours over white, between the scores of its ends if there is room.
+
+    Returns:
+        RGB, of ``width`` and the height `BAR`.
+    """
+    from PIL import Image as pil
+    from PIL import ImageDraw, ImageFont
+
+    drawn = pil.new("RGB", (width, BAR), "white")
+    # A font of pixels, whose bytes depend on no library of outlines.
+    font = ImageFont.load_default_imagefont()
+    texts = [f"{end:.4g}" for end in (scale.low, scale.high)]
+    left, right = (int(font.getbbox(text)[2]) + 2 * GAP for text in texts)
+    if left + right > width // 2:
+        left = right = 0
+    else:
+        draw = ImageDraw.Draw(drawn)
+        for text, x in zip(texts, (GAP, width - right + GAP), strict=True):
+            draw.text((x, 1), text, fill="black", font=font)
+    length = width - left - right
+    ramp = np.arange(length) * 255 // max(length - 1, 1)
+    heat = np.broadcast_to(ramp.astype(np.uint8), (BAR, length))
+    drawn.paste(_laid(heat, pil.new("RGB", (length, BAR), "white")), (left, 0))
+    return drawn
+
+
+def _laid(heat: NDArray[np.uint8], image: Image) -> Image:
+    """Lay levels (h, w) as colours over an image of their size."""
+    from PIL import Image as pil
+
+    base: NDArray[Any] = np.asarray(image, dtype=np.int64)
     opacity = (OPACITY * heat.astype(np.int64))[..., None]
     whole = 255 * 255
     mixed = (base * (whole - opacity) + colours()[heat] * opacity + whole // 2) // whole

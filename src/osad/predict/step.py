@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from osad.core.files import filling, read_metadata, read_tensors, sha256_file, w
 from osad.data.manifest import Record
 from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
+from osad.evaluation.maps import AnomalyMaps
 from osad.evaluation.scores import table
 from osad.features.extract import extract
 from osad.features.packs import write_pack
@@ -25,6 +26,7 @@ from osad.methods.inputs import of_role, open_packs
 from osad.pipeline.steps import features as features_step
 from osad.pipeline.steps.features import make_progress
 from osad.pipeline.steps.run import check_checkpoint, check_features, parse_hyper
+from osad.predict.decision import ANOMALOUS, Decided, labels_of, of_folder, of_run
 from osad.predict.heat import COLOURS, Scale, scale_of
 from osad.predict.images import Found, find, read
 from osad.predict.output import claim, write_maps
@@ -48,6 +50,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--weights", nargs="*", default=[], type=Path, help="for their digests")
     parser.add_argument("--split", type=Path, help="of the run: where its test images stood")
     parser.add_argument("--maps", type=Path, help="of the run: the scale of the heat maps")
+    parser.add_argument("--scores", type=Path, help="of the run: for the threshold")
+    parser.add_argument("--threshold", help="from which score on an image is anomalous")
+    parser.add_argument("--labelled", type=Path, help="images for the threshold, else the run's")
     parser.add_argument("--verified", choices=("yes", "no"), default="no")
     parser.add_argument("--notes", default="[]", help="what could not be checked, JSON")
     parser.add_argument("--cores", type=int, default=1)
@@ -92,9 +97,10 @@ def description(
     scale: Scale | None,
     images: int,
     compared: bool,
+    decided: Decided | None,
 ) -> dict[str, Any]:
     """Return what was scored with what, for ``prediction.json``."""
-    named = {name: getattr(options, name) for name in ("checkpoint", "split")}
+    named = {name: getattr(options, name) for name in ("checkpoint", "split", "scores")}
     files = {name: path for name, path in named.items() if path is not None}
     files |= {f"weights {path.name}": path for path in options.weights}
     return {
@@ -107,6 +113,7 @@ def description(
         "ledger": "agrees" if options.verified == "yes" else UNCOMPARED,
         "maps": None if scale is None else {"colours": COLOURS, **asdict(scale)},
         "notes": json.loads(options.notes),
+        "threshold": decided and decided.description(),
     }
 
 
@@ -122,30 +129,84 @@ def main(argv: Sequence[str]) -> list[Path]:
     spec = registry.get(Cell.parse(options.cell).method)
     hyper, checkpoint = parse_hyper(options.hyper, spec), options.checkpoint
     check_checkpoint(read_metadata(checkpoint), Cell.parse(options.trained), hyper, checkpoint)
-    test = of_role(read_split(options.split), "test") if options.split else []
+    split = read_split(options.split) if options.split else []
+    test = of_role(split, "test")
     with filling(options.output) as folder:
-        images = read(find(options.images, output=options.output), workers=options.cores)
+        images, labelled = (
+            read(find(paths, output=options.output), workers=options.cores) if paths else []
+            for paths in (options.images, options.labelled and [options.labelled])
+        )
+        labels = labels_of(labelled, options.labelled, split)
+        # Too few images for it are known beforehand, whatever their scores will be.
+        decide(options, test, labels, dict.fromkeys(labels, 0.0))
         if spec.maps:
             claim(folder / "maps", images)
-        scores, image_size, compared = compute(images, test, options, folder=folder)
-        rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
+        every = [*{image.path: image for image in [*images, *labelled]}.values()]
+        scores, image_size, compared = compute(every, test, options, folder=folder)
+        rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in every]
+        lines = {line["path"]: line for line in table(rows, scores, spec.heads)}
         columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
-        lines = [{key: line[key] for key in columns} for line in table(rows, scores, spec.heads)]
-        write_csv(folder / "scores.csv", columns, lines)
+        of_digest = {line["sha256"]: line["score"] for line in lines.values()}
+        if decided := decide(options, test, labels, of_digest):
+            columns.insert(len(COLUMNS), "decision")
+            for line in lines.values():
+                line["decision"] = decided.word(line["score"])
+        own = [{key: lines[image.path][key] for key in columns} for image in images]
+        write_csv(folder / "scores.csv", columns, own)
         scale = None
         if scores.maps is not None:
-            maps = scores.maps.numpy()
+            maps = scores.maps.numpy()[: len(images)]
             scale = scale_of(maps, "the images scored")
             if options.maps:
-                scale = scale_of(anomaly_maps.read(options.maps).maps, "the run's test set")
+                scale = scale_of_run(anomaly_maps.read(options.maps), test)
             write_maps(
                 folder / "maps", images, maps,
                 image_size=image_size, scale=scale, workers=options.cores,
             )  # fmt: skip
-        written = description(options, hyper, scale=scale, images=len(images), compared=compared)
+        written = description(
+            options, hyper, scale=scale, images=len(images), compared=compared, decided=decided
+        )
         write_json(folder / "prediction.json", written)
     print(summary(options, len(images), len(places(images, test)), scale=scale))
+    if decided:
+        print(decided.text(sum(line["decision"] == ANOMALOUS for line in own)))
     return sorted(path for path in options.output.rglob("*") if path.is_file())
+
+
+def decide(
+    options: argparse.Namespace,
+    test: Sequence[SplitRow],
+    labels: Mapping[str, int],
+    scores: Mapping[str, float],
+) -> Decided | None:
+    """Return the threshold that is asked for, if one is.
+
+    Args:
+        options: of this step.
+        test: the run's test set; empty when it is not known.
+        labels: of the images of ``--labelled``, by their digests.
+        scores: at least theirs, by digest.
+
+    Raises:
+        ConfigError: the rule is none, or there are too few images for it.
+        CheckError: the run's scores are those of other images.
+    """
+    if options.threshold is None:
+        return None
+    if options.labelled:
+        known = of_folder(labels, scores, options.labelled)
+    else:
+        known = of_run(options.scores, test)
+    return Decided.of(options.threshold, known)
+
+
+def scale_of_run(maps: AnomalyMaps, test: Sequence[SplitRow]) -> Scale:
+    """Return the scale of a run's normal test images; of all of them where no split is known."""
+    normal = {row.path for row in test if not row.label}
+    chosen = [number for number, path in enumerate(maps.paths) if path in normal]
+    if chosen:
+        return scale_of(maps.maps[chosen], "the run's normal test images")
+    return scale_of(maps.maps, "the run's test images")
 
 
 def compute(

@@ -184,6 +184,9 @@ def test_explain_names_the_run_that_a_cell_is_made_of(made: MadeUp):
     assert value["code"]["osad.methods.patchcore"] == sha256_file("src/osad/methods/patchcore.py")
     text = render.text(value)
     assert "  AUROC   0.75\n" in text
+    assert "  s0: AUROC 0.75, trained on" in text
+    run["metrics"]["auroc"] = None  # As without anomalous test images.
+    assert "  s0: AUROC n/a, trained on" in render.text(value)
     assert f"{sha256_file(IMAGE)}  {IMAGE}" in text
     assert value["git"]["introduced_by"][SHARING].endswith(" 2024-02-03 made up")
 

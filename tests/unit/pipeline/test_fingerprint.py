@@ -261,7 +261,18 @@ def test_a_run_holds_its_own_method_alone_and_every_job_its_environment(holders)
         assert names == (CONTROLS if module == "methods.controls" else {module.split(".")[1]})
 
 
-def test_the_root_package_holds_only_its_docstring_and_version():
-    docstring, version = ast.parse((SOURCE / "osad/__init__.py").read_text(encoding="utf-8")).body
-    assert isinstance(docstring, ast.Expr)
-    assert ast.unparse(version.targets[0]) == "__version__"
+def test_the_root_package_holds_nothing_that_a_step_uses():
+    """It is in no closure."""
+    tree = ast.parse((SOURCE / "osad/__init__.py").read_text(encoding="utf-8"))
+    names = [ast.unparse(node.targets[0]) for node in tree.body if isinstance(node, ast.Assign)]
+    names += [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert names == ["__all__", "__version__", "__getattr__"]
+    used = {
+        alias.name
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "osad"
+        for alias in node.names
+    }
+    rooms = {path.stem for path in SOURCE.joinpath("osad").iterdir()}
+    assert used - rooms == {"__version__"}

@@ -20,6 +20,7 @@ from osad.predict.check import Tools, find_tools, parse_cell
 
 CHECKPOINT = f"results/checkpoints/{SHARED}.safetensors"
 SPLIT = "results/splits/tiny/all/normal-m0/s0.csv"
+SCORES = f"results/scores/{SHARED}.csv"
 MAPS = f"results/maps/{SHARED}.safetensors"
 FILES = [CHECKPOINT, WEIGHTS, SPLIT, MAPS]
 CODE = "src/osad/methods/patchcore.py"
@@ -118,6 +119,8 @@ def test_missing_files_are_named(made):
         (["../../etc/passwd/s0"], "expected DATASET/CATEGORY"),
         (["tiny/all/normal-m0/patchcore/s7"], "is not trained here"),
         ([SHARED, "--cores", "0"], "--cores must lie in 1 to 1024"),
+        ([SHARED, "--threshold", "fpr=2"], "--threshold fpr=2: expected fpr=RATE"),
+        ([SHARED, "--labelled", "in"], "--labelled: is for a threshold; say which"),
         ([SHARED, "--configfile", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
@@ -146,6 +149,26 @@ def test_the_command_becomes_the_job(made, monkeypatch):
     assert json.loads(options.features) == [feature_options("plain", features, features.first)]
     assert options.weights == [Path(WEIGHTS)]
     assert (options.verified, str(options.split)) == ("yes", SPLIT)
+
+
+@pytest.mark.parametrize("rule", ["best-f1", "-1e-3"])
+def test_a_threshold_takes_the_scores_of_the_run_to_the_job(made, rule, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr("os.execv", lambda path, words: started.append(step.parse(words[4:])))
+    command = ["predict", SHARING, "in", "--output=out", f"--threshold={rule}"]
+    assert cli.main(command) == 0
+    assert cli.main([*command, "--labelled=mine"]) == 0
+    own, labelled = started
+    assert (own.threshold, str(own.scores), own.labelled) == (rule, SCORES, None)
+    assert (labelled.scores, labelled.labelled) == (None, Path("mine"))
+    assert capsys.readouterr().err == ""
+    Path(SCORES).write_text("edited")
+    assert cli.main(command) == 1
+    assert f"{SCORES}: differs from the ledger" in capsys.readouterr().err
+    Path(SCORES).unlink()
+    assert cli.main(command) == 0
+    assert "note: the run's scores are not there" in capsys.readouterr().err
+    assert (started[2].scores, started[2].verified) == (None, "yes")
 
 
 def test_each_network_that_scoring_reads_is_told_and_its_weights_are_needed(made, monkeypatch):

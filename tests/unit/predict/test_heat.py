@@ -16,7 +16,7 @@ from osad.predict.output import claim, map_names
 def test_scales_and_levels_by_hand():
     """A scale is made of scores that occur."""
     scores = np.arange(1, 2001, dtype=np.float32)[::-1].reshape(2, 40, 25)
-    assert scale_of(scores, "s") == Scale(1000.0, 1998.0, "s")
+    assert scale_of(scores, "s") == Scale(1800.0, 1998.0, "s")
     assert scale_of(np.ones((1, 1, 1), np.float32), "s") == Scale(1.0, 1.0, "s")
     scores = np.array([[-1, 0, 1, 2, 4, 5]], np.float32)
     assert levels(scores, Scale(0.0, 4.0, "")).tolist() == [[0, 0, 64, 128, 255, 255]]
@@ -34,7 +34,7 @@ def test_images_of_any_size_get_a_heat_map(size, expected):
     assert shown_size(*size) == expected
     scores = np.arange(49, dtype=np.float32).reshape(7, 7)
     drawn = overlay(Image.new("RGB", size), scores, image_size=224, scale=Scale(0.0, 48.0, ""))
-    assert (drawn.mode, drawn.size) == ("RGB", expected)
+    assert (drawn.mode, drawn.size) == ("RGB", (expected[0], expected[1] + heat.BAR))
 
 
 def test_low_scores_leave_the_image_and_high_ones_colour_it():
@@ -45,12 +45,35 @@ def test_low_scores_leave_the_image_and_high_ones_colour_it():
     # plasma ends in (239, 248, 33); 191/255 of it and 64/255 of the image, rounded.
     assert heat.colours()[255].tolist() == [239, 248, 33]
     assert drawn.getpixel((220, 220)) == (204, 223, 75)
-    left, right = np.asarray(drawn)[:112, :112], np.asarray(drawn)[120:, 120:]
+    left, right = np.asarray(drawn)[:112, :112], np.asarray(drawn)[120:224, 120:]
     assert (left != right.mean()).any()
     again = overlay(image, scores, image_size=64, scale=Scale(0.0, 8.0, ""))
     assert drawn.tobytes() == again.tobytes()
     with pytest.raises(ConfigError, match="do not fit 32 pixels"):
         overlay(image, np.zeros((40, 7), np.float32), image_size=32, scale=Scale(0.0, 1.0, ""))
+
+
+def test_a_heat_map_has_its_scale_below_it():
+    """Colours over white from the left number to the right one, or over all of a narrow image."""
+    scale = Scale(-118.34, 833.9, "")
+    pixels = np.asarray(heat.bar(224, scale)).astype(int)
+    assert pixels.shape == (heat.BAR, 224, 3)
+    coloured = np.flatnonzero((pixels != pixels[:, :, :1]).any((0, 2)))
+    # Four digits, a point and a sign of 6 pixels each and twice the gap: 44 and 38 pixels.
+    assert 44 <= coloured[0] <= 60
+    assert coloured[-1] == 224 - 38 - 1
+    black = (pixels == 0).all(2).any(0)
+    assert black[:44].any()
+    assert black[-38:].any()
+    assert not black[44:-38].any()
+    # plasma's (239, 248, 33) at 191/255 over white.
+    assert pixels[0, coloured[-1]].tolist() == [243, 250, 89]
+    other = np.asarray(heat.bar(224, Scale(-118.3, 834.0, ""))).astype(int)
+    assert (other != pixels).any()
+    narrow = np.asarray(heat.bar(60, scale)).astype(int)
+    assert narrow[0, -1].tolist() == [243, 250, 89]
+    assert not (narrow == 0).all(2).any()
+    assert heat.bar(1, scale).size == (1, heat.BAR)
 
 
 def test_names_of_heat_maps():

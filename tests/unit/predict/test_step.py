@@ -4,27 +4,26 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from data_cases import every_kind
 from PIL import Image
+from predict_cases import CELL, FITTED, checkpoint, put, run_step
 
 from osad.backbones import get_backbone
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_csv, sha256_file, write_tensors
 from osad.data.splits import SplitRow, write_split
+from osad.evaluation.maps import AnomalyMaps
 from osad.features.packs import PackInfo
 from osad.learn.images import ImageSet
 from osad.methods import registry
 from osad.pipeline.steps.run import describe_features
 from osad.predict import step
+from osad.predict.heat import Scale
 from osad.predict.images import Found, find, read
-
-
-def put(path: str, image: Image.Image | None = None, **options) -> Path:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    (image or Image.new("L", (6, 4), 9)).save(path, **options)
-    return Path(path)
+from osad.predict.step import scale_of_run
 
 
 def test_files_and_folders_are_found_once_and_sorted(project, capsys):
@@ -106,28 +105,6 @@ def test_all_bad_images_are_named(project):
         read(["large.png"], workers=1)
 
 
-CELL = "mine/all/normal-m0/mean_intensity/s0"
-
-
-def run_step(*images: str, output: str = "out", **changed: str) -> list[Path]:
-    options = {
-        "cell": CELL, "trained": CELL, "hyper": "{}", "checkpoint": "c.safetensors",
-        "features": '["--pack pixels"]', "output": output, "cores": "2",
-    }  # fmt: skip
-    pairs = (options | changed).items()
-    arguments = [text for key, value in pairs for text in (f"--{key}", value)]
-    return step.main([*arguments, "--images", *images])
-
-
-FITTED = {"mean": torch.tensor(0.25), "std": torch.tensor(0.5)}
-
-
-def checkpoint(cell: str = CELL, state: dict[str, torch.Tensor] = FITTED, **metadata) -> None:
-    features = describe_features([PackInfo("pixels", (), (), "cpu")])
-    known = {"format": 1, "cell": cell, "hyper": {}, "device": "cpu", "features": features}
-    write_tensors("c.safetensors", state, known | metadata)
-
-
 def test_every_kind_of_image_is_scored(project, capsys):
     """By the distance of the mean intensity from 0.25, in units of 0.5."""
     checkpoint()
@@ -201,6 +178,15 @@ def test_controls_without_features_know_the_path_that_an_image_had(project):
     images = ImageSet(("data/raw/mine/x.png",))
     expected = registry.get("random").build({}).score({"key": torch.tensor(7)}, images).total
     assert float(read_csv("out/scores.csv", ["score"])[0]["score"]) == expected.item()
+
+
+def test_colours_are_those_of_the_runs_normal_images():
+    """A defect that scores far more than all others takes no colour from the others."""
+    maps = np.stack([np.full((2, 2), value, np.float32) for value in (1, 2, 900)])
+    known = AnomalyMaps("c", ("a.png", "b.png", "c.png"), ("1", "2", "3"), 64, maps)
+    test = [SplitRow(f"{n}.png", "1", "test", int(n == "c"), "x") for n in "abc"]
+    assert scale_of_run(known, test) == Scale(2.0, 2.0, "the run's normal test images")
+    assert scale_of_run(known, []) == Scale(900.0, 900.0, "the run's test images")
 
 
 def test_what_was_not_checked_is_written(project):

@@ -18,6 +18,7 @@ from osad.audit import ledger
 from osad.core.errors import ConfigError, DataError
 from osad.core.files import read_csv, sha256_file
 from osad.data.splits import read_split
+from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import ScoredImage
 from osad.pipeline.fingerprint import code_digests
 from osad.pipeline.jobs import jobs_of, makers
@@ -104,8 +105,8 @@ def test_the_most_wrong_images_are_found_by_mean_standing():
 def test_heat_maps_have_8_bits_a_position():
     maps = np.arange(2000, dtype=np.float32).reshape(125, 4, 4)
     limits = wrong.heat_limits(maps)
-    assert limits == (19.0, 1997.0)
-    heat = wrong.heat(np.array([[0, 19], [1008, 3000]], dtype=np.float32), limits)
+    assert limits == (1799.0, 1997.0)
+    heat = wrong.heat(np.array([[0, 1799], [1898, 3000]], dtype=np.float32), limits)
     assert (heat["height"], heat["width"]) == (2, 2)
     assert list(base64.b64decode(str(heat["bytes"]))) == [0, 0, 128, 255]
     flat = wrong.heat(np.ones((1, 1), dtype=np.float32), (1.0, 1.0))
@@ -284,6 +285,16 @@ def test_pictures_are_of_the_images_with_their_maps(site: Site):
         assert one["picture"].startswith("data:image/webp;base64,")
         assert len(base64.b64decode(one["heat"]["bytes"])) == 16
         assert f"s{one['heat']['seed']}" in one["scores"]
+    for one in [*value["alarms"], *value["missed"]]:
+        seed = one["heat"]["seed"]
+        maps = anomaly_maps.read(site.root / f"results/maps/{MEAN}/s{seed}.safetensors")
+        split = read_split(site.root / SPLIT.format(f"{MEAN.rpartition('/')[0]}/s{seed}"))
+        normal = [row.path for row in split if row.role == "test" and not row.label]
+        limits = wrong.heat_limits(maps.select(normal).maps)
+        assert one["heat"] == {
+            **wrong.heat(maps.select([one["path"]]).maps[0], limits),
+            "seed": seed,
+        }
     assert not any("heat" in one for one in read(site, f"images/{MEAN[:-4]}random.js")["missed"])
 
 

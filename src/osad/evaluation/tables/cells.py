@@ -29,7 +29,7 @@ COLUMNS = (
     *FACETS, "seed", *RATES, *COUNTS, "backbone", "cell", "scores_sha256", "status", "reason",
 )  # fmt: skip
 """Of ``cells.csv``. Rates are in [0, 1] and missing where they do not apply; a run whose status is
-not ``ok`` has no numbers but a reason."""
+not ``ok`` has no numbers but a reason, and so has one without an AUROC."""
 INTERVALS = ("seeds", "images", "to_published")
 KINDS = {
     **dict.fromkeys(("shots", "seed", "n_seeds"), "int64"),
@@ -48,6 +48,8 @@ TOLERANCE = 0.08
 SIGMAS = 4
 """Standard errors that random scores may be away from 0.5: 1 run in 16,000 by chance."""
 REMEDY = "splits, labels or scoring are wrong, so no number can be trusted"
+
+NO_ANOMALY = "no anomalous test image, so there is no AUROC"
 
 AGAIN = "delete it and make it again"
 
@@ -93,6 +95,8 @@ def cell_frame(request: Request, outcomes: Mapping[Cell, Mapping[str, Any]]) -> 
     for cell, outcome in outcomes.items():
         protocol = Protocol.parse(cell.protocol)
         row = {"status": "ok", "reason": "", "scores_sha256": "", **outcome}
+        if row.get("n_test_anomaly") == 0:
+            row["reason"] = NO_ANOMALY
         rows.append(
             row
             | {name: getattr(cell, name) for name in ("dataset", "category", "method", "seed")}
@@ -205,11 +209,13 @@ def check_controls(cells: pd.DataFrame) -> list[str]:
     """Return one message for each control that is not as it must be.
 
     ``true_labels`` must have an AUROC of 1, ``constant`` of exactly 0.5, and ``random`` of about
-    0.5 (see `random_tolerance`). Runs that are not ``ok`` are not judged.
+    0.5 (see `random_tolerance`). Runs that are not ``ok``, or have no anomalous test image, are
+    not judged.
     """
     expected = {"true_labels": (1.0, "1.0"), "constant": (0.5, "exactly 0.5"), "random": (0.5, "")}
     messages = []
-    for row in cells[(cells.status == "ok") & cells.method.isin(expected)].itertuples():
+    judged = (cells.status == "ok") & cells.method.isin(expected) & (cells.n_test_anomaly != 0)
+    for row in cells[judged].itertuples():
         (value, must), tolerance = expected[row.method], 0.0
         if math.isnan(row.auroc):
             messages.append(f"{row.cell}: has no AUROC, its test set has only one class")

@@ -180,9 +180,10 @@ def _entries(
     some = rows.few & (rows.n_seeds > 0)
     rows["ours"] = rows.ours.where(~some, rows.ours + " (n=" + rows.n_seeds.astype(str) + ")")
 
-    failed = cells[cells.status != "ok"]
-    failed = failed.assign(reason=failed.status + ": " + failed.reason)
-    reasons = failed.groupby([*FACETS]).reason.agg(lambda texts: "; ".join(texts.unique()))
+    told = cells[cells.reason != ""]
+    why = told.reason.where(told.status == "ok", told.status + ": " + told.reason)
+    grouped = told.assign(reason=why).groupby([*FACETS])
+    reasons = grouped.reason.agg(lambda texts: "; ".join(texts.unique()))
     rows = rows.merge(reasons.reset_index(), on=[*FACETS], how="left").fillna({"reason": ""})
     rows["reason"] = rows.reason.where(~(rows.average & rows.few), PART_MISSING)
     return rows

@@ -5,7 +5,7 @@ of the images that the method gets most wrong.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,15 @@ def read_run(options: argparse.Namespace, seed: int) -> Run:
     )
 
 
-def draw_heats(folder: Path, images: Sequence[Ranked]) -> dict[str, dict[str, int | str]]:
+def draw_heats(
+    folder: Path, images: Sequence[Ranked], normal: Container[str]
+) -> dict[str, dict[str, int | str]]:
     """Return the heat map of each image by path, of the first run that tested it.
+
+    Args:
+        folder: of the maps.
+        images: what is drawn.
+        normal: paths of normal test images, which the colours are fitted to.
 
     Raises:
         DataError: a file of maps is missing or damaged, or has no map of an image.
@@ -61,7 +68,7 @@ def draw_heats(folder: Path, images: Sequence[Ranked]) -> dict[str, dict[str, in
     for seed in sorted({next(iter(one.scores)) for one in images}):
         path = folder / f"s{seed}.safetensors"
         maps = anomaly_maps.read(path)
-        limits = heat_limits(maps.maps)
+        limits = heat_limits(maps.maps[[image in normal for image in maps.paths]])
         place = {image: number for number, image in enumerate(maps.paths)}
         for image in (one.image.path for one in images if next(iter(one.scores)) == seed):
             if image not in place:
@@ -100,7 +107,9 @@ def main(argv: Sequence[str]) -> list[Path]:
     worst = [*alarms, *missed]
     heats: Mapping[str, Any] = {}
     if options.maps:
-        heats = draw_heats(options.results / "maps" / (options.fitted or options.cell), worst)
+        normal = {image.path for run in runs for image in run.tested if not image.label}
+        folder = options.results / "maps" / (options.fitted or options.cell)
+        heats = draw_heats(folder, worst, normal)
     thumbnails = {
         one.image.path: thumbnail(open_verified(Path(one.image.path), one.image.sha256))
         for one in worst

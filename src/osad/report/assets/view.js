@@ -139,7 +139,7 @@
       "div",
       {},
       mapped
-        ? osad.make("p", {}, osad.make("label", {}, box, " heat maps"), ": scores of positions, of the first seed that tested the image; dark red is the run's highest.")
+        ? osad.make("p", {}, osad.make("label", {}, box, " heat maps"), ": scores of positions, of the first seed that tested the image; dark red is what 1 of 1,000 positions of normal images exceeds.")
         : osad.make("p", {}, "The method scores whole images: there are no heat maps."),
       list("False alarms: normal images that outrank most others", value.alarms),
       list("Missed anomalies: anomalous images that outrank fewest others", value.missed),

@@ -11,7 +11,7 @@ from table_cases import FOLDER, TITLES, bad, compared_of, grid_value, method, me
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, DataError
 from osad.core.files import read_csv, sha256_bytes
-from osad.evaluation.tables.cells import read_cells, write_frame
+from osad.evaluation.tables.cells import NO_ANOMALY, read_cells, write_frame
 from osad.evaluation.tables.request import read_grid
 from osad.methods import registry
 from osad.pipeline.steps import cells, tables
@@ -34,10 +34,10 @@ def grid(results: Path, *methods: str) -> str:
     return json.dumps(grid_value(results=str(results), methods=chosen))
 
 
-def write_cell(results: Path, cell: str, auroc: float, *, run: str) -> None:
+def write_cell(results: Path, cell: str, auroc: float | None, *, run: str, **more: object) -> None:
     scores = f"path,score\n{run},1\n"
     write(results / "scores" / f"{run}.csv", scores)
-    value = metrics(auroc, scores_sha256=sha256_bytes(scores.encode()))
+    value = metrics(auroc, scores_sha256=sha256_bytes(scores.encode()), **more)
     write(results / "metrics" / f"{cell}.json", json.dumps(value))
 
 
@@ -134,6 +134,21 @@ def test_a_wrong_control_stops_before_anything_is_written_unless_partial(
     folder = run_steps(results, "--partial")
     assert "warning: control elpv/all/general-m10/true_labels/s0" in capsys.readouterr().err
     assert "WRONG CONTROL" in (folder / "general.md").read_text(encoding="utf-8")
+
+
+def test_without_anomalous_test_images_the_tables_say_so(results: Path) -> None:
+    """The controls then prove nothing, and are not wrong."""
+    none = {"average_precision": None, "n_test_anomaly": 0}
+    for name in CELLS:
+        write_cell(results, name, None, run=name, **none)
+    folder = run_steps(results)
+    rows = read_rows(folder / "cells.csv").values()
+    assert {(row["status"], row["auroc"], row["reason"]) for row in rows} == {
+        ("ok", "", NO_ANOMALY)
+    }
+    assert f"- [1] {NO_ANOMALY}\n" in (folder / "general.md").read_text(encoding="utf-8")
+    assert json.loads((folder / "metrics.json").read_text()) == {}
+    assert (folder / "rates.csv").read_text() == "cell,metric,mean,std,n\n"
 
 
 def test_metrics_of_other_scores_are_refused(results: Path) -> None:
