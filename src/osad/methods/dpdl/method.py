@@ -44,6 +44,9 @@ from osad.methods.registry import method
 
 HEADS = ("anomaly", "residual", "normal")
 LOG_S_RANGE = (-7.0, 1.0)
+MARGIN = 5.0
+"""Of the deviation loss. S_n starts there: all is normal until anomalies say otherwise. From 0 its
+|.| grows with the length of a feature, and after few steps the farthest is the most normal."""
 CROSS_ENTROPY: dict[str, Any] = {
     "loss": "cross_entropy", "lengths": False, "residual": "learned", "standardised": False,
     "epochs": 50, "lr": 1e-3,
@@ -146,6 +149,8 @@ class DPDL:
         if self.residual == "learned":
             state |= init_linear("residual", channels, 1, generator)
         state |= init_mlp("normal", (channels, self.head_width, 1), generator)
+        if self._form.absolute:
+            state["normal.1.bias"] += MARGIN
         # All heads are drawn, so that those that stay start alike in every variant.
         state = {k: value for k, value in state.items() if k.split(".")[0] not in self._left_out}
         state |= initial_bridge(codes, self.eps, self.s0)

@@ -1,6 +1,7 @@
 """DPDL: scores of both its forms against a transcription, its energy and its variants."""
 
 import dataclasses
+import inspect
 import itertools
 import math
 
@@ -14,7 +15,7 @@ from learn_cases import DATA, PACKS, SHOWN, bounded, check_scales, double, white
 from osad.core.errors import ConfigError
 from osad.learn.density import density
 from osad.learn.gaussian import standardised
-from osad.learn.heads import top_k_mean
+from osad.learn.heads import deviation_loss, top_k_mean
 from osad.learn.images import ImageSet, Rows, State
 from osad.methods import registry
 from osad.methods.dpdl.heads import Form
@@ -178,6 +179,15 @@ def test_few_normals_are_enough(form, n_normals):
     state = method.fit(few)
     assert len(state["codes"]) == 1
     assert bool(method.score(state, SHOWN).total.isfinite().all())
+
+
+@each_form
+def test_the_normality_head_starts_with_everything_normal(form):
+    method = made(form, lr=1e-9)
+    start = method.fit(DATA)["normal.1.bias"].item()
+    drawn = made("former", lr=1e-9).fit(DATA)["normal.1.bias"].item()
+    margin = inspect.signature(deviation_loss).parameters["margin"].default
+    assert start - drawn == pytest.approx(margin if method.loss == "deviation" else 0, abs=1e-5)
 
 
 def test_there_must_be_something_to_learn():
