@@ -185,7 +185,7 @@ def test_few_normals_are_enough(form, n_normals):
 def test_the_normality_head_starts_with_everything_normal(form):
     method = made(form, lr=1e-9)
     start = method.fit(DATA)["normal.1.bias"].item()
-    drawn = made("former", lr=1e-9).fit(DATA)["normal.1.bias"].item()
+    drawn = made(form, lr=1e-9, loss="cross_entropy").fit(DATA)["normal.1.bias"].item()
     margin = inspect.signature(deviation_loss).parameters["margin"].default
     assert start - drawn == pytest.approx(margin if method.loss == "deviation" else 0, abs=1e-5)
 
