@@ -63,7 +63,11 @@ def test_the_page_has_what_was_measured() -> None:
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [
         text for text, _ in FAULTS.values()
     ]
-    assert torture.table([Row("a", 2, 1, 0, 3.4)]).endswith("| a | 2 | 1 | 0 | 3 |\n")
+    new = torture.replaced(page, [Row(FAULTS["DISKS"][0], 2, 1, 0, 3.4)], "abc")
+    assert "| the disk is full | 2 | 1 | 0 | 3 | abc |\n" in new
+    changed = set(new.splitlines()) ^ set(page.splitlines())
+    assert all(line.startswith("| the disk is full | ") for line in changed)
+    assert torture.replaced(new, [], "x") == new
 
 
 def test_counts_are_given_by_name() -> None:

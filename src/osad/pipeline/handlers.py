@@ -12,6 +12,7 @@ from osad.core.files import write_json
 from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.jobs import Job, jobs, makers
 from osad.pipeline.rules import Rules
+from osad.runtime import snakemake_records as records
 from osad.runtime.control import Server, start_server
 from osad.runtime.turn import Turn
 
@@ -150,6 +151,8 @@ class Handlers:
     def _partial(self, grid_jobs: list[Job], failed: dict[str, Failure]) -> None:
         """Make tables and page with what there is; no receipt vouches for them.
 
+        Snakemake would take them for made, so they are marked for the next run to make again.
+
         The steps are those of the rules with ``--partial``; where a step cannot do without what
         is missing, those after it that need it fail too and say so.
         """
@@ -168,6 +171,7 @@ class Handlers:
             if name not in further or (name == "report_cell" and not self._is_partial(job)):
                 continue
             Path(job.receipt).unlink(missing_ok=True)
+            records.mark_incomplete(job.outputs)
             command = [sys.executable, "-m", "osad.runtime.job", *job.arguments(), *further[name]]
             if subprocess.run(command, check=False).returncode and name in EARLY:
                 return

@@ -120,6 +120,8 @@ def _tell_briefly() -> None:
     def told(ex: Exception, linemaps: Any = None) -> str:
         if not isinstance(ex, OSError):
             return str(original(ex, linemaps))
+        if f"{os.sep}locks{os.sep}" in str(ex.filename):  # Each removes the folder at its end.
+            return "osad: another snakemake has just ended here; run the same command again"
         where = f"{ex.filename}: " if ex.filename else ""
         return f"osad: {where}{ex.strerror or ex}; see to it and run the same command again"
 

@@ -31,7 +31,7 @@ PLACES = {"FILE": FOLDER, "DB": DATABASE}
 """Where records are, by Snakemake's name of the backend."""
 USED = (
     "_clear_cache", "_delete_locks", "_filter_incomplete_keys", "_get_external_jobids",
-    "_read_locks", "_read_record", "_write_record",
+    "_mark_incomplete", "_read_locks", "_read_record", "_write_record",
 )  # fmt: skip
 """What is used of Snakemake's classes: part of what each of its backends must have."""
 
@@ -157,6 +157,17 @@ def write(
     )
     with _store() as store:
         store._write_record(output, record)
+
+
+def mark_incomplete(outputs: Iterable[str]) -> None:
+    """Have the next run make outputs again, whatever they will be then.
+
+    Raises:
+        CheckError: the files or the database cannot be used.
+    """
+    with _store() as store:
+        for output in outputs:
+            store._mark_incomplete(output, None)
 
 
 def unlock(outputs: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.grid import run_of
 from osad.pipeline.handlers import REASONS, Handlers
 from osad.pipeline.jobs import jobs, makers
+from osad.runtime import snakemake_records
 
 RULES = rules_of(
     methods=("ahl", "dra", "patchcore", "random"), seeds=(0, 1), shots=(1,),
@@ -224,6 +225,9 @@ def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
         own = [sys.executable, *shlex.split(job.command)[1:]]
         assert command == own + further.get(step, [])
         assert not Path(job.receipt).exists()
+        # The next run makes it again, though it is there.
+        with snakemake_records._store() as store:
+            assert store._filter_incomplete_keys(job.outputs) == set(job.outputs)
     reasons = json.loads(Path(REASONS).read_text())
     assert reasons[str(CELL)] == {"status": "failed", "reason": "x: bad"}
     assert reasons.keys() == like("general-m1") & like("s0")

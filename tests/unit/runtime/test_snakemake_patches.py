@@ -182,6 +182,10 @@ def test_another_version_is_left_as_it_is(monkeypatch, capfd, version):
             PermissionError(1, "Not permitted", "a/b"),
             "osad: a/b: Not permitted; see to it ",
         ),
+        (
+            FileNotFoundError(2, "No", "/a/.snakemake/locks/0.x"),
+            "osad: another snakemake has just ",
+        ),
         (exceptions.WorkflowError("no"), "WorkflowError:\nno"),
         (KeyError("no"), "KeyError: 'no'\n"),
     ],
