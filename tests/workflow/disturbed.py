@@ -92,7 +92,11 @@ class Running:
         return False
 
     def kill(self) -> None:
-        """End the whole group."""
+        """End the whole group, whatever it has said."""
+        self._end()
+        self.stream.close()
+
+    def _end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -100,9 +104,10 @@ class Running:
     def outcome(self) -> Outcome:
         """Wait for its end; one that does not come is none."""
         if self.lives(PATIENCE):
-            self.kill()
-        self.stream.seek(0)
-        return Outcome(self.process.returncode, self.stream.read().decode(errors="replace"))
+            self._end()
+        with self.stream:
+            self.stream.seek(0)
+            return Outcome(self.process.returncode, self.stream.read().decode(errors="replace"))
 
 
 @dataclass
