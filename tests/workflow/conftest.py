@@ -10,37 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from filelock import FileLock
-from PIL import Image, ImageDraw
-from projects import IMAGES, PLAIN_METHODS, SMALL, Outcome, Project, new_project, params
-
-
-def photo(number: int, kind: str) -> Image.Image:
-    """Make an image of grey noise, different for each number, with a bright or dark defect."""
-    generator = np.random.default_rng(number)
-    noise = 128 + 12 * generator.standard_normal((48, 48, 3))
-    image = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
-    x, y = (int(value) for value in generator.integers(8, 28, 2))
-    if kind == "scratch":
-        ImageDraw.Draw(image).line((x, y, x + 14, y + 10), fill=(250, 250, 250), width=3)
-    if kind == "dent":
-        ImageDraw.Draw(image).ellipse((x, y, x + 12, y + 12), fill=(20, 20, 20))
-    return image
+from photos import draw
+from projects import PLAIN_METHODS, SMALL, Outcome, Project, new_project, params
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder of images."""
-    root = tmp_path_factory.mktemp("photos")
-    number = 0
-    for folder, count in IMAGES.items():
-        (root / folder).mkdir(parents=True)
-        for index in range(count):
-            number += 1
-            photo(number, folder.split("/")[1]).save(root / folder / f"{index:03}.png")
-    return root
+    return draw(tmp_path_factory.mktemp("photos"))
 
 
 def run_once(

@@ -205,6 +205,20 @@ def test_cells_that_fail_are_named_and_the_others_go_on(project: Project) -> Non
     assert {row["status"] for row in project.cell_rows().values()} == {"ok"}
 
 
+def test_after_a_late_job_has_failed_all_that_was_shown_is_made_again(fresh: Project) -> None:
+    """Tables that the failed run made of what there was are those of no job."""
+    path = next((fresh.root / "data/bench").glob("*.json"))
+    right = path.read_bytes()
+    path.write_text("{")
+    fresh.snakemake(cores=2).refused(f"osad report_page: {path.relative_to(fresh.root)}: ")
+    path.write_bytes(right)
+    output = fresh.snakemake(cores=2).check().output
+    assert "osad: the run before did not come to its end; " in output
+    assert "outputs recorded" in output
+    assert "out of date" not in output
+    assert fresh.dry_run() == ({}, set())
+
+
 def test_a_wrong_image_fails_the_cells_that_read_it(project: Project) -> None:
     """The features of a test image fail; cells without features are made."""
     damage(project, IMAGE, "changed")

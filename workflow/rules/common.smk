@@ -1,5 +1,7 @@
 # Parameters, checked; the table of rules; the resident fork server; the end of a run.
+import contextlib
 import gc
+import logging
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,10 +20,22 @@ from osad.runtime import control, snakemake_config, snakemake_patches, snakemake
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.
 gc.set_threshold(10_000_000)
+# A full disk: the terminal has every line, and not a traceback for each that the log has not.
+logging.raiseExceptions = False
 ROOT = Path(workflow.basedir)
 snakemake_patches.apply()
 
-try:
+
+@contextlib.contextmanager
+def clearly():
+    """End with one message where something of ours refuses."""
+    try:
+        yield
+    except (OsadError, OSError) as error:
+        raise WorkflowError(str(error)) from None
+
+
+with clearly():
     check_running(ROOT / "src")
     control.use_interpreter()
     if workflow.exec_mode == ExecMode.DEFAULT:
@@ -34,8 +48,6 @@ try:
         snakemake_records.check_backend(workflow.workflow_settings)
         check_places(RULES)
         HANDLERS.restore()
-except OsadError as error:
-    raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -49,15 +61,15 @@ onstart:
         raise WorkflowError(
             "--touch: would record what was not computed; leave it out"
         )
-    HANDLERS.start()
+    with clearly():
+        HANDLERS.start()
 
 
 onsuccess:
-    try:
+    with clearly():
         HANDLERS.success()
-    except OsadError as error:
-        raise WorkflowError(str(error)) from None
 
 
 onerror:
-    HANDLERS.error()
+    with clearly():
+        HANDLERS.error()

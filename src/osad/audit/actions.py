@@ -18,8 +18,9 @@ def record(rules: Rules) -> tuple[recording.Outcome, str]:
             in a way that is not known here; then the ledger stays as it is.
     """
     where = ledger.folder(rules.grid.results)
-    outcome = recording.collect(rules, ledger.read(where))
-    changed = ledger.write(where, outcome.ledger)
+    previous = ledger.read(where)
+    outcome = recording.collect(rules, previous)
+    changed = ledger.write(where, outcome.ledger, previous)
     recording.write_machine_facts(rules)
     if outcome.edited:
         more = f" (and {len(outcome.edited) - 1} more)" if len(outcome.edited) > 1 else ""

@@ -84,8 +84,9 @@ def save(options: argparse.Namespace) -> None:
                 f"{messages[0]} ({len(messages)} such outputs); nothing is committed before a "
                 "complete run: snakemake --cores 8 --resources gpu=1"
             )
+    for name in ("data/weights", "results/features", "results/figures"):  # Not all grids have any.
+        Path(name).mkdir(parents=True, exist_ok=True)
     if rules.grid.results != "results":  # The other stages of dvc.yaml are of params.yaml's grid.
-        Path("data/weights").mkdir(parents=True, exist_ok=True)  # Not every grid needs some.
         commands = [["commit", "--force", "fetch"], ["add", rules.grid.results]]
     for command in commands:
         done = subprocess.run(

@@ -126,8 +126,15 @@ def line(entry: Entry) -> str:
     )
 
 
-def write(where: Path, ledger: Ledger) -> bool:
+def write(where: Path, ledger: Ledger, previous: Ledger = Ledger()) -> bool:
     """Write a ledger and delete shards that nothing belongs to any more.
+
+    Whenever it is ended, what is there can be read: the texts are first those of both ledgers.
+
+    Args:
+        where: its folder.
+        ledger: the lines.
+        previous: what is in the folder.
 
     Returns:
         whether any file changed.
@@ -136,19 +143,27 @@ def write(where: Path, ledger: Ledger) -> bool:
     for path in sorted(ledger.entries, key=str.encode):
         shards[shard(path)].append(line(ledger.entries[path]) + "\n")
     before = sums(where)
+    _write_texts(where, previous, ledger)
     for name, lines in shards.items():
         write_text(where / f"{name}.jsonl", "".join(lines))
-    for file in where.glob("*.jsonl"):
+    for file in (*where.glob("*.jsonl"), *where.glob(".*.part")):
         if file.stem not in shards:
             file.unlink()
-    entries = list(ledger.entries.values())
-    write_json(where / COMMANDS, {e.command: ledger.commands[e.command] for e in entries})
-    closures = {entry.code: ledger.closures[entry.code] for entry in entries}
-    modules = ledger.modules_of(entries)
-    write_json(where / CODE, {"closures": closures, "modules": modules})
+    _write_texts(where, ledger)
     after = sums(where)
     write_text(where / SUMS, _listing(after))
     return before != after
+
+
+def _write_texts(where: Path, *ledgers: Ledger) -> None:
+    """Write what the lines of ledgers name."""
+    lines = [(one, entry) for one in ledgers for entry in one.entries.values()]
+    commands = {entry.command: one.commands[entry.command] for one, entry in lines}
+    closures = {entry.code: one.closures[entry.code] for one, entry in lines}
+    of_each = (one.modules_of(one.entries.values()) for one in ledgers)
+    modules = {name: module for known in of_each for name, module in known.items()}
+    write_json(where / COMMANDS, commands)
+    write_json(where / CODE, {"closures": closures, "modules": modules})
 
 
 def sums(where: Path) -> dict[str, str]:

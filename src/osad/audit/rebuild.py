@@ -14,7 +14,7 @@ from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, OsadError
 from osad.core.files import read_json, sha256_file
-from osad.pipeline.rule import RECEIPTS
+from osad.pipeline.rule import FAILURES, RECEIPTS
 
 TOLERANCE = 0.01
 """Largest difference of AUROC between kinds of devices, on which bytes may differ."""
@@ -157,7 +157,8 @@ def _run(copy: Path, targets: Sequence[str], configfiles: Sequence[Path]) -> Non
         command, cwd=copy, env=environment, stdout=sys.stderr, stderr=sys.stderr, check=False
     )
     if result.returncode:
-        raise CheckError(f"{targets[0]}: cannot be made again; the messages above say why")
+        why = [read_json(path)["reason"] for path in sorted((copy / FAILURES).rglob("*.json"))]
+        raise CheckError("; ".join([f"{targets[0]}: cannot be made again", *why[:1]]))
 
 
 def _judge(

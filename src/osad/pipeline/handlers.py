@@ -12,7 +12,9 @@ from osad.core.files import write_json
 from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.jobs import Job, jobs, makers
 from osad.pipeline.rules import Rules
+from osad.runtime import snakemake_records as records
 from osad.runtime.control import Server, start_server
+from osad.runtime.turn import Turn
 
 REASONS = ".osad/failures.json"
 """Why cells have no number, for the tables of a run that failed."""
@@ -59,17 +61,46 @@ class Handlers:
     adopt: Callable[[Rules], list[str]]
     record: Callable[[Rules], str]
     _server: Server | None = field(default=None, init=False)
+    _turn: Turn = field(default_factory=Turn, init=False)
 
     def start(self) -> None:
-        """Start the resident fork server; without one, jobs are plain processes."""
-        self._server = start_server()
+        """Start the resident fork server; without one, jobs are plain processes.
+
+        Raises:
+            ConfigError: another run is at work in this folder.
+        """
+        self._turn.begin()
+        file = self._turn.file
+        self._server = start_server(keep=() if file is None else [file])
         if self._server is not None:
             os.environ["OSAD_SERVER"] = self._server.address
 
     def restore(self) -> None:
-        """Restore Snakemake's records in a clone (see `osad.audit.adopt`) and say so."""
+        """Restore Snakemake's records in a clone (see `osad.audit.adopt`) and say so.
+
+        After a run that did not come to its end it is said what is there of it. If that is all, the
+        ledger is written now: Snakemake may have nothing to do, and a run without jobs has no end.
+
+        Raises:
+            OsadError: the ledger is damaged, or an output was edited.
+        """
+        files = [path for rule in self.rules for path in rule.files]
+        ended = self._turn.take(files)
         for message in self.adopt(self.rules):
             _say(message)
+        if not ended:
+            return
+        for folder in {os.path.dirname(path) for path in files}:
+            for part in Path(folder).glob(".*.part"):
+                part.unlink()
+        there = sum(map(os.path.exists, files))
+        if there < len(files):
+            _say(
+                f"the run before did not come to its end; {there} of {len(files)} files are there, "
+                "and it goes on with the others"
+            )
+        else:
+            self._complete()
 
     def success(self) -> None:
         """Stop the server and write the ledger.
@@ -78,7 +109,7 @@ class Handlers:
             OsadError: an output was edited; the others are recorded.
         """
         self._stop()
-        _say(self.record(self.rules))
+        self._complete()
 
     def error(self) -> None:
         """Stop the server, write tables and page with what there is, and list what failed.
@@ -91,26 +122,36 @@ class Handlers:
         failed = failures(grid_jobs)
         if not failed:
             return
-        self._drop_stale(grid_jobs)
-        self._partial(grid_jobs, failed)
+        shown = "tables and page show"
+        try:
+            self._drop_stale(grid_jobs)
+            self._partial(grid_jobs, failed)
+        except OSError as error:  # A full disk.
+            shown = f"tables and page cannot be made ({error.strerror}), or they would show"
         for failure in failed.values():
             _say(f"{failure.status}: {failure.name}: {failure.reason}")
         skipped = sum(failure.status == "skipped" for failure in failed.values())
         if skipped:
             _say(
-                f"{skipped} data sets are missing; tables and page show their cells as skipped. "
+                f"{skipped} data sets are missing; {shown} their cells as skipped. "
                 "`osad datasets` says how to get them."
             )
         if skipped < len(failed):
             _say(
-                f"{len(failed) - skipped} failed; tables and page show them as failed. "
+                f"{len(failed) - skipped} failed; {shown} them as failed. "
                 "Run the same command again to retry only these."
             )
         else:
-            _say(self.record(self.rules))
+            self._complete()
+
+    def _complete(self) -> None:
+        _say(self.record(self.rules))
+        self._turn.complete()
 
     def _partial(self, grid_jobs: list[Job], failed: dict[str, Failure]) -> None:
         """Make tables and page with what there is; no receipt vouches for them.
+
+        Snakemake would take them for made, so they are marked for the next run to make again.
 
         The steps are those of the rules with ``--partial``; where a step cannot do without what
         is missing, those after it that need it fail too and say so.
@@ -130,6 +171,7 @@ class Handlers:
             if name not in further or (name == "report_cell" and not self._is_partial(job)):
                 continue
             Path(job.receipt).unlink(missing_ok=True)
+            records.mark_incomplete(job.outputs)
             command = [sys.executable, "-m", "osad.runtime.job", *job.arguments(), *further[name]]
             if subprocess.run(command, check=False).returncode and name in EARLY:
                 return

@@ -67,7 +67,9 @@ def use_interpreter() -> None:
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])
 
 
-def start_server(modules: Sequence[str] | None = None, *, timeout: float = 60.0) -> Server | None:
+def start_server(
+    modules: Sequence[str] | None = None, *, timeout: float = 60.0, keep: Sequence[int] = ()
+) -> Server | None:
     """Start a fork server that ends with this process.
 
     The server listens before it imports, so this returns at once and the first jobs wait in
@@ -76,6 +78,7 @@ def start_server(modules: Sequence[str] | None = None, *, timeout: float = 60.0)
     Args:
         modules: what the server imports beforehand; None for what training needs.
         timeout: how long the server may take to listen, in seconds.
+        keep: file descriptors that the server and its jobs hold as long as they live.
 
     Returns:
         The server, or None if it is switched off (OSAD_FORK_SERVER=0, or a system where forking
@@ -97,6 +100,7 @@ def start_server(modules: Sequence[str] | None = None, *, timeout: float = 60.0)
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            pass_fds=keep,
             # Control-C in the terminal must end the jobs first; the server ends with its owner.
             start_new_session=True,
         )

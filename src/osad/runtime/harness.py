@@ -9,6 +9,7 @@ that it was made in.
 """
 
 import argparse
+import errno
 import importlib
 import os
 import pkgutil
@@ -24,6 +25,7 @@ from osad.core.errors import ConfigError, OsadError
 from osad.core.files import sha256_file, write_json
 from osad.runtime.facts import environment_facts, machine_facts
 
+FULL = "the disk is full; free space and run the same command again"
 MEMORY_ADVICE = "out of memory; run fewer jobs at once or use a machine with more memory"
 USAGE = (
     "usage: python -m osad.runtime.harness STEP [--failure PATH] [--record PATH] "
@@ -114,6 +116,14 @@ def _out_of_memory(error: Exception) -> bool:
     )
 
 
+def _of_the_disk(error: Exception) -> str:
+    """Return the reason where a disk is full or a folder has no rights, else nothing."""
+    file = error.filename if isinstance(error, OSError) else None
+    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+        return f"{file}: {FULL}" if file else FULL
+    return f"{file}: {error.strerror}" if file and isinstance(error, OSError) else ""
+
+
 def _run_step(argv: Sequence[str]) -> list[Path]:
     """Import the step named first, run it with the other arguments, return what it wrote."""
     steps = known_steps()
@@ -166,8 +176,8 @@ def main(argv: list[str]) -> int:
         if _out_of_memory(error):
             reason = MEMORY_ADVICE
             print(f"osad {step}: {reason} ({error_name}: {error})", file=sys.stderr)
-        elif isinstance(error, OSError) and error.filename:  # A full disk, a folder without rights.
-            code, reason = 2, f"{error.filename}: {error.strerror}"
+        elif reason := _of_the_disk(error):
+            code = 2
             print(f"osad {step}: {reason}", file=sys.stderr)
         else:
             reason = f"{error_name}: {error}"

@@ -1,4 +1,4 @@
-"""All that is patched of Snakemake: three private functions, each for speed alone.
+"""All that is patched of Snakemake: three private functions for speed, one for a message.
 
 A patch is applied only to the version that it was written for, and only if the function is there
 with the same parameters. Else Snakemake stays as it is, which costs time and changes no result.
@@ -27,12 +27,12 @@ def apply() -> None:
     """Apply every patch that fits the installed Snakemake; print a line on each that does not."""
     from snakemake import __version__
 
-    for patch in (_remember_checksums, _plan_single_looks, _remember_signatures):
+    for patch in (_remember_checksums, _plan_single_looks, _remember_signatures, _tell_briefly):
         try:
             patch()
         except _Unknown as function:
             print(
-                f"osad: Snakemake {__version__}: {function} is not patched; runs are only slower",
+                f"osad: Snakemake {__version__}: {function} is not patched; no result changes",
                 file=sys.stderr,
             )
 
@@ -107,6 +107,25 @@ def _remember_signatures() -> None:
     rules, same = _find("snakemake.rules", "get_function_params", "func")
     _check("get_function_params", same is original)
     common.get_function_params = rules.get_function_params = functools.cache(original)
+
+
+def _tell_briefly() -> None:
+    """Make Snakemake say in one line that a disk is full or a file may not be changed.
+
+    It would show the traceback of its own functions.
+    """
+    name = "format_exception_to_string"
+    module, original = _find("snakemake.exceptions", name, "ex linemaps")
+
+    def told(ex: Exception, linemaps: Any = None) -> str:
+        if not isinstance(ex, OSError):
+            return str(original(ex, linemaps))
+        if f"{os.sep}locks{os.sep}" in str(ex.filename):  # Each removes the folder at its end.
+            return "osad: another snakemake has just ended here; run the same command again"
+        where = f"{ex.filename}: " if ex.filename else ""
+        return f"osad: {where}{ex.strerror or ex}; see to it and run the same command again"
+
+    module.format_exception_to_string = told
 
 
 def _find(module: str, name: str, parameters: str) -> tuple[Any, Any]:

@@ -29,7 +29,10 @@ FOLDER = Path(".snakemake/metadata")
 DATABASE = Path(".snakemake/metadata.db")
 PLACES = {"FILE": FOLDER, "DB": DATABASE}
 """Where records are, by Snakemake's name of the backend."""
-USED = ("_clear_cache", "_filter_incomplete_keys", "_read_record", "_write_record")
+USED = (
+    "_clear_cache", "_delete_locks", "_filter_incomplete_keys", "_get_external_jobids",
+    "_mark_incomplete", "_read_locks", "_read_record", "_write_record",
+)  # fmt: skip
 """What is used of Snakemake's classes: part of what each of its backends must have."""
 
 
@@ -160,6 +163,30 @@ def write(
     )
     with _store() as store:
         store._write_record(output, record)
+
+
+def mark_incomplete(outputs: Iterable[str]) -> None:
+    """Have the next run make outputs again, whatever they will be then.
+
+    Raises:
+        CheckError: the files or the database cannot be used.
+    """
+    with _store() as store:
+        for output in outputs:
+            store._mark_incomplete(output, None)
+
+
+def unlock(outputs: Iterable[str]) -> None:
+    """Remove Snakemake's lock of this folder; for whoever knows that no run has it.
+
+    It stays while one of the outputs was begun by a job of a cluster, which may still run.
+
+    Raises:
+        CheckError: the files or the database cannot be used.
+    """
+    with _store() as store:
+        if any(store._read_locks()) and not store._get_external_jobids(outputs):
+            store._delete_locks()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The ledger's files: written, read, and what is told of damaged ones; what a cell depends on."""
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -39,6 +40,39 @@ def test_a_ledger_is_read_as_it_was_written(tmp_path):
     assert ledger.read(tmp_path / "nothing") == Ledger()
     with pytest.raises(CheckError, match="SHA256SUMS: is missing"):
         ledger.check_sums(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["_shared.jsonl", "b.jsonl", "commands.json", "code.json"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_ledger_whose_writing_is_ended_can_be_read(tmp_path, monkeypatch, name, times):
+    """The lines of both ledgers find what they name; written again, all is as if nothing was."""
+    other = Ledger(
+        {e.path: dataclasses.replace(e, command="c3", code="k3") for e in (ONE, TWO)},
+        {"c3": "run else"}, {"k3": ["a"]}, {"a": Module("f9", "s9")},
+    )  # fmt: skip
+    ledger.write(tmp_path, SMALL)
+    left, write = [name] * times, ledger.write_text
+
+    def killed(path, text):
+        if path.name in left:
+            left.remove(path.name)
+            if not left:
+                path.with_name(f".{name}.7.part").write_text(text[:5])
+                raise KeyboardInterrupt
+        write(path, text)
+
+    monkeypatch.setattr(ledger, "write_text", killed)
+    monkeypatch.setattr(
+        ledger, "write_json", lambda path, value: killed(path, json.dumps(value, sort_keys=True))
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        ledger.write(tmp_path, other, SMALL)
+    assert ledger.read(tmp_path).entries.keys() == SMALL.entries.keys()
+    left.clear()
+    ledger.write(tmp_path, other, ledger.read(tmp_path))
+    assert ledger.read(tmp_path) == other
+    assert ledger.check_sums(tmp_path) == []
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_texts_of_a_line_may_have_line_separators(tmp_path):

@@ -18,6 +18,7 @@ from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.grid import run_of
 from osad.pipeline.handlers import REASONS, Handlers
 from osad.pipeline.jobs import jobs, makers
+from osad.runtime import snakemake_records
 
 RULES = rules_of(
     methods=("ahl", "dra", "patchcore", "random"), seeds=(0, 1), shots=(1,),
@@ -46,7 +47,7 @@ def calls(monkeypatch, tmp_path):
     server = SimpleNamespace(address="/tmp/address", stop=lambda: calls.append("stopped"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OSAD_SERVER", "")
-    monkeypatch.setattr(handlers, "start_server", lambda: server)
+    monkeypatch.setattr(handlers, "start_server", lambda **_: server)
     monkeypatch.setattr(handlers.subprocess, "run", run)
     return calls
 
@@ -165,9 +166,48 @@ def test_the_server_lives_as_long_as_the_run(calls, monkeypatch, capsys):
     run.success()
     assert calls == ["stopped"]
     assert capsys.readouterr().err == "osad: adopted 2\n" + 2 * "osad: ledger: 5 outputs\n"
-    monkeypatch.setattr(handlers, "start_server", lambda: None)
+    monkeypatch.setattr(handlers, "start_server", lambda **_: None)
     run.start()
     assert "OSAD_SERVER" not in os.environ
+
+
+def test_the_start_after_a_run_without_an_end_says_what_is_there(capsys):
+    run = a_run()
+    run.restore()
+    run.start()
+    assert capsys.readouterr().err == "osad: adopted 2\n"
+    os.close(run._turn.file)  # As when the process is killed.
+    files = [path for rule in RULES for path in rule.files]
+    write_text(SPLIT, "done")
+    part, foreign = (Path(SPLIT).with_name(name) for name in (".s1.csv.7.part", ".own"))
+    for path in (part, foreign):
+        write_text(path, "half")
+    run = a_run()
+    run.restore()
+    assert capsys.readouterr().err == (
+        "osad: adopted 2\n"
+        f"osad: the run before did not come to its end; 1 of {len(files)} files are there, and it "
+        "goes on with the others\n"
+    )
+    assert (part.exists(), foreign.exists()) == (False, True)
+    run.start()
+    os.close(run._turn.file)
+    for path in files:
+        write_text(path, "done")
+    # Snakemake may have nothing to do, so the ledger is written now, once.
+    for told in ("osad: adopted 2\nosad: ledger: 5 outputs\n", "osad: adopted 2\n"):
+        run = a_run()
+        run.restore()
+        assert capsys.readouterr().err == told
+        os.close(run._turn.file)
+    run = a_run()
+    run.restore()
+    run.start()
+    run.success()
+    os.close(run._turn.file)
+    capsys.readouterr()
+    a_run().restore()
+    assert capsys.readouterr().err == "osad: adopted 2\n"
 
 
 def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
@@ -185,6 +225,9 @@ def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
         own = [sys.executable, *shlex.split(job.command)[1:]]
         assert command == own + further.get(step, [])
         assert not Path(job.receipt).exists()
+        # The next run makes it again, though it is there.
+        with snakemake_records._store() as store:
+            assert store._filter_incomplete_keys(job.outputs) == set(job.outputs)
     reasons = json.loads(Path(REASONS).read_text())
     assert reasons[str(CELL)] == {"status": "failed", "reason": "x: bad"}
     assert reasons.keys() == like("general-m1") & like("s0")
@@ -192,6 +235,20 @@ def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
     assert f"osad: failed: {CELL}: x: bad\n" in text
     assert "osad: 2 failed; tables and page show them as failed" in text
     assert "ledger" not in text
+
+
+def test_on_a_full_disk_the_failures_are_listed_all_the_same(monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    fail(SCORES)
+    monkeypatch.setattr(handlers, "write_json", full)
+    a_run().error()
+    assert capsys.readouterr().err == (
+        f"osad: failed: {CELL}: x: bad\n"
+        "osad: 1 failed; tables and page cannot be made (No space left on device), or they would "
+        "show them as failed. Run the same command again to retry only these.\n"
+    )
 
 
 @pytest.mark.parametrize(

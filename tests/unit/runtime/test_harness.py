@@ -1,6 +1,7 @@
 """How a step is found, run, and reported when it fails."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -80,7 +81,11 @@ def test_a_reason_is_whole_at_the_root_and_short_below_a_home_with_blanks(monkey
         (RuntimeError("Allocator: can't allocate memory"), 1, harness.MEMORY_ADVICE, False),
         (KeyError("in /a/b.py at 0x7f0000000"), 1, "KeyError: 'in b.py at 0x'", True),
         (SystemExit("no"), 1, "no", False),
-        (OSError(28, "no space", "a/b.csv"), 2, "a/b.csv: no space", False),
+        (OSError(13, "no rights", "a/b.csv"), 2, "a/b.csv: no rights", False),
+        (OSError(28, os.strerror(28), "a/b.csv"), 2, f"a/b.csv: {harness.FULL}", False),
+        # Neither a stream that is written to nor safetensors names the file.
+        (OSError(28, os.strerror(28)), 2, harness.FULL, False),
+        (RuntimeError(f"I/O error: {os.strerror(122)} (os error 122)"), 2, harness.FULL, False),
     ],
 )
 def test_errors_become_codes_messages_and_files(

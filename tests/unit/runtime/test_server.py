@@ -115,6 +115,22 @@ def test_edited_sources_and_other_copies_are_seen_by_a_running_server(tmp_path, 
         own.stop()
 
 
+@pytest.mark.usefixtures("_allowed")
+def test_the_server_holds_what_it_is_to_hold_until_it_ends():
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    server = start_server((), keep=[writer])
+    os.close(writer)
+    try:
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+        server.stop()
+        assert os.read(reader, 1) == b""  # Nobody can write to it any more.
+    finally:
+        server.stop()
+        os.close(reader)
+
+
 def test_server_ends_with_its_owner(tmp_path):
     script = (
         "import sys; from osad.runtime.control import start_server; s = start_server(());"

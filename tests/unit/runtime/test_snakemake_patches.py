@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import snakemake
-from snakemake import common, io, rules
+from snakemake import common, exceptions, io, rules
 from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
 
@@ -25,12 +25,14 @@ PATCHED = {
     "_IOFile.checksum": (io._IOFile, "checksum"),
     "JobScheduler._schedule_reevalutation": (JobScheduler, "_schedule_reevalutation"),
     "get_function_params": (common, "get_function_params"),
+    "format_exception_to_string": (exceptions, "format_exception_to_string"),
 }
 ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
 DIGESTS = {
     "_IOFile.checksum": "cc344b5b1a5e355b",
     "JobScheduler._schedule_reevalutation": "bb09f100ea5766bb",
     "get_function_params": "ffd80f63645293c3",
+    "format_exception_to_string": "42134937a2efc71a",
 }
 
 
@@ -127,7 +129,7 @@ def test_another_snakemake_is_left_as_it_is(monkeypatch, capfd, name, change):
     assert getattr(holder, attribute, None) is found
     assert unpatched() == []  # All others are patched.
     assert capfd.readouterr().err == (
-        f"osad: Snakemake {snakemake.__version__}: {name} is not patched; runs are only slower\n"
+        f"osad: Snakemake {snakemake.__version__}: {name} is not patched; no result changes\n"
     )
 
 
@@ -153,7 +155,7 @@ def test_what_a_patch_uses_must_be_there(monkeypatch, capfd):
     monkeypatch.setattr(JobScheduler, "__init__", lambda self: None)
     monkeypatch.setattr(rules, "get_function_params", lambda func: [])
     snakemake_patches.apply()
-    assert unpatched() == list(PATCHED)
+    assert unpatched() == list(PATCHED)[:3]
     assert len(capfd.readouterr().err.splitlines()) == 3
 
 
@@ -164,9 +166,33 @@ def test_another_version_is_left_as_it_is(monkeypatch, capfd, version):
     assert unpatched() == list(PATCHED)
     lines = capfd.readouterr().err.splitlines()
     assert lines[0] == (
-        f"osad: Snakemake {version}: _IOFile.checksum is not patched; runs are only slower"
+        f"osad: Snakemake {version}: _IOFile.checksum is not patched; no result changes"
     )
-    assert len(lines) == 3
+    assert len(lines) == 4
+
+
+# --- errors of the system ---
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left"), "osad: No space left; see to it and run the same command "),
+        (
+            PermissionError(1, "Not permitted", "a/b"),
+            "osad: a/b: Not permitted; see to it ",
+        ),
+        (
+            FileNotFoundError(2, "No", "/a/.snakemake/locks/0.x"),
+            "osad: another snakemake has just ",
+        ),
+        (exceptions.WorkflowError("no"), "WorkflowError:\nno"),
+        (KeyError("no"), "KeyError: 'no'\n"),
+    ],
+)
+def test_an_error_of_the_system_is_told_in_one_line(error, told):
+    snakemake_patches.apply()
+    assert exceptions.format_exception_to_string(error, {}).startswith(told)
 
 
 # --- checksums ---

@@ -107,6 +107,17 @@ def test_what_is_used_of_snakemake_has_not_changed():
     }  # fmt: skip
 
 
+def test_a_lock_is_removed_unless_a_job_of_a_cluster_may_still_run(backend):
+    with records._store() as store:
+        store._write_locks("output", ["a", "b"])
+        store._mark_incomplete("a", None)
+        store._mark_incomplete("b", "4711")
+    for outputs, left in ((["a", "b"], 2), (["a"], 0), ([], 0)):
+        records.unlock(outputs)
+        with records._store() as store:
+            assert len(list(store._read_locks())) == left
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_snakemake_believes_the_records_and_misses_no_edit(backend):
     Path("Snakefile").write_text(SNAKEFILE, encoding="utf-8")
