@@ -7,7 +7,7 @@ import random
 import pytest
 import torture
 from disturbed import Bench, Row
-from faults import inject
+from faults import FAULTS, inject
 from projects import ROOT, Outcome
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
