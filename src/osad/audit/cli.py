@@ -130,16 +130,18 @@ def verify(options: argparse.Namespace) -> None:
     if options.rebuild:
         return _rebuild(options, root, known, targets or [])
     findings = verified(rules, known, targets)
-    for note in [*findings.notes, *findings.unchecked]:
+    for note in findings.notes:
         print(f"note: {note}", file=sys.stderr)
+    unchecked = [f"note: {note}" for note in findings.unchecked]
     what = "everything in the ledger" if targets is None else _names(targets)
     missing = findings.missing
     if len(missing) > LISTED:  # A clone without data lacks thousands of images.
         missing = [*missing[:LISTED], f"{len(missing) - LISTED} more files are missing"]
     if findings.differs:
-        raise CheckError("\n".join([*findings.differs, *missing]))
+        raise CheckError("\n".join([*findings.differs, *missing, *unchecked]))
     if missing:
-        raise DataError("\n".join(missing))
+        raise DataError("\n".join([*missing, *unchecked]))
+    print(*unchecked, sep="\n", end="\n" * bool(unchecked), file=sys.stderr)
     _refuse_unchecked(options, findings.unchecked)
     print(
         f"verified {what}: {findings.files} files ({findings.images} images, the code included) "
@@ -184,10 +186,12 @@ def _rebuild(
     comparison = rebuild(root, known, cells, commit=options.commit, configfiles=files)
     for path in comparison.equal:
         print(f"equal: {path}")
-    for note in [*comparison.notes, *comparison.unchecked]:
+    for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)
+    unchecked = [f"note: {note}" for note in comparison.unchecked]
     if comparison.differs:
-        raise CheckError("\n".join(comparison.differs))
+        raise CheckError("\n".join([*comparison.differs, *unchecked]))
+    print(*unchecked, sep="\n", end="\n" * bool(unchecked), file=sys.stderr)
     _refuse_unchecked(options, comparison.unchecked)
     print(f"rebuilt {_names(targets)}: {len(comparison.equal)} artefacts have equal bytes")
 
