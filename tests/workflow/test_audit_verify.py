@@ -293,7 +293,7 @@ def test_without_any_image_ten_are_named_and_the_rest_counted(victim, verify) ->
     lines = err.splitlines()
     assert sum("is missing; get it with `dvc pull`" in line for line in lines) == 10
     # 35 test images are gone.
-    assert lines[-1] == "25 more files are missing"
+    assert "25 more files are missing" in lines
 
 
 def test_a_changed_parameter_is_told(victim, verify) -> None:
