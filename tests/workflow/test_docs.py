@@ -39,8 +39,8 @@ make() {
   builtin source ./planned.sh
   rm made.txt planned.sh
 }
-# The tests have an environment of their own; a copy has no .venv.
-source() { [ "$*" = .venv/bin/activate ]; }
+# The tests have an environment of their own; a copy has no .venv, but its package is what runs.
+source() { [ "$*" = .venv/bin/activate ]; export PYTHONPATH=$PWD/src; }
 # What it would get from the network is in a cache.
 rocrate-validator() {
   command rocrate-validator "$@" --offline --cache-path "$CONTEXTS" --no-paging
