@@ -6,8 +6,7 @@ that compute, when they compute. `load` scores images with a trained cell (`osad
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # `typing` takes a while to import, and jobs' clients import this package.
 if TYPE_CHECKING:
     from osad.predict.model import load
 
@@ -15,7 +14,7 @@ __all__ = ["load"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import `load` when it is asked for."""
     if name == "load":
         from osad.predict.model import load
