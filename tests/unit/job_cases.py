@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import osad
+from osad.runtime import snakemake_records
 from osad.runtime.control import start_server
 
 JOB = [sys.executable, "-m", "osad.runtime.job"]
@@ -98,3 +99,15 @@ def copy_of_package(folder):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(osad.__file__).parent, folder / "osad", ignore=ignored)
     return folder / "osad/__init__.py"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """An empty project; a process never changes its project else.
+
+    Of the files of tests that import it.
+    """
+    monkeypatch.chdir(tmp_path)
+    snakemake_records._open.cache_clear()
+    yield tmp_path
+    snakemake_records._open.cache_clear()

@@ -29,7 +29,7 @@ from osad.evaluation.scores import COLUMNS
 from osad.evaluation.tables.cells import COUNTS, RATES
 from osad.pipeline import config, fingerprint
 from osad.pipeline.grid import Grid
-from osad.pipeline.jobs import Job, jobs
+from osad.pipeline.jobs import Job, jobs, makers
 from osad.pipeline.networks import Network
 from osad.pipeline.rules import Rules
 from osad.runtime import snakemake_records
@@ -189,6 +189,11 @@ class MadeUp:
         entries[path] = dataclasses.replace(entries[path], sha256=digest)
         actions.ledger.write(self.root / "provenance", self.ledger)
 
+    def rewrite(self, **changes: object) -> None:
+        """Give the metrics another record of Snakemake."""
+        job = makers(jobs(self.rules))[METRICS]
+        write_record(METRICS, job, **{"inputs": self.ledger.entries[METRICS].inputs} | changes)
+
     @functools.cached_property
     def ledger(self) -> Ledger:
         """The ledger as it was recorded; to be changed in memory."""
@@ -235,13 +240,18 @@ class MadeUp:
             write_csv(SUMMARY, ["cell", *values], [{"cell": name, **values} for name in grid.means])
         digests = {path: sha256_file(path) for path in (*job.inputs, *job.outputs)}
         for path in job.outputs:
-            snakemake_records.write(
-                path, rule=job.rule.name, template=job.rule.command, command=job.command,
-                inputs={path: digests[path] for path in job.inputs},
-                params=recorded_params(job.params, job.code, job.rule.environment),
-            )  # fmt: skip
+            write_record(path, job, inputs={path: digests[path] for path in job.inputs})
         receipt = {"arguments": job.arguments(), "environment": ENV, "machine": {"seconds": 1.5}}
         write_json(job.receipt, receipt | {"outputs": {p: digests[p] for p in job.outputs}})
+
+
+def write_record(path: str, job: Job, **further: object) -> None:
+    """Write Snakemake's record of an output as its job leaves it, with what else is given."""
+    stated = {
+        "rule": job.rule.name, "template": job.rule.command, "command": job.command,
+        "params": recorded_params(job.params, job.code, job.rule.environment),
+    }  # fmt: skip
+    snakemake_records.write(path, **stated | further)
 
 
 @functools.cache

@@ -141,18 +141,20 @@ def verify(options: argparse.Namespace) -> None:
         raise CheckError("\n".join([*findings.differs, *missing, *unchecked]))
     if missing:
         raise DataError("\n".join([*missing, *unchecked]))
-    print(*unchecked, sep="\n", end="\n" * bool(unchecked), file=sys.stderr)
-    _refuse_unchecked(options, findings.unchecked)
+    _tell_unchecked(options, unchecked)
     print(
         f"verified {what}: {findings.files} files ({findings.images} images, the code included) "
         "have the digests of the ledger, metrics and tables follow from the scores"
     )
 
 
-def _refuse_unchecked(options: argparse.Namespace, unchecked: Sequence[str]) -> None:
-    """Let a verification fail under ``--strict`` if something could not be checked."""
-    if options.strict and unchecked:
-        raise CheckError(f"--strict: {unchecked[0]} ({len(unchecked)} such notes)")
+def _tell_unchecked(options: argparse.Namespace, notes: Sequence[str]) -> None:
+    """Say what could not be checked, for which ``--strict`` lets a verification fail."""
+    for note in notes:
+        print(note, file=sys.stderr)
+    if options.strict and notes:
+        first = notes[0].removeprefix("note: ")
+        raise CheckError(f"--strict: {first} ({len(notes)} such notes)")
 
 
 def _names(targets: Sequence[graph.Target]) -> str:
@@ -191,8 +193,7 @@ def _rebuild(
     unchecked = [f"note: {note}" for note in comparison.unchecked]
     if comparison.differs:
         raise CheckError("\n".join([*comparison.differs, *unchecked]))
-    print(*unchecked, sep="\n", end="\n" * bool(unchecked), file=sys.stderr)
-    _refuse_unchecked(options, comparison.unchecked)
+    _tell_unchecked(options, unchecked)
     print(f"rebuilt {_names(targets)}: {len(comparison.equal)} artefacts have equal bytes")
 
 

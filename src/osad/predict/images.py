@@ -78,7 +78,7 @@ def _search(folder: Path) -> list[Path]:
         raise DataError(
             f"{folder}: holds no images (png, jpg, jpeg, bmp, tif, tiff or webp); correct the path"
         )
-    others = [path for path in files if path not in set(images)]
+    others = sorted({*files} - {*images}, key=byte_order)
     if others:
         print(
             f"{folder}: {len(others)} files and folders are hidden or no images and are skipped: "

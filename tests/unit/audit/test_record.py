@@ -25,17 +25,6 @@ def collect(made: MadeUp) -> Outcome:
     return record.collect(made.rules, made.ledger)
 
 
-def rewrite(made: MadeUp, **changes: object) -> None:
-    """Give the metrics another record of Snakemake."""
-    job = makers(jobs(made.rules))[METRICS]
-    stated = {
-        "rule": "metrics", "template": job.rule.command, "command": job.command,
-        "inputs": made.ledger.entries[METRICS].inputs,
-        "params": record.recorded_params(job.params, job.code, job.rule.environment),
-    }  # fmt: skip
-    snakemake_records.write(METRICS, **stated | changes)
-
-
 def receipt(made: MadeUp, path: str, **changes: object) -> None:
     """Give the job that makes a file another receipt."""
     receipt = makers(jobs(made.rules))[path].receipt
@@ -46,8 +35,8 @@ CHANGES = {
     "its bytes are not what its job wrote": (METRICS, lambda m: m.put(METRICS, "{}")),
     "no job has left a record of it": (SCORES, lambda m: receipt(m, SCORES, outputs={})),
     "its job was told other parameters": (METRICS, lambda m: receipt(m, METRICS, arguments=[])),
-    "made by another rule or from other files": (METRICS, lambda m: rewrite(m, inputs={})),
-    "made by another command": (METRICS, lambda m: rewrite(m, template="x")),
+    "made by another rule or from other files": (METRICS, lambda m: m.rewrite(inputs={})),
+    "made by another command": (METRICS, lambda m: m.rewrite(template="x")),
     "made with other parameters": (SCORES, lambda m: m.edit("params.yaml", "chs: 3", "chs: 4")),
     "made with other parameters or code": (SCORES, lambda m: m.edit(METHOD, "= 1", "= 2")),
     f"{PUBLISHED} has changed since": (COMPARISON, lambda m: m.put(PUBLISHED, "x")),

@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import project_cases
@@ -10,7 +9,6 @@ import pytest
 from project_cases import CELLS, LOCK, METHOD, METRICS, SCORES, SUMMARY, MadeUp
 
 from osad import cli
-from osad.audit import record
 from osad.core.files import read_json, write_json
 from osad.history.status import BEHIND, Status, measure
 from osad.pipeline.jobs import jobs, makers
@@ -36,21 +34,6 @@ def interrupt(made: MadeUp) -> None:
         store._mark_incomplete(METRICS, None)
 
 
-def rewrite(**changes: object) -> Callable[[MadeUp], None]:
-    """Give the metrics another record of Snakemake."""
-
-    def write(made: MadeUp) -> None:
-        job = makers(jobs(made.rules))[METRICS]
-        stated = {
-            "rule": "metrics", "template": job.rule.command, "command": job.command,
-            "inputs": made.ledger.entries[METRICS].inputs,
-            "params": record.recorded_params(job.params, job.code, job.rule.environment),
-        }  # fmt: skip
-        snakemake_records.write(METRICS, **stated | changes)
-
-    return write
-
-
 ONE = {"metrics": 1}
 BEHIND_ONE = {"cells": 1, "report_cell": 1, **AFTER}
 DEVNET = {"metrics": 2, "report_cell": 1, "cells": 1, **AFTER}
@@ -65,14 +48,16 @@ CASES = {
                {f"{PUBLISHED} has changed": AFTER}),
     "same content": (lambda m: m.put(PUBLISHED, Path(PUBLISHED).read_text()), {}),
     "interrupted": (interrupt, {"interrupted": ONE, BEHIND: BEHIND_ONE}),
-    "command": (rewrite(template="x"), {"command, inputs or parameters of rule metrics": ONE,
-                                        BEHIND: BEHIND_ONE}),
-    "unknown parameter": (rewrite(params={"cell": "x"}), {
+    "command": (lambda m: m.rewrite(template="x"),
+                {"command, inputs or parameters of rule metrics": ONE,
+                 BEHIND: BEHIND_ONE}),
+    "unknown parameter": (lambda m: m.rewrite(params={"cell": "x"}), {
         "cell (changed since the ledger was written)": ONE,
         "code (changed since the ledger was written)": ONE,
         "environment (changed since the ledger was written)": ONE, BEHIND: BEHIND_ONE}),
-    "fewer inputs": (rewrite(inputs={}), {"command, inputs or parameters of rule metrics": ONE,
-                                          BEHIND: BEHIND_ONE}),
+    "fewer inputs": (lambda m: m.rewrite(inputs={}),
+                     {"command, inputs or parameters of rule metrics": ONE,
+                      BEHIND: BEHIND_ONE}),
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import pytest
+from job_cases import project as project
 from snakemake import persistence
 from snakemake.persistence import MetadataRecord, PersistenceBase
 from snakemake.persistence.db import DbPersistence
@@ -53,15 +54,6 @@ def snakemake(*options):
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr
-
-
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch):
-    """An empty project; a process never changes its project else."""
-    monkeypatch.chdir(tmp_path)
-    records._open.cache_clear()
-    yield tmp_path
-    records._open.cache_clear()
 
 
 @pytest.fixture(params=BACKENDS)

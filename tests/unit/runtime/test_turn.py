@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from job_cases import project as project
 
 from osad.core.errors import ConfigError
 from osad.runtime import snakemake_records, turn
@@ -21,14 +22,6 @@ RUN = (
     "print(job.pid, flush=True); time.sleep(60)\n"
 )
 """A run with a job that outlives it."""
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    snakemake_records._open.cache_clear()
-    yield tmp_path
-    snakemake_records._open.cache_clear()
 
 
 @pytest.fixture

@@ -50,7 +50,6 @@ SIGMAS = 4
 REMEDY = "splits, labels or scoring are wrong, so no number can be trusted"
 
 NO_ANOMALY = "no anomalous test image, so there is no AUROC"
-
 AGAIN = "delete it and make it again"
 
 
@@ -145,9 +144,7 @@ def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         try:
             values = frame[name].replace("", None).astype(KINDS[name])
         except (ValueError, TypeError, OverflowError) as error:
-            raise DataError(
-                f"{path}, column {name}: {error}; delete it and make it again"
-            ) from error
+            raise DataError(f"{path}, column {name}: {error}; {AGAIN}") from error
         wrong = frame[(frame[name] != "") & ~values.between(*_range(name)).fillna(False)]
         if len(wrong):
             raise DataError(
