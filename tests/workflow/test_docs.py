@@ -7,6 +7,7 @@ is as on the page, and nothing is left out.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from crate_validator import fill_cache
@@ -63,6 +65,7 @@ WHERE = {
         "osad audit verify --all": "saved",
     },
     OWN: {
+        "snakemake --cores 8 --resources gpu=1 --configfile configs/good.yaml": "good",
         "snakemake --cores 8 --resources gpu=1 --configfile configs/own.yaml": "own",
         "osad tables results/own/tables/summary.csv": "own",
         "osad audit explain mine/all/general-m10/patchcore --configfile configs/own.yaml --depth 1":
@@ -225,6 +228,24 @@ def own(root: Path) -> Place:
     return Place(project, {"--cores 8": "--cores 2"})  # Eight processes start slower on two.
 
 
+@pytest.fixture(scope="module")
+def good(root: Path) -> Place:
+    """A project with good parts alone, as few as the page says, and a scratch in a new one."""
+    project = new_project(root / "good/project")
+    generator = np.random.default_rng(0)
+    for folder, count in (("my-parts/train/good", 73), ("new-parts", 4)):
+        (root / "good" / folder).mkdir(parents=True)
+        for number in range(count):
+            values = generator.integers(100, 140, (64, 64)).astype(np.uint8)
+            if (folder, number) == ("new-parts", 3):
+                values[10:50, 20:30] = 255
+            Image.fromarray(values).save(root / "good" / folder / f"{number:03}.png")
+    path = project.root / "configs/good.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(content | {"features": {"image_size": 64}}), encoding="utf-8")
+    return Place(project, {"--cores 8": "--cores 2"})
+
+
 @pytest.mark.parametrize("page", WHERE)
 def test_every_command_is_known(page: str) -> None:
     """A new one fails here until `WHERE` and `PROGRAMS` say how it is run."""
@@ -243,8 +264,26 @@ def test_commands_work(page: str, request: pytest.FixtureRequest) -> None:
         place.run(block)
 
 
+def test_good_parts_alone_lead_to_decisions_and_heat_maps(good: Place) -> None:
+    good.run(blocks(OWN)[0])
+    results, scored = good.project.root / "results/good", good.project.root / "predictions/good"
+    for row in good.project.rows("results/good/tables/cells.csv"):
+        counts = [row[name] for name in ("n_train_normal", "n_test_normal", "n_test_anomaly")]
+        assert counts == ["54", "19", "0"]
+        assert (row["status"], row["auroc"], row["pixel_auroc"]) == ("ok", "", "")
+        assert row["reason"].startswith("no anomalous test image")
+    assert "no anomalous test image" in (results / "tables/normal.md").read_text(encoding="utf-8")
+    assert (results / "report/index.html").is_file()
+    rows = good.project.rows("predictions/good/scores.csv")
+    assert {Path(row["path"]).stem: row["decision"] for row in rows}["003"] == "anomalous"
+    assert sum(row["decision"] == "anomalous" for row in rows) < 3
+    assert len([*scored.rglob("*.png")]) == 4
+    threshold = json.loads((scored / "prediction.json").read_text(encoding="utf-8"))["threshold"]
+    assert (threshold["false_alarms"]["images"], threshold["detections"]) == (19, None)
+
+
 def test_the_example_in_python_gives_the_scores_of_the_command(own: Place) -> None:
-    for block in blocks(OWN):
+    for block in blocks(OWN)[1:]:
         own.run(block)
     (example,) = blocks(OWN, "python")
     code = f"{example}\nprint(scores.tolist())"

@@ -84,7 +84,7 @@ def partition(
     first ``shots`` of them are trained on, so m1 is nested in m10 and both have the same test set.
     Hard setting: the training anomalies are of the known class, and all other images of that
     class are withheld, so the test set depends neither on the shots nor on the seed. Normal
-    setting: no training anomalies, the full test set.
+    setting: no training anomalies, the full test set, which has none where the manifest has none.
 
     A test image whose bytes equal those of a training normal or of an anomaly taken out of the
     test set is left out, whatever the number of shots.
@@ -120,7 +120,8 @@ def partition(
     ]
     test = [record for record in candidates if record.sha256 not in seen]
     labels = {record.label for record in test}
-    if not train_normal or labels != {0, 1}:
+    needed = {0} if protocol.setting == "normal" and not anomalies else {0, 1}
+    if not train_normal or labels != needed:
         missing = "normal training" if not train_normal else "normal test"
         if train_normal and 0 in labels:
             missing = "anomalous test"

@@ -80,6 +80,11 @@ def test_which_images_are_tested():
     assert fewer.train_anomaly == parts(RECORDS, "general-m10").train_anomaly[:1]
     used_up = parts(manifest({"dent": 10, "hole": 1}), "hard-dent-m10")
     assert paths(used_up.test) == ["d/hole/000", "d/test/000", "d/test/001", "d/test/002"]
+    good = parts(manifest({}), "normal-m0")
+    assert paths(good.test) == ["d/test/000", "d/test/001", "d/test/002"]
+    copied = [image("d/train/000", "good", "train"), image("d/test/000", "good")]
+    with pytest.raises(ConfigError, match="no anomalous test"):  # Its one anomaly does not count.
+        parts([*copied, image("d/dent/000", "dent", content="d/train/000")], "normal-m0")
     for numbers, message in [((0, 3), "no normal training"), ((4, 0), "no normal test")]:
         with pytest.raises(ConfigError, match=message):
             parts(manifest({"dent": 12}, *numbers), "general-m1")

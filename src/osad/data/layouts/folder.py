@@ -1,7 +1,7 @@
 """MVTec AD's layout, in which ``data/raw`` has the images of nearly every data set.
 
 A folder (of a category, where there are several) holds ``train/good``, ``test/good``, one
-``test/{class}`` for each defect class and, where there are masks,
+``test/{class}`` for each defect class, if there are any, and, where there are masks,
 ``ground_truth/{class}/{stem}_mask.png``. Without ``test/good`` the images of ``train/good`` are
 divided 3:1.
 """
@@ -26,8 +26,8 @@ from osad.data.manifest import (
 from osad.data.source import Source
 
 LAYOUT = (
-    "expected are images (png, jpg, bmp, tif or webp) in train/good, test/good (optional) and "
-    "test/CLASS, and optional masks ground_truth/CLASS/STEM_mask.png"
+    "expected are images (png, jpg, bmp, tif or webp) in train/good and, optional, in test/good "
+    "and test/CLASS, and optional masks ground_truth/CLASS/STEM_mask.png"
 )
 SYSTEM = frozenset(
     {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
@@ -100,7 +100,7 @@ def arrange(paths: Iterable[str], normal: Collection[str] = (), *, where: str = 
 
     Raises:
         DataError: an image is where none is expected or looks like the mask of another, two
-            folders or masks clash, or there are no normal or no anomalous images.
+            folders or masks clash, or there are no normal images.
     """
     images: dict[str, tuple[str, str]] = {}
     candidates: dict[tuple[str, str], list[str]] = {}
@@ -144,8 +144,6 @@ def arrange(paths: Iterable[str], normal: Collection[str] = (), *, where: str = 
     ]
     if not problems and ("train", NORMAL_CLASS) not in images.values():
         problems.append(f"train/good: there are no images; {LAYOUT}")
-    if not problems and all(name == NORMAL_CLASS for _, name in images.values()):
-        problems.append(f"test: there are no anomalous images; {LAYOUT}")
     masks: dict[str, str] = {}
     owners: dict[str, str] = {}
     for path, (_, name) in images.items():

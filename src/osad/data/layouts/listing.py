@@ -171,7 +171,7 @@ def _row(fields: Mapping[str, str], line: int, normal: Collection[str]) -> Row |
 
 
 def _check_all(rows: Sequence[Row], where: str) -> None:
-    """Check that no path is repeated, no kind is missing, and all normals or none have a split."""
+    """Check that no path is repeated, there are normals, and all normals or none have a split."""
     lines: dict[str, Row] = {}
     twice: list[str] = []
     for row in rows:
@@ -186,11 +186,8 @@ def _check_all(rows: Sequence[Row], where: str) -> None:
     if twice:
         raise DataError(listed(list(dict.fromkeys(twice))))
     normal = [row for row in rows if not row.label]
-    if not normal or len(normal) == len(rows):
-        raise DataError(
-            f"{where}: lists {len(normal)} normal and {len(rows) - len(normal)} anomalous images; "
-            "both kinds are needed"
-        )
+    if not normal:
+        raise DataError(f"{where}: lists no normal image; some are needed for training")
     empty = [row for row in normal if not row.split]
     if empty and len(empty) != len(normal):
         raise DataError(

@@ -146,9 +146,8 @@ def test_a_class_is_spelt_one_way(other):
     ("content", "message"),
     [
         (b"", "line 1: column 'path' is missing"),
-        (b"path,label,class\n", "0 normal and 0 anomalous"),
-        (b"path,label,class\na.png,0,good\n", "1 normal and 0 anomalous"),
-        (b"path,label,class\na.png,1,dent\n", "0 normal and 1 anomalous"),
+        (b"path,label,class\n", "lists no normal image"),
+        (b"path,label,class\na.png,1,dent\n", "lists no normal image"),
         (b"path;label;class\na.png;0;good\n", "'path' is missing .*separated by commas"),
         (b"path,label,class,colour\n", "line 1: unknown column 'colour'"),
         (b"path,label,class,path\n", "column 'path' is there twice"),

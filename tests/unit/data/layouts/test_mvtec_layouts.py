@@ -189,8 +189,8 @@ def test_the_folder_of_the_categories_is_found(tmp_path):
         mvtec_layout.category_root(tmp_path, ["a", "b", "c"])
     with pytest.raises(DataError, match="no folder in it holds c"):
         mvtec_layout.category_root(tmp_path, ["c", "a"])
-    put(tmp_path, {"a/train/good/0.png": numbered(1, SIZE)})
-    with pytest.raises(DataError, match=r"/a: test: there are no anomalous images"):
+    put(tmp_path, {"a/test/good/0.png": numbered(1, SIZE)})
+    with pytest.raises(DataError, match=r"/a: train/good: there are no images"):
         mvtec_layout.plan_all(tmp_path, ["a"])
 
 
