@@ -16,7 +16,7 @@ from PIL import Image
 
 PAGE = Path("results/report/index.html")
 FILE = Path("docs/images/report.png")
-SIZE = {"width": 1280, "height": 1100}
+WIDTH, HEIGHT = 1280, 1100
 COLOURS = 128
 """The picture has few colours; a palette makes it a third as large."""
 
@@ -29,7 +29,9 @@ def main(page: Path = PAGE, file: Path = FILE) -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        opened = browser.new_context(viewport=SIZE, color_scheme="light").new_page()
+        opened = browser.new_context(
+            viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light"
+        ).new_page()
         opened.goto(page.resolve().as_uri())
         opened.wait_for_selector("#competing table")
         opened.evaluate("document.getElementById('tables').scrollIntoView({behavior: 'instant'})")

@@ -224,7 +224,8 @@ def _repair_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # Gets the lowest free number: this one.
-            setattr(sys, ("stdin", "stdout", "stderr")[number], open(number, mode, closefd=False))
+            opened = open(number, mode, closefd=False)  # noqa: SIM115 - stays open.
+            setattr(sys, ("stdin", "stdout", "stderr")[number], opened)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

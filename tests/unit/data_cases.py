@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from osad.core.seeds import numpy_generator
@@ -67,10 +69,11 @@ def noise(number: int, size: int = 64) -> Image.Image:
     return Image.fromarray(values)
 
 
-def grey() -> np.ndarray:
+def grey() -> NDArray[np.uint8]:
     """Return a picture of 40 x 60 pixels, (40, 60) uint8, none of them above 240."""
     values = np.random.default_rng(3).integers(0, 240, (5, 8), dtype=np.uint8)
-    return np.minimum(np.asarray(Image.fromarray(values).resize((60, 40))), 240)
+    large = np.asarray(Image.fromarray(values).resize((60, 40)), dtype=np.uint8)
+    return np.minimum(large, np.uint8(240))
 
 
 SAME = ["alpha.webp", "colour.bmp", "deep.png", "deep.tif", "grey.png", "palette.png", "turned.png"]
@@ -83,7 +86,7 @@ def every_kind(folder: str) -> dict[str, float]:
     exif[0x0112] = 6
     deep = Image.fromarray(grey().astype(np.uint16) * 257)
     warm = Image.merge("RGB", [Image.fromarray(grey() + shift) for shift in (0, 5, 15)])
-    kinds: dict[str, tuple[Image.Image, dict]] = {
+    kinds: dict[str, tuple[Image.Image, dict[str, Any]]] = {
         "grey.png": (picture, {}),
         "colour.bmp": (picture.convert("RGB"), {}),
         "warm.png": (warm, {}),
@@ -147,14 +150,16 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def fetch(dataset: str, settings: dict | None = None) -> Path:
+def fetch(dataset: str, settings: dict[str, Any] | None = None) -> Path:
     """Run the step in the current directory; return ``SOURCE.json``."""
     source = f"data/raw/{dataset}/SOURCE.json"
     options = ["--dataset", dataset, "--settings", json.dumps(settings or {})]
     return fetch_main([*options, "--output", source])[0]
 
 
-def manifest(dataset: str, settings: dict | None = None, category: str = "all") -> list[Record]:
+def manifest(
+    dataset: str, settings: dict[str, Any] | None = None, category: str = "all"
+) -> list[Record]:
     """Run the step for a data set that is fetched; return the records."""
     options = ["--dataset", dataset, "--settings", json.dumps(settings or {})]
     options += ["--category", category, "--source", f"data/raw/{dataset}/SOURCE.json"]
@@ -162,7 +167,7 @@ def manifest(dataset: str, settings: dict | None = None, category: str = "all") 
     return read_manifest(manifest_main([*options, "--output", output])[0])
 
 
-def build(dataset: str, settings: dict | None = None) -> list[Record]:
+def build(dataset: str, settings: dict[str, Any] | None = None) -> list[Record]:
     fetch(dataset, settings)
     return manifest(dataset, settings)
 
@@ -172,7 +177,7 @@ def counted(records: Iterable[Record]) -> Counter[tuple[str, str]]:
     return Counter((record.split, record.class_name) for record in records)
 
 
-def changed(monkeypatch: pytest.MonkeyPatch, dataset: str, **fields: object) -> None:
+def changed(monkeypatch: pytest.MonkeyPatch, dataset: str, **fields: Any) -> None:
     """Change fields of a data set that comes with the package for one test."""
     spec = replace(registry.get(dataset), **fields)
     monkeypatch.setattr(f"osad.data.sets.{dataset}.SPEC", spec)

@@ -36,11 +36,13 @@ class Script:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
     def log_message(self, *_: object) -> None:
         pass
 
     def do_GET(self) -> None:
-        script: Script = self.server.script
+        script = self.server.script
         wanted = self.headers.get("Range", "")
         script.asked.append(wanted)
         script.paths.append(self.path)
@@ -78,6 +80,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
+    script: Script
+    over: threading.Event
+    url: str
+
     def handle_error(self, *_: object) -> None:
         """The client has gone; that is part of some tests."""
 

@@ -24,7 +24,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "loss": "cross_entropy", "lengths": False, "residual": "learned", "standardised": False,
     },
 }  # fmt: skip
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "literal": {"objective": "literal"},
     "ranking": {"objective": "ranking"},
     "bridge_matching": {"objective": "bridge_matching"},
@@ -86,7 +86,7 @@ def parameters(method: DPDL, dtype: torch.dtype = torch.float32) -> State:
     }
 
 
-def components(state: State, eps: float):
+def components(state: State, eps: float) -> Any:
     """Return v as a mixture; its factor is the sum of alpha."""
     std = (eps * state["bridge.log_s"].exp()).sqrt()
     return mixture(state["bridge.r"], std, state["bridge.a"] / eps)
@@ -98,7 +98,7 @@ def carried(method: DPDL, v: torch.Tensor) -> torch.Tensor:
     return v / math.sqrt(v.shape[-1]) if method.lengths else F.normalize(v, dim=-1)
 
 
-def plain_step(method: DPDL, s: State, frozen: torch.Tensor):
+def plain_step(method: DPDL, s: State, frozen: torch.Tensor) -> Any:
     """Return what all heads with parameters give, position by position, and the levels l(x).
 
     By torch alone; all positions have a gradient.

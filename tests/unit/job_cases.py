@@ -1,4 +1,5 @@
 """Jobs that tests start, with and without a fork server."""
+# mypy: allow-untyped-defs, allow-untyped-calls
 
 import os
 import shutil
@@ -67,6 +68,7 @@ class Waiting:
             # Under `&` or nohup the tests inherit that Control-C is ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
+        assert self.client.stdout is not None
         self.line = self.client.stdout.readline()
         assert self.line.startswith("osad doctor: process "), self.line
         self.job = int(self.line.split()[3])

@@ -95,7 +95,7 @@ class Call:
     def __init__(
         self, name: str, data: TrainingData, monkeypatch: pytest.MonkeyPatch, **values: Any
     ) -> None:
-        def keep(state, batches, loss, **options):
+        def keep(state: State, batches: Any, loss: Any, **options: Any) -> Any:
             self.batches, self.loss, self.options = list(batches), loss, options
             self.state = {key: value.clone() for key, value in state.items()}
             return self.state

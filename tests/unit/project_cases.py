@@ -17,6 +17,7 @@ import pytest
 
 import osad
 from osad.audit import actions
+from osad.audit import ledger as files
 from osad.audit.ledger import Ledger
 from osad.audit.record import recorded_params
 from osad.core.cells import Cell
@@ -176,7 +177,7 @@ class MadeUp:
     def forget(self, path: str) -> None:
         """Take a line out of the ledger, as if it had never been there."""
         self.ledger.entries.pop(path)
-        actions.ledger.write(self.root / "provenance", self.ledger)
+        files.write(self.root / "provenance", self.ledger)
 
     def vouch(self, path: str, text: str) -> None:
         """Give a file another content, and the ledger its digest."""
@@ -187,7 +188,7 @@ class MadeUp:
             inputs = {p: digest if d == old else d for p, d in entry.inputs.items()}
             entries[name] = dataclasses.replace(entry, inputs=inputs)
         entries[path] = dataclasses.replace(entries[path], sha256=digest)
-        actions.ledger.write(self.root / "provenance", self.ledger)
+        files.write(self.root / "provenance", self.ledger)
 
     def rewrite(self, **changes: object) -> None:
         """Give the metrics another record of Snakemake."""
@@ -197,7 +198,7 @@ class MadeUp:
     @functools.cached_property
     def ledger(self) -> Ledger:
         """The ledger as it was recorded; to be changed in memory."""
-        return actions.ledger.read(self.root / "provenance")
+        return files.read(self.root / "provenance")
 
     def _make(self, job: Job, grid: Grid) -> None:
         """Write the outputs of a job and the records that it leaves: its receipt, Snakemake's."""
@@ -214,11 +215,11 @@ class MadeUp:
             rows = [(r.path, r.sha256, roles[r.split], r.label, r.class_name) for r in IMAGES]
             write_split(output, [SplitRow(*row) for row in rows])
         elif job.rule.name == "run":
-            rows = [
+            scored = [
                 (image.path, image.sha256, image.label, image.class_name, score)
                 for image, score in zip(IMAGES[:4], scores, strict=True)
             ]
-            table = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+            table = [dict(zip(COLUMNS, row, strict=True)) for row in scored]
             write_csv(job.outputs[1], COLUMNS, table)
             header = json.dumps({"__metadata__": {METADATA_KEY: '{"features": []}'}}).encode()
             Path(output).write_bytes(len(header).to_bytes(8, "little") + header)
@@ -230,11 +231,11 @@ class MadeUp:
             write_json(output, values | counts)
         elif output == CELLS:
             paths = {str(cell): Path(grid.artefact("metrics", cell)) for cell in grid.cells}
-            rows = [
+            made = [
                 {"cell": name, "status": "ok", "reason": "", **json.loads(path.read_text())}
                 for name, path in paths.items()
             ]
-            write_csv(CELLS, ["cell", *RATES, *COUNTS, "scores_sha256", "status", "reason"], rows)
+            write_csv(CELLS, ["cell", *RATES, *COUNTS, "scores_sha256", "status", "reason"], made)
         elif output == SUMMARY:  # The mean of 3/4 and 2/4.
             values = {"auroc_mean": 0.625, "auroc_std": "", "n_seeds": 2, "published_mean": ""}
             write_csv(SUMMARY, ["cell", *values], [{"cell": name, **values} for name in grid.means])
@@ -247,7 +248,7 @@ class MadeUp:
 
 def write_record(path: str, job: Job, **further: object) -> None:
     """Write Snakemake's record of an output as its job leaves it, with what else is given."""
-    stated = {
+    stated: dict[str, Any] = {
         "rule": job.rule.name, "template": job.rule.command, "command": job.command,
         "params": recorded_params(job.params, job.code, job.rule.environment),
     }  # fmt: skip

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ MACHINE = "2 processors of a made-up kind"
 FACTS = {"device": "cpu"}
 
 
-def data_of(script: str) -> dict:
+def data_of(script: str) -> Any:
     """Return the value that a script of the page hands over."""
     return json.loads(script[script.index("(") + 1 :].removesuffix(");\n"))
 

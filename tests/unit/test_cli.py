@@ -126,7 +126,7 @@ def test_jobs_get_the_interpreter_that_runs(tmp_path, monkeypatch):
     assert subprocess.check_output(asked, text=True).strip() == sys.prefix
     monkeypatch.delenv("PATH")
     control.use_interpreter()
-    assert os.environ["PATH"].startswith(os.path.dirname(sys.executable) + os.pathsep)
+    assert os.environ["PATH"].startswith(f"{Path(sys.executable).parent}{os.pathsep}")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
     with pytest.raises(control.ConfigError, match=r"has no `python`.*source .venv/bin/activate"):
         control.use_interpreter()

@@ -58,7 +58,7 @@ def changed(content: Any, draw: random.Random) -> tuple[Any, tuple[Any, ...]]:
     if what < 0.1:
         del holder[last]
         return content, ()
-    elif what < 0.2 and isinstance(holder, dict):
+    if what < 0.2 and isinstance(holder, dict):
         last = draw.choice(ODD)
         holder[last] = draw.choice(VALUES)
     else:

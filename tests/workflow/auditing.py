@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import expected
 from projects import WITH_MAPS, Outcome, Project
@@ -19,7 +20,7 @@ LEDGER = "provenance/tiny.jsonl"
 PACKS = "results/features/tiny/all/tf_efficientnet_lite0-64"
 
 
-def lines(project: Project) -> dict[str, dict]:
+def lines(project: Project) -> dict[str, dict[str, Any]]:
     """Return all lines of the ledger by path."""
     found = [
         json.loads(line)

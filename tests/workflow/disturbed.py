@@ -77,7 +77,7 @@ class Running:
 
     def __init__(self, project: Project, *command: str) -> None:
         self.project = project
-        self.stream: IO[bytes] = tempfile.TemporaryFile()
+        self.stream: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `kill` closes it.
         self.process = subprocess.Popen(
             command, cwd=project.root, env=project.environment(), stdin=subprocess.DEVNULL,
             stdout=self.stream, stderr=self.stream, start_new_session=True,

@@ -61,7 +61,7 @@ def servers(project: Project) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            here = os.readlink(folder / "cwd") == str(project.root)
+            here = (folder / "cwd").readlink() == project.root
             if here and b"osad.runtime.server" in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return found
@@ -223,15 +223,15 @@ def clocks(bench: Bench, row: Row, times: int) -> None:
         for path in bench.random.sample(results(bench), 3):
             (project.root / path).unlink()
         now, latest = time.time(), bench.random.choice([0, YEARS])
-        files = [path for path in sorted(project.root.rglob("*")) if path.is_file()]
-        files = [path for path in files if ".snakemake" not in path.parts]
-        for path in files:
-            os.utime(path, (now, now + bench.random.uniform(-YEARS, latest)))
+        files = [file for file in sorted(project.root.rglob("*")) if file.is_file()]
+        files = [file for file in files if ".snakemake" not in file.parts]
+        for file in files:
+            os.utime(file, (now, now + bench.random.uniform(-YEARS, latest)))
         row.times += 1
         if not row.expect(bench.run(project), "has older modification time"):
-            for path in files:
-                if path.exists():
-                    os.utime(path)
+            for file in files:
+                if file.exists():
+                    os.utime(file)
         bench.repeat(row, project)
 
 

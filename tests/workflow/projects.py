@@ -272,7 +272,7 @@ class Project:
         """Yield the command lines of processes that run in the project's folder (on Linux)."""
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if os.readlink(folder / "cwd") == str(self.root):
+                if (folder / "cwd").readlink() == self.root:
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                     if command:  # Empty when it has ended and waits to be collected.
                         yield command.decode(errors="replace")

@@ -1,4 +1,5 @@
 """What a verification notices: any artefact with one wrong bit or one wrong number."""
+# mypy: allow-untyped-defs, allow-incomplete-defs
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def test_what_differs_is_made_again_and_nothing_is_lost(published: Project, tmp_
     outcome.refused(f"{path}: differs from the ledger; moved to .osad/removed/{path}")
     assert (project.root / ".osad/removed" / path).read_bytes() != right
     assert not file.exists()
-    before = {name: digest for name, digest in published.outputs().items()}
+    before = published.outputs()
     project.snakemake().check()
     assert project.outputs() == before
     assert "up to date" in project.run("dvc", "status").check().output

@@ -149,8 +149,8 @@ def test_test_images_get_the_scores_of_the_run(
     assert description["ledger"] == "agrees"
     drawn = sorted((tmp_path / "out").rglob("*.png"))
     assert len(drawn) == (8 if method in ("patchcore", "devnet") else 0)
-    for path in drawn:
-        with Image.open(path) as image:
+    for heat_map in drawn:
+        with Image.open(heat_map) as image:
             assert (image.mode, image.size) == ("RGB", (512, 526))
 
 

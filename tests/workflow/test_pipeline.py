@@ -66,7 +66,7 @@ def test_texts_of_any_characters_reach_every_file(fresh: Project) -> None:
     photos = fresh.root / "my photos {x} $HOME 'q'"
     (fresh.root / "photos").rename(photos)
     changed = params(**SMALL, methods=["constant", "true_labels"])
-    changed["datasets"]["tiny"] |= {name: HOSTILE for name in ("title", "citation", "licence")}
+    changed["datasets"]["tiny"] |= dict.fromkeys(("title", "citation", "licence"), HOSTILE)
     changed["datasets"]["tiny"]["raw_path"] = photos.name
     changed["figures"] = [{"name": "a", "title": HOSTILE, "kind": "bar", "methods": ["constant"],
                            "protocols": "general"}]  # fmt: skip

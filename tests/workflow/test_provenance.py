@@ -38,7 +38,9 @@ def test_a_place_that_cannot_be_written_is_told_before_the_first_job(fresh: Proj
     assert not (fresh.root / "data/raw").exists()
 
 
-def test_a_grid_of_ones_own_runs_without_activation_and_travels(own: Project, tmp_path) -> None:
+def test_a_grid_of_ones_own_runs_without_activation_and_travels(
+    own: Project, tmp_path: Path
+) -> None:
     """Jobs are run by the interpreter of Snakemake, though another one is first on the path."""
     programs = Path(sys.executable).parent
     command = [str(programs / "snakemake"), "--cores", "2", *OWN]

@@ -6,7 +6,7 @@ from projects import Project
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
-def test_settings_are_compared_inside_the_training_data(project: Project):
+def test_settings_are_compared_inside_the_training_data(project: Project) -> None:
     found = project.run(
         "osad", "select", "mahalanobis_lda", "shrinkage=0.05,0.9", "--criteria", "left_out",
         "--seeds", "0", "--configfile", "params.yaml",
@@ -19,7 +19,7 @@ def test_settings_are_compared_inside_the_training_data(project: Project):
     assert sum("left_out tiny" in line for line in lines) == 2 * 6
 
 
-def test_a_missing_pack_is_named_with_the_command_that_makes_it(project: Project):
+def test_a_missing_pack_is_named_with_the_command_that_makes_it(project: Project) -> None:
     found = project.run(
         "osad", "select", "devnet", "--criteria", "pseudo", "--configfile", "params.yaml"
     )

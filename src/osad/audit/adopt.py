@@ -6,7 +6,6 @@ of its inputs have the digests of the ledger; an output that has not is moved to
 so that Snakemake makes it again.
 """
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def adopt(rules: Rules, ledger: Ledger) -> Adoption:
             if reason:
                 target = REMOVED / output
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(output, target)
+                Path(output).replace(target)
                 digests[output] = None
                 adoption.removed.append(f"{output}: {reason}; moved to {target}")
             else:

@@ -128,7 +128,8 @@ def verify(options: argparse.Namespace) -> None:
         for path in git.changes(root):
             print(f"note: {path}: has uncommitted changes", file=sys.stderr)
     if options.rebuild:
-        return _rebuild(options, root, known, targets or [])
+        _rebuild(options, root, known, targets or [])
+        return
     findings = verified(rules, known, targets)
     for note in findings.notes:
         print(f"note: {note}", file=sys.stderr)

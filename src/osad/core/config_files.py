@@ -37,16 +37,9 @@ def shortened(message: str) -> str:
     return message if len(message) <= 400 else f"{message[:200]} ... {message[-200:]}"
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping of plain values (see `check_plain`).
-
-    Raises:
-        ConfigError: it is missing, too large, not YAML or no mapping, a key is there twice, or a
-            number or value does not mean what it looks like.
-    """
+def _loader(name: str) -> Any:
+    """Return the class that reads the YAML file ``name`` and refuses what it may not have."""
     import yaml
-
-    name = path.name
 
     class Loader(yaml.SafeLoader):
         def compose_node(self, parent: Any, index: Any) -> Any:
@@ -72,12 +65,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
                         f"is in line {first.start_mark.line + 1} already; give it once"
                     )
 
+    return Loader
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping of plain values (see `check_plain`).
+
+    Raises:
+        ConfigError: it is missing, too large, not YAML or no mapping, a key is there twice, or a
+            number or value does not mean what it looks like.
+    """
+    import yaml
+
+    name = path.name
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise ConfigError(f"{name}: has more than {MAX_BYTES} bytes; is it the right file?")
-        content = Loader(raw.decode()).get_single_data()
+        content = _loader(name)(raw.decode()).get_single_data()
     except OSError as error:
         raise ConfigError(
             f"{name}: cannot be read ({error.strerror}); run from the project's root"

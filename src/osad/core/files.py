@@ -38,7 +38,7 @@ def sha256_file(path: Path | str) -> str:
         DataError: the file is missing or cannot be read.
     """
     try:
-        with open(path, "rb") as stream:
+        with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
@@ -57,7 +57,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         yield temporary
         # Some libraries create private files; results are for everybody.
         temporary.chmod(0o644)
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -81,8 +81,8 @@ def filling(output: Path) -> Iterator[Path]:
                     f"--output {output}: is there and no empty folder; choose another"
                 )
             part.mkdir(parents=True)
-            os.replace(part, target)
-            os.replace(target, part)
+            part.replace(target)
+            target.replace(part)
             if there:
                 target.mkdir()
         except OSError as error:
@@ -90,7 +90,7 @@ def filling(output: Path) -> Iterator[Path]:
                 f"--output {output}: cannot be made ({error.strerror}); choose another"
             ) from error
         yield part
-        os.replace(part, target)
+        part.replace(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -196,7 +196,7 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> list[dict[str, str]]:
             many fields.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
+        with Path(path).open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
             rows = list(reader)
             header = list(reader.fieldnames or [])
@@ -238,7 +238,7 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
         DataError: the file is missing or is not one of ours.
     """
     try:
-        with open(path, "rb") as stream:
+        with Path(path).open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= 100_000_000:
                 raise ValueError("no safetensors header")

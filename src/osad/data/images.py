@@ -164,9 +164,9 @@ def _check(content: bytes, image: Image.Image, name: str) -> None:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         problem = _tiff_problem(image)
     bits = depth(content, image)
-    if image.format == "PNG" and "transparency" in image.info and bits not in (1, 8):
-        if image.mode != "P":
-            problem = f"a transparent colour at {bits} bits a channel cannot be told"
+    told = image.mode == "P" or bits in (1, 8)
+    if image.format == "PNG" and "transparency" in image.info and not told:
+        problem = f"a transparent colour at {bits} bits a channel cannot be told"
     if image.mode == "P" and image.palette and image.format != "TIFF":
         entry = (image.palette.rawmode or image.palette.mode).split(";")[0]
         # The palette is the whole one of Pillow once the pixels are there.

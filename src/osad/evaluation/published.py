@@ -7,8 +7,9 @@ each method's numbers come from its own paper first; see `place` and `CAVEATS`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,16 @@ def normalise_class(name: str) -> str:
     return CLASS_ALIASES.get(plain, plain)
 
 
+def _number(text: str, fail: Callable[[str], DataError]) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:
+        raise fail("is not a number") from error
+    if not (number.is_finite() and number >= 0):
+        raise fail("is not a finite number of at least 0")
+    return number
+
+
 def parse_row(row: Mapping[str, str], *, where: str) -> dict[str, Any]:
     """Validate one row of a file of published numbers.
 
@@ -123,22 +134,16 @@ def parse_row(row: Mapping[str, str], *, where: str) -> dict[str, Any]:
     for column in ("source", "table", "dataset", "method", "metric"):
         if not row[column].strip():
             raise fail(column, "is empty")
-    for column in ("source", "table"):
-        if "; " in row[column]:
+        if column in ("source", "table") and "; " in row[column]:
             raise fail(column, "has '; ', which stands between sources")
     if row["setting"] not in ("general", "hard", "unsupervised"):
         raise fail("setting", "is not general, hard or unsupervised")
     if not row["shots"].isdecimal():
         raise fail("shots", "is not a whole number")
-    numbers: dict[str, Decimal] = {}
+    numbers = {}
     for column in ("mean", "std"):
-        try:
-            if row[column] or column == "mean":
-                numbers[column] = Decimal(row[column])
-        except InvalidOperation as error:
-            raise fail(column, "is not a number") from error
-        if column in numbers and not (numbers[column].is_finite() and numbers[column] >= 0):
-            raise fail(column, "is not a finite number of at least 0")
+        if row[column] or column == "mean":
+            numbers[column] = _number(row[column], partial(fail, column))
     if re.search(r"AU(ROC|PRO|C|-ROC)\b", row["metric"]):
         if numbers["mean"] > Decimal("1.5"):
             numbers = {column: value / 100 for column, value in numbers.items()}

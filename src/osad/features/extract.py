@@ -86,7 +86,7 @@ def extract(
 
 
 def _model(task: Task) -> torch.nn.Module:
-    assert task.weights is not None
+    assert task.weights is not None  # noqa: S101 - for mypy: tasks that need a model have them.
     return get_backbone(task.info.backbone).build(task.weights, strides=task.info.strides)
 
 

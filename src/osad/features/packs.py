@@ -160,7 +160,7 @@ class Pack:
         info = PackInfo.from_json(read_metadata(path), where=path)
         try:
             with safe_open(path, framework="pt") as stream:
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path}: is damaged ({error}); {REMEDY}") from error
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -40,8 +40,8 @@ def load(name_or_file: str) -> list[MethodSpec]:
             raise ConfigError(f"{path}: a method {name} exists already; rename the file")
         return registry.variants(name)
     source = importlib.util.spec_from_file_location(f"osad.methods.{name}", file)
-    assert source is not None
-    assert source.loader is not None
+    assert source is not None  # noqa: S101 - for mypy: a .py file has a loader.
+    assert source.loader is not None  # noqa: S101
     sys.modules[source.name] = module = importlib.util.module_from_spec(source)
     try:
         source.loader.exec_module(module)

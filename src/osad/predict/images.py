@@ -49,13 +49,13 @@ def find(arguments: Sequence[Path], *, output: Path) -> list[str]:
     found: set[Path] = set()
     problems: list[str] = []
     for argument in arguments:
-        if os.path.isdir(argument):
+        if os.path.isdir(argument):  # noqa: PTH112 - Path's raises if it may not look.
             if output.resolve().is_relative_to(argument.resolve()):
                 raise ConfigError(
                     f"--output {output}: lies in the folder of images {argument}; choose another"
                 )
             found |= set(_search(argument))
-        elif os.path.isfile(argument):
+        elif os.path.isfile(argument):  # noqa: PTH113
             found.add(argument)
         else:
             problems.append(f"{argument}: is no file or folder; correct the path")

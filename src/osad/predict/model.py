@@ -68,8 +68,8 @@ class Model:
                 told = read_json(failure)
                 raise getattr(errors, told["error"], errors.TrainingError)(told["reason"])
             rows = read_csv(output / "scores.csv", COLUMNS)
-        scores = {os.path.abspath(self.root / row["path"]): float(row["score"]) for row in rows}
-        return np.array([scores[str(path)] for path in paths])
+        scores = {_absolute(self.root / row["path"]): float(row["score"]) for row in rows}
+        return np.array([scores[path] for path in paths])
 
 
 def load(cell: str, *, configfiles: Sequence[str | Path] = (), strict: bool = False) -> Model:
@@ -110,7 +110,11 @@ def _file(image: str | Path | NDArray[np.uint8], target: Path) -> Path:
             )
         Image.fromarray(image).save(target, compress_level=1)
     else:
-        target = Path(os.path.abspath(image))
+        target = _absolute(image)
         if not target.is_file():
             raise DataError(f"{image}: is no file; correct the path")
     return target
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are.

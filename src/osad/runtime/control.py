@@ -92,7 +92,7 @@ def start_server(
     command += ["--socket", address, "--owner", str(os.getpid())]
     if modules is not None:
         command += ["--preload", *modules]
-    log = tempfile.TemporaryFile()
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - the server's, as long as it lives.
     try:
         process = subprocess.Popen(
             command,
@@ -122,7 +122,7 @@ def start_server(
 
 def _address() -> str | None:
     """Return the path for a socket in a new private folder, short enough for a socket."""
-    for parent in (tempfile.gettempdir(), "/tmp"):
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - a folder is made in it.
         with contextlib.suppress(OSError):
             folder = tempfile.mkdtemp(prefix=f"osad-{os.getuid()}-", dir=parent)  # mode 0700
             address = os.path.join(folder, "server")

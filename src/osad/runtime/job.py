@@ -175,7 +175,7 @@ def run_on_server(
     with connection, connection.makefile("rb") as answers:
 
         def end_job() -> None:
-            try:
+            try:  # noqa: SIM105 - contextlib would have to be imported.
                 connection.shutdown(socket.SHUT_WR)
             except OSError:
                 pass  # The server has gone, and its jobs with it.
@@ -251,7 +251,8 @@ def end_group(leader: int, number: int) -> None:
     """Send a signal to a job's process group, or to the job if it leads none yet."""
     for send in (os.killpg, os.kill):
         try:
-            return send(leader, number)
+            send(leader, number)
+            return
         except (ProcessLookupError, PermissionError):
             continue
 

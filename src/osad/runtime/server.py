@@ -312,11 +312,11 @@ def run_job(request: bytes) -> int:
     os.umask(umask)
     os.environ.clear()
     os.environ.update(environment)
-    # As Python opens its streams in UTF-8 mode.
+    # As Python opens its streams in UTF-8 mode, for the whole process.
     escape = "surrogateescape"
-    sys.stdin = open(0, closefd=False, errors=escape)
-    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, closefd=False, errors=escape)
-    sys.stderr = open(2, "w", 1, closefd=False, errors="backslashreplace")
+    sys.stdin = open(0, closefd=False, errors=escape)  # noqa: SIM115
+    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, closefd=False, errors=escape)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, closefd=False, errors="backslashreplace")  # noqa: SIM115
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

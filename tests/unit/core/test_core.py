@@ -2,7 +2,6 @@
 
 import errno
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +35,7 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
         assert path.read_bytes() == content
         raise RuntimeError
     assert path.read_bytes() == content
-    assert os.listdir(path.parent) == ["file.txt"]
+    assert [*path.parent.iterdir()] == [path]
     assert path.stat().st_mode & 0o777 == 0o644
 
 

@@ -223,7 +223,7 @@ def test_elpv_draw_never_changes(elpv):
     """The first draw, fixed: another one would silently change every published number."""
     drawn = [row for row in read_split(run("general-m10", 0, "a.csv")) if row.label == 1]
     cells = [row.path[-8:-4] for row in drawn if row.role == "train_anomaly"]
-    assert cells == "0208 0248 0384 0455 0661 0741 0742 0865 1639 1654".split()
+    assert cells == ["0208", "0248", "0384", "0455", "0661", "0741", "0742", "0865", "1639", "1654"]
     assert run("general-m10", 0, "b.csv").read_bytes() == Path("a.csv").read_bytes()
 
 

@@ -10,7 +10,7 @@ from osad.pipeline.steps.metrics import rates
 
 
 def test_a_registered_function_stands_in_each_metrics_file(monkeypatch) -> None:
-    assert METRICS == {"auroc": auroc, "average_precision": average_precision}
+    assert {"auroc": auroc, "average_precision": average_precision} == METRICS
     monkeypatch.setitem(METRICS, "new", None)  # Taken away again after the test.
 
     def new(scores, labels):

@@ -1,5 +1,6 @@
 """Who may run in a folder, and what the next start knows of a run that was killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,10 +32,8 @@ def other():
         job = int(process.stdout.readline())
         yield process, job
         process.kill()
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(job, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def locked() -> Path:

@@ -232,9 +232,9 @@ class _Transfer:
                 f"{self.url}: the server has a file of {length} bytes, expected {self.size}; its "
                 "authors have changed it"
             )
-        if length is None and self.size is None and not self.digest:
-            if answer.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                raise Unreachable(f"{self.url}: the server does not say how long the file is")
+        known = length is not None or self.size is not None or self.digest
+        if not known and answer.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            raise Unreachable(f"{self.url}: the server does not say how long the file is")
         self.resumed = self.resumed or continued
         if not continued:
             write_json(self.note, version)

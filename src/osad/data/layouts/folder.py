@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -144,6 +144,23 @@ def arrange(paths: Iterable[str], normal: Collection[str] = (), *, where: str = 
     ]
     if not problems and ("train", NORMAL_CLASS) not in images.values():
         problems.append(f"train/good: there are no images; {LAYOUT}")
+    masks, owners = _matched(images, candidates, problems)
+    if problems:
+        # One folder is often the reason of many.
+        start = f"{where}: " if where else ""
+        raise DataError(listed([f"{start}{problem}" for problem in dict.fromkeys(problems)]))
+    unused = [path for group in candidates.values() for path in group if path not in owners]
+    return Arrangement(
+        images, masks, *(sorted(names, key=byte_order) for names in (skipped, unused))
+    )
+
+
+def _matched(
+    images: Mapping[str, tuple[str, str]],
+    candidates: Mapping[tuple[str, str], list[str]],
+    problems: list[str],
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the mask of each image and the image of each mask; add to ``problems``."""
     masks: dict[str, str] = {}
     owners: dict[str, str] = {}
     for path, (_, name) in images.items():
@@ -155,14 +172,7 @@ def arrange(paths: Iterable[str], normal: Collection[str] = (), *, where: str = 
         if (owner := owners.setdefault(mask, path)) != path:
             problems.append(f"{mask} is the mask of several images, {owner} and {path}")
         masks[path] = mask
-    if problems:
-        # One folder is often the reason of many.
-        start = f"{where}: " if where else ""
-        raise DataError(listed([f"{start}{problem}" for problem in dict.fromkeys(problems)]))
-    unused = [path for group in candidates.values() for path in group if path not in owners]
-    return Arrangement(
-        images, masks, *(sorted(names, key=byte_order) for names in (skipped, unused))
-    )
+    return masks, owners
 
 
 def _key(path: str, end: str = "") -> tuple[str, str]:

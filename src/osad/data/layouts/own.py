@@ -95,25 +95,7 @@ def make_spec(name: str, settings: Settings) -> DatasetSpec:
             f"{where}: homepage must begin with https:// and have no blanks, not "
             f"{settings['homepage']!r}"
         )
-    for key in CLASSES:
-        names_in = settings.get(key, [])
-        if not isinstance(names_in, list):
-            raise ConfigError(f"{where}: {key} must be a list of classes, not {names_in!r}")
-        for item in names_in:
-            if (
-                not isinstance(item, str)
-                or not CLASS_PATTERN.fullmatch(item)
-                or len(item) > LONGEST
-                or item == NORMAL_CLASS
-            ):
-                raise ConfigError(
-                    f"{where}: {key} must have classes in lower case (a-z, 0-9, '-', '_' for "
-                    f"blanks), at most {LONGEST} characters each and without good, not {item!r}"
-                )
-    classes, normal = (settings.get(key, []) for key in CLASSES)
-    twice = [name for name, number in Counter([*classes, *normal]).items() if number > 1]
-    if twice:
-        raise ConfigError(f"{where}: {' or '.join(CLASSES)} names the class {twice[0]!r} twice")
+    classes, normal = _classes(settings, where)
     return DatasetSpec(
         name=name,
         title=settings.get("title", name),
@@ -228,3 +210,27 @@ def check_place(settings: Settings, raw_dir: Path, *, name: str, layout: str) ->
     if here.is_relative_to(there) or there.is_relative_to(here):
         raise ConfigError(f"{raw_path}: raw_path of {name!r} must not overlap {raw_dir}; move it")
     return raw_path
+
+
+def _classes(settings: Settings, where: str) -> tuple[list[str], list[str]]:
+    """Return the classes of defects, and those of normal images besides ``good``."""
+    for key in CLASSES:
+        names_in = settings.get(key, [])
+        if not isinstance(names_in, list):
+            raise ConfigError(f"{where}: {key} must be a list of classes, not {names_in!r}")
+        for item in names_in:
+            if (
+                not isinstance(item, str)
+                or not CLASS_PATTERN.fullmatch(item)
+                or len(item) > LONGEST
+                or item == NORMAL_CLASS
+            ):
+                raise ConfigError(
+                    f"{where}: {key} must have classes in lower case (a-z, 0-9, '-', '_' for "
+                    f"blanks), at most {LONGEST} characters each and without good, not {item!r}"
+                )
+    defects, normal = (settings.get(key, []) for key in CLASSES)
+    twice = [name for name, number in Counter([*defects, *normal]).items() if number > 1]
+    if twice:
+        raise ConfigError(f"{where}: {' or '.join(CLASSES)} names the class {twice[0]!r} twice")
+    return defects, normal

@@ -202,7 +202,7 @@ def _names(folder: Path) -> list[str]:
         DataError: it cannot be read.
     """
     try:
-        names = os.listdir(folder)
+        names = [path.name for path in folder.iterdir()]
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
     return sorted((name for name in names if not is_hidden(name)), key=byte_order)

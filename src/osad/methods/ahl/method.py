@@ -186,6 +186,6 @@ class _Network:
         return heads["seen"] + heads["pseudo"] + heads["residual"] - heads["normal"]
 
     def _heads(self, state: State, x: torch.Tensor, *, training: bool) -> State:
-        assert self.reference is not None
+        assert self.reference is not None  # noqa: S101 - for mypy: its callers have asked.
         heads, _ = dra_heads.apply_heads(state, x, self.reference, self.size, training=training)
         return heads

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import struct
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -175,7 +176,9 @@ def test_claims_of_gigabytes_and_too_many_members(tmp_path):
     with sparse.open("wb") as stream:
         stream.truncate(10 * 10**9)
     shutil.which("tar") or pytest.fail("GNU tar makes the archive of this test")
-    os.system(f"cd {tmp_path} && tar --sparse --format=gnu -cf x.tar sparse.bin")
+    subprocess.run(
+        ["tar", "--sparse", "--format=gnu", "-cf", "x.tar", sparse.name], cwd=tmp_path, check=True
+    )
     sparse.unlink()
     assert (tmp_path / "x.tar").stat().st_size < 20_000
     refused(tmp_path, tmp_path / "x.tar", "sparse file")

@@ -16,6 +16,7 @@ from osad.data.fetch.download import Patience, Unreachable, download
 CONTENT = bytes(range(256)) * 4_000  # 1,024,000 bytes; many chunks of 65,536.
 OTHER = CONTENT[::-1]
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 QUICK = Patience(attempts=3, connect=5, read=0.4, pause=0.01)
 
 
@@ -37,7 +38,7 @@ def test_a_download_is_right_and_leaves_nothing_else(server, tmp_path):
     assert server.script.asked == [""]
 
 
-@pytest.mark.parametrize("digest", [SHA256, "", "md5:" + hashlib.md5(CONTENT).hexdigest()])
+@pytest.mark.parametrize("digest", [SHA256, "", f"md5:{MD5}"])
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_after_a_break_only_the_rest_is_asked_for(server, tmp_path, fault, digest, capsys):
     server.script.faults = [f"{fault} 393216", "cut 100"]

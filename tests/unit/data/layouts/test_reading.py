@@ -73,8 +73,7 @@ def test_names_with_odd_blanks_are_named(tmp_path, name, blank):
 
 
 def test_hidden_folders_are_entries_of_their_own(tmp_path):
-    odd = os.fsencode(tmp_path) + b"/.odd\xff"
-    os.mkdir(odd)
+    (tmp_path / os.fsdecode(b".odd\xff")).mkdir()
     put(tmp_path, {"a/.x/b.png": png(1), "@eaDir/b.png": png(1), "c.png": png(1), ".d.png": b""})
     assert list_files(tmp_path) == [".d.png", ".odd\\udcff/", "@eaDir/", "a/.x/", "c.png"]
     assert list_images(tmp_path) == [tmp_path / "c.png"]

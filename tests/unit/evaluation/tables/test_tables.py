@@ -154,10 +154,10 @@ def test_hard_mean_averages_known_classes_within_each_seed() -> None:
     ]  # fmt: skip
 
 
-MVTEC = (
-    "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush "
-    "transistor wood zipper"
-).split()
+MVTEC = [
+    "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill",
+    "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
+]  # fmt: skip
 
 
 def test_category_mean_beside_the_printed_mean() -> None:
