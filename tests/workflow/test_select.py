@@ -15,8 +15,8 @@ def test_settings_are_compared_inside_the_training_data(project: Project) -> Non
     settings = [line.split(maxsplit=1) for line in lines if "shrinkage" in line]
     assert {text for _, text in settings} == {'{"shrinkage": 0.05}', '{"shrinkage": 0.9}'}
     assert [rate for rate, _ in settings] == sorted(rate for rate, _ in settings)
-    # general, hard-dent and hard-scratch, with half left out and with one of ten.
-    assert sum("left_out tiny" in line for line in lines) == 2 * 6
+    # general, hard-dent and hard-scratch, with half left out and with one of ten; each class alone.
+    assert sum("left_out tiny" in line for line in lines) == 2 * (6 + 2)
 
 
 def test_a_missing_pack_is_named_with_the_command_that_makes_it(project: Project) -> None:

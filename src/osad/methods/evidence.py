@@ -71,6 +71,21 @@ class Terms:
         return top_k_mean(log_ratio(self.lengths, self.products[:, :, point], level, tau, shrink))
 
 
+def distance(normals: Sequence[Terms], seen: Sequence[Terms]) -> float:
+    """Return how far outside the normals the seen anomalies lie, in the normals' own spread.
+
+    It is the logarithm of how much longer than normals they are, |z|² in the mean, divided by the
+    standard deviation of log |z|² of left-out normals; both are means over the networks.
+    """
+    tiny = 1e-12
+    further = sum(
+        math.log(max(float(one.lengths.mean()), tiny) / max(float(normal.lengths.mean()), tiny))
+        for normal, one in zip(normals, seen, strict=True)
+    )
+    spread = sum(float(one.lengths.clamp_min(tiny).log().std()) for one in normals)
+    return further / max(spread, tiny)
+
+
 @method(
     title="Evidence",
     paper="this benchmark (closed form, no training)",
@@ -83,10 +98,11 @@ class Evidence:
     """Is an image a normal one, or one of the kind of those seen, or of an unknown kind?
 
     Features are whitened by the normals, z ~ N(0, I). Anomalies are N(m, (1 + tau) I) with m a
-    shrunken mean of those seen: tau says how unlike them others may be.
+    shrunken mean of those seen: tau says how unlike them others may be. Where the seen ones lie far
+    outside the normals, being unlike normals is trusted more.
     """
 
-    tau: float = positive(0.2, "excess of the anomalies' variance, for one seen anomaly")
+    tau: float = positive(0.15, "excess of the anomalies' variance, a unit of their distance")
     freedom: float = positive(2.0, "standard deviation of log tau before anomalies are seen")
     kappa: float = not_negative(2.0, "seen anomalies that the mean 0 of the prior counts for")
     shrinkage: float = share(0.1, "weight of the identity in the normals' covariances")
@@ -116,7 +132,9 @@ class Evidence:
                 f"{number}.matrix": matrix,
                 f"{number}.point": points[0],
             }
-        tau, weight = self._chosen(normals, seen, count)
+        expected = self.tau * distance(normals[:-1], seen[:-1])
+        expected = min(max(expected, SPREADS[0]), SPREADS[-1])
+        tau, weight = self._chosen(normals, seen, expected)
         shrink = count / (count + self.kappa)
         ratios = torch.stack([terms.ratios(0, tau, shrink) for terms in normals])
         state["ratio.mean"] = ratios.mean(1).float()
@@ -124,13 +142,17 @@ class Evidence:
         return state | {"chosen": torch.tensor([tau, weight, shrink])}
 
     def _chosen(
-        self, normals: Sequence[Terms], seen: Sequence[Terms], count: int
+        self, normals: Sequence[Terms], seen: Sequence[Terms], expected: float
     ) -> tuple[float, float]:
-        """Choose tau and the positions' weight by how each seen anomaly ranks without itself."""
+        """Choose tau and the positions' weight by how each seen anomaly ranks without itself.
+
+        Of tau ``expected`` is the median before the ranks are seen.
+        """
+        count = len(seen[0].lengths)
         if count < 2:
-            return self.tau, 0.0
+            return expected, 0.0
         shrink = (count - 1) / (count - 1 + self.kappa)
-        best = (-math.inf, self.tau, 0.0)
+        best = (-math.inf, expected, 0.0)
         for tau in SPREADS:
             gaps = torch.zeros(len(WEIGHTS), count, dtype=torch.float64)
             for one in range(count):
@@ -145,7 +167,7 @@ class Evidence:
                     gaps[place, one] = F.logsigmoid(
                         ((factors * high).sum() - lows) / lows.std()
                     ).mean()
-            doubt = (math.log(tau / self.tau) / self.freedom) ** 2 / 2
+            doubt = (math.log(tau / expected) / self.freedom) ** 2 / 2
             for place, weight in enumerate(WEIGHTS):
                 best = max(
                     best, (float(gaps[place].sum()) - doubt, tau, weight), key=lambda x: x[0]

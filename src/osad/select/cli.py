@@ -119,6 +119,10 @@ def _inside(
     run = common["run"]
     if protocol.shots > 1:
         yield {"criterion": "left_out", "fold": run.seed % 2}
+        if protocol.setting == "general":
+            others = config.protocols(grid.params, run.dataset, run.category)
+            for known in dict.fromkeys(o.known_class for o in others if o.known_class):
+                yield {"criterion": "left_out", "known": known}
         if first:
             yield {"criterion": "left_out", "single": (3 * run.seed + 1) % protocol.shots}
     spec = registry.get(run.method)
@@ -162,7 +166,8 @@ def run(options: argparse.Namespace) -> None:
     with ProcessPoolExecutor(min(options.jobs, len(work))) as pool:
         results = pool.map(evaluate, [trial for _, trial in work])
         for done, ((place, trial), result) in enumerate(zip(work, results, strict=True), 1):
-            found[place].setdefault(trial.group, []).append(result)
+            if result:
+                found[place].setdefault(trial.group, []).append(result)
             print(f"{done}/{len(work)} fits", end="\r", file=sys.stderr)
     order = sorted(zip(settings, found, strict=True), key=lambda pair: overall(pair[1]))
     for values, groups in order:

@@ -1,7 +1,8 @@
 """Three criteria for a method's hyper-parameters, none of which sees a test image of the tables.
 
 ``development``: the test sets of data sets that no table is judged by. ``left_out``: a fifth of the
-training normals against half of the seen anomalies, or all but one, none of them trained on.
+training normals against half of the seen anomalies, all but one, or those of other classes, none
+of them trained on.
 ``pseudo``: the same normals against pseudo anomalies made of them by generators that no training
 uses.
 """
@@ -42,6 +43,7 @@ class Trial:
         packs: paths of the feature packs, with ``holdout`` last for ``pseudo``.
         fold: which fifth of the normals, and half of the seen anomalies, is left out.
         single: of the seen anomalies only the one with this number is trained on.
+        known: of the seen anomalies only those of this class are trained on.
     """
 
     criterion: str
@@ -52,16 +54,21 @@ class Trial:
     packs: Sequence[str]
     fold: int = 0
     single: int | None = None
+    known: str = ""
 
     @property
     def group(self) -> str:
         """What means are taken over seeds and folds of."""
-        shots = self.run.protocol if self.single is None else f"{self.run.protocol}, one of ten"
-        return f"{self.criterion} {self.run.dataset} {shots}"
+        part = f", {self.known} alone" if self.known else ""
+        part = part if self.single is None else ", one of ten"
+        return f"{self.criterion} {self.run.dataset} {self.run.protocol}{part}"
 
 
 def evaluate(trial: Trial) -> dict[str, float]:
-    """Fit and return the AUROC of the total and of each head, and the seconds of the fit."""
+    """Fit and return the AUROC of the total and of each head, and the seconds of the fit.
+
+    Nothing is returned where all seen anomalies are of the known class, or none is.
+    """
     make_deterministic()
     spec = registry.get(trial.run.method)
     rows = read_split(Path(trial.split))
@@ -69,6 +76,8 @@ def evaluate(trial: Trial) -> dict[str, float]:
     holdout = Pack.open(files.pop()) if trial.criterion == "pseudo" else None
     packs = open_packs(files, spec)
     parts = _parts(trial, rows)
+    if trial.known and not (parts["seen"] and parts["high"]):
+        return {}
     start = time.perf_counter()
     model, state = _fit(trial, spec, packs, parts)
     seconds = time.perf_counter() - start
@@ -100,7 +109,9 @@ def _parts(trial: Trial, rows: Sequence[SplitRow]) -> dict[str, list[SplitRow]]:
         "seen": seen,
     }
     if trial.criterion == "left_out":
-        if trial.single is None:
+        if trial.known:
+            out = {place for place, row in enumerate(seen) if row.class_name != trial.known}
+        elif trial.single is None:
             out = {*range(trial.fold, len(seen), 2)}
         else:
             out = {*range(len(seen))} - {trial.single}
@@ -119,7 +130,7 @@ def _fit(
     packs: Sequence[Pack],
     parts: Mapping[str, list[SplitRow]],
 ) -> tuple[registry.Method, State]:
-    key = f"selection/{trial.run}/{trial.fold}/{trial.single}"
+    key = f"selection/{trial.run}/{trial.fold}/{trial.known or trial.single}"
     normal, seen = (_images(packs, parts[name], training=True) for name in ("normal", "seen"))
     data = TrainingData(normal, seen, key)
     if trial.base is not None:

@@ -9,7 +9,7 @@ from learn_cases import PACKS, auroc_of, build, draws
 from torch.distributions import MultivariateNormal
 
 from osad.learn.images import ImageSet, TrainingData
-from osad.methods.evidence import Terms, log_ratio
+from osad.methods.evidence import Terms, distance, log_ratio
 
 
 def test_the_ratio_is_that_of_two_densities():
@@ -69,9 +69,30 @@ def test_the_seen_direction_is_trusted_where_the_seen_share_one():
     assert alike < unlike
 
 
-def test_one_seen_anomaly_leaves_the_prior():
-    state = build("evidence", tau=0.35).fit(PACKS.training(range(24), [25], "cell"))
-    assert state["chosen"].tolist() == pytest.approx([0.35, 0.0, 1 / 3])
+def terms_of(*lengths: float) -> Terms:
+    count = len(lengths)
+    column = torch.tensor(lengths, dtype=torch.float64).unsqueeze(1)
+    return Terms(column, torch.zeros(count, 1, 1), torch.zeros(1, 1))
+
+
+def test_the_distance_of_seen_anomalies_by_hand():
+    # Logarithms 0 and 2 have a standard deviation of sqrt 2 and, of the lengths, a mean of 4.19.
+    normal, seen = terms_of(1, math.exp(2)), terms_of(math.exp(3), math.exp(3))
+    further = 3 - math.log((1 + math.exp(2)) / 2)
+    assert distance([normal], [seen]) == pytest.approx(further / math.sqrt(2))
+    # Two networks: means of both parts. An anomaly like a normal is at no distance from them.
+    assert distance([normal, normal], [seen, normal]) == pytest.approx(further / 2 / math.sqrt(2))
+
+
+def test_one_seen_anomaly_leaves_what_its_distance_makes_expected():
+    def chosen(tau: float) -> list[float]:
+        fitted = build("evidence", tau=tau).fit(PACKS.training(range(24), [25], "cell"))
+        return fitted["chosen"].tolist()
+
+    once, twice = chosen(0.03), chosen(0.06)
+    assert twice[0] == pytest.approx(2 * once[0])
+    assert once[1:] == pytest.approx([0.0, 1 / 3])
+    assert (chosen(1e-9)[0], chosen(1e9)[0]) == pytest.approx((0.02, 2.0))
 
 
 def test_it_needs_one_network_only():

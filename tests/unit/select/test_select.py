@@ -54,6 +54,15 @@ def test_half_of_the_seen_anomalies_is_left_out_or_all_but_one():
     assert "high" not in parts(criterion="pseudo")
 
 
+def test_the_classes_that_are_not_known_are_ranked_without_having_been_seen():
+    rows = [*ROWS[:27], *(dataclasses.replace(row, class_name="poly") for row in ROWS[27:30])]
+    found = _parts(dataclasses.replace(TRIAL, known="mono"), [*rows, *ROWS[30:]])
+    assert [row.path for row in found["high"]] == [f"a{n}.png" for n in (7, 8, 9)]
+    assert len(found["seen"]) == 7
+    assert len(found["normal"]) == 16
+    assert dataclasses.replace(TRIAL, known="mono").group.endswith("general-m10, mono alone")
+
+
 def trials(method: str, tables=("elpv",), criteria=("development", "left_out", "pseudo")):
     grid = rules_of(seeds=(0, 1)).grid
     options = argparse.Namespace(criteria=criteria, seeds=[0, 1])
@@ -63,10 +72,12 @@ def trials(method: str, tables=("elpv",), criteria=("development", "left_out", "
 def test_sets_of_the_tables_are_judged_inside_and_others_by_their_tests():
     inside = trials("dpdl")
     assert {trial.criterion for trial in inside} == {"left_out", "pseudo"}
-    # Two seeds of three protocols with ten seen anomalies, and one of ten in the first seed.
+    # Two seeds of three protocols with ten seen anomalies, one of ten in the first seed
     left = [trial for trial in inside if trial.criterion == "left_out"]
-    assert len(left) == 3 * 2 + 3
-    assert {trial.fold for trial in left if trial.single is None} == {0, 1}
+    # and in the general one, each class alone.
+    assert len(left) == 3 * 2 + 3 + 2 * 2
+    halves = [trial for trial in left if trial.single is None and not trial.known]
+    assert {trial.fold for trial in halves} == {0, 1}
     assert {trial.run.seed for trial in left if trial.single is not None} == {0}
     # Two generators in one pack, in the general setting.
     assert [t.packs[-1].split("/")[-1] for t in inside if t.criterion == "pseudo"] == [
