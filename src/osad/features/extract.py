@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from osad.backbones import get_backbone
 from osad.core.errors import TrainingError
 from osad.core.lazy import lazy
-from osad.features.compute import Arrays, load_views, store_maps, store_pixels
+from osad.features.compute import Arrays, Loaded, load_views, store_maps, store_pixels
 from osad.features.packs import PackInfo
 from osad.features.plan import Task
 
@@ -44,9 +44,9 @@ Progress = Callable[[int, int], None]
 
 def shared_arrays(info: PackInfo) -> dict[str, NDArray[Any]]:
     """Return arrays for a pack's tensors in memory that forked processes share, filled with 0."""
-    dtype = np.dtype(np.float16 if info.kind.maps else np.float32)
     result = {}
     for name, shape in info.shapes().items():
+        dtype = torch.zeros(0, dtype=info.dtype(name)).numpy().dtype
         memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
         result[name] = np.frombuffer(memory, dtype=dtype).reshape(shape)
     return result
@@ -95,7 +95,7 @@ def _run_threads(
 ) -> None:
     """Compute in this process while threads decode the images that come next."""
     model = _model(task).to(device)
-    waiting: deque[tuple[range, Future[NDArray[np.uint8]]]] = deque()
+    waiting: deque[tuple[range, Future[Loaded]]] = deque()
     chunks = deque(task.chunks)
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -162,5 +162,5 @@ def _run_chunk(rows: range) -> None:
 
         make_deterministic(1)
         _worker["model"] = _model(task)
-    views = load_views(task, rows)
-    store_maps(task, rows, views, arrays, model=_worker["model"], device=device)
+    loaded = load_views(task, rows)
+    store_maps(task, rows, loaded, arrays, model=_worker["model"], device=device)

@@ -20,6 +20,7 @@ from osad.evaluation.scores import table
 from osad.features.extract import extract
 from osad.features.packs import write_pack
 from osad.features.plan import Task
+from osad.features.tiles import Frame
 from osad.learn.images import Scores
 from osad.methods import registry
 from osad.methods.inputs import of_role, open_packs
@@ -79,6 +80,8 @@ def make_packs(
     tasks: Sequence[Task], *, workers: int, folder: Path, device: torch.device
 ) -> list[Path]:
     """Write packs as the features step does; return their paths."""
+    for task in tasks:
+        task.check_room(folder, workers=workers)
     # All before any is written: the check of what is written computes, and then none may fork.
     made = [
         extract(task, workers=workers, device=device, progress=make_progress(task.info.pack))
@@ -142,7 +145,7 @@ def main(argv: Sequence[str]) -> list[Path]:
         if spec.maps:
             claim(folder / "maps", images)
         every = [*{image.path: image for image in [*images, *labelled]}.values()]
-        scores, image_size, compared = compute(every, test, options, folder=folder)
+        scores, frame, compared = compute(every, test, options, folder=folder)
         rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in every]
         lines = {line["path"]: line for line in table(rows, scores, spec.heads)}
         columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
@@ -161,7 +164,7 @@ def main(argv: Sequence[str]) -> list[Path]:
                 scale = scale_of_run(anomaly_maps.read(options.maps), test)
             write_maps(
                 folder / "maps", images, maps,
-                image_size=image_size, scale=scale, workers=options.cores,
+                frame=frame, scale=scale, workers=options.cores,
             )  # fmt: skip
         written = description(
             options, hyper, scale=scale, images=len(images), compared=compared, decided=decided
@@ -211,7 +214,7 @@ def scale_of_run(maps: AnomalyMaps, test: Sequence[SplitRow]) -> Scale:
 
 def compute(
     images: Sequence[Found], test: Sequence[SplitRow], options: argparse.Namespace, *, folder: Path
-) -> tuple[Scores, int, bool]:
+) -> tuple[Scores, Frame, bool]:
     """Compute features and scores of images, after a comparison with the features of the run.
 
     Args:
@@ -221,8 +224,8 @@ def compute(
         folder: where the packs are while they are needed.
 
     Returns:
-        the scores, the side of the square to which the images of the maps were resized, pixels (0
-        for methods that read no maps), and whether the checkpoint names the run's features.
+        the scores, the square to which the images of the maps were brought (of 0 pixels for methods
+        that read no maps), and whether the checkpoint names the run's features.
 
     Raises:
         ConfigError: the run had other features.
@@ -245,8 +248,8 @@ def compute(
     scores = score_all(images, test, scorer(method, state, packs, device))
     for path in paths:
         path.unlink()
-    size = max((info.image_size for info in infos if info.kind.maps), default=0)
-    return scores, size, compared
+    frame = next((info.frame for info in infos if info.kind.maps), Frame(0))
+    return scores, frame, compared
 
 
 def summary(options: argparse.Namespace, images: int, known: int, *, scale: Scale | None) -> str:

@@ -25,6 +25,7 @@ from osad.features.extract import extract
 from osad.features.kinds import KINDS, PACKS, SYNTHETIC, TEST_PACKS
 from osad.features.packs import Pack, PackInfo, level_name, write_pack
 from osad.features.plan import Task, identities, plan_maps, plan_pixels, select_records
+from osad.features.tiles import Frame
 from osad.pipeline.steps.features import main, parse_strides, progress_line
 
 LITE = get_backbone("tf_efficientnet_lite0")
@@ -212,6 +213,13 @@ def test_bytes_do_not_depend_on_the_number_of_processes(project, weights, pack):
     assert str(Path.cwd()) not in str(read_metadata("out/1.safetensors"))
 
 
+def test_one_tile_is_no_tile(project, weights):
+    main(arguments("plain", weights, "none.safetensors"))
+    one = ["--resize", "squash", "--grid", "1", "--overlap", "32"]
+    main([*arguments("plain", weights, "one.safetensors"), *one])
+    assert Path("one.safetensors").read_bytes() == Path("none.safetensors").read_bytes()
+
+
 def test_values_of_packs(project, weights):
     for pack in ("pixels", "plain", "rotated", "holdout"):
         main(arguments(pack, weights, f"{pack}.safetensors"))
@@ -219,7 +227,7 @@ def test_values_of_packs(project, weights):
     found = Pack.open("pixels.safetensors").tensor("intensity")[9]
     assert torch.equal(found, torch.tensor(views.pixel_statistics(image)))
     model = LITE.build(weights, strides=[16, 32])
-    pixels = torch.from_numpy(np.array(views.resize(image, 64, "bicubic")))[None]
+    pixels = torch.from_numpy(np.array(Frame(64).fit(image, "bicubic")))[None]
     with torch.inference_mode():
         expected = model(normalise(pixels, LITE.mean, LITE.std))
     plain = Pack.open("plain.safetensors")
@@ -251,7 +259,7 @@ def test_a_pooled_pack_is_what_numpy_makes_of_maps_that_are_not_rounded(project,
     assert (pack.info.strides, pack.info.channels) == ((8, 16, 32), (40, 112, 320))
     model = LITE.build(weights, strides=[8, 16, 32])
     images = [open_verified(Path(record.path), record.sha256) for record in project]
-    pixels = np.stack([np.asarray(views.resize(image, 64, LITE.interpolation)) for image in images])
+    pixels = np.stack([np.asarray(Frame(64).fit(image, LITE.interpolation)) for image in images])
     batches = [*compute_maps(model, pixels, backbone=LITE, device=CPU)]
     maps = [torch.cat(level).numpy() for level in zip(*batches, strict=True)]
     assert [part.dtype for part in maps] == [np.float32] * 3
@@ -392,9 +400,9 @@ def test_wrong_options(project, weights, option, value, message):
 def test_loaded_views_are_those_of_image_and_partner(project, pack):
     paths, digests = identities(select_records(project, pack))
     info = PackInfo(pack, paths, digests, "cpu", LITE.name, "", 64, (32,), (320,), 2)
-    loaded = load_views(Task(info), range(2, 4))
-    assert loaded.shape == (4, 64, 64, 3)
-    images = {path: views.resize(Image.open(path), 64, LITE.interpolation) for path in paths}
+    loaded, contents = load_views(Task(info), range(2, 4))
+    assert (loaded.shape, contents) == ((4, 64, 64, 3), [(64, 64)] * 2)
+    images = {path: Frame(64).fit(Image.open(path), LITE.interpolation) for path in paths}
     for row in (2, 3):
         others = [views.partner(paths, row, pack=pack, view=view) for view in range(2)]
         image, sources = images[paths[row]], [images[paths[other]] for other in others]
