@@ -38,6 +38,9 @@ else:
 PR_SET_PDEATHSIG = 1
 """Linux: which signal a process gets when its parent dies."""
 
+Models = dict[tuple[str, tuple[int, ...]], "torch.nn.Module"]
+"""Networks by name and strides."""
+
 Progress = Callable[[int, int], None]
 """Told the numbers of images done and in all."""
 
@@ -64,11 +67,17 @@ def preload(task: Task) -> None:
 
 
 def extract(
-    task: Task, *, workers: int, device: torch.device, progress: Progress
+    task: Task,
+    *,
+    workers: int,
+    device: torch.device,
+    progress: Progress,
+    models: Models | None = None,
 ) -> dict[str, torch.Tensor]:
     """Compute the tensors of a pack.
 
-    Workers are processes (on the CPU) or threads that decode images (beside another device); the
+    Workers are processes (on the CPU) or threads that decode images (beside another device, or
+    with ``models``: then this process computes, with one thread, and keeps its networks there); the
     result does not depend on their number. Progress is told after each chunk.
 
     Returns:
@@ -78,10 +87,18 @@ def extract(
         OsadError: the first problem in the order of the images.
     """
     arrays = shared_arrays(task.info)
-    if device.type == "cpu":
+    if models is None and (device.type == "cpu" or task.weights is None):
         _run_processes(task, arrays, workers=workers, progress=progress)
+    elif task.weights is None:
+        store_pixels(task, range(len(task)), arrays)
     else:
-        _run_threads(task, arrays, workers=workers, device=device, progress=progress)
+        models = {} if models is None else models
+        key = (task.info.backbone, task.info.strides)
+        if key not in models:
+            models[key] = _model(task).to(device)
+        _run_threads(
+            task, arrays, workers=workers, device=device, progress=progress, model=models[key]
+        )
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -91,10 +108,15 @@ def _model(task: Task) -> torch.nn.Module:
 
 
 def _run_threads(
-    task: Task, arrays: Arrays, *, workers: int, device: torch.device, progress: Progress
+    task: Task,
+    arrays: Arrays,
+    *,
+    workers: int,
+    device: torch.device,
+    progress: Progress,
+    model: torch.nn.Module,
 ) -> None:
     """Compute in this process while threads decode the images that come next."""
-    model = _model(task).to(device)
     waiting: deque[tuple[range, Future[Loaded]]] = deque()
     chunks = deque(task.chunks)
     with ThreadPoolExecutor(workers) as pool:

@@ -281,9 +281,8 @@ def test_a_network_of_one_level_is_pooled_there_and_threads_compute_the_same(pro
         maps_of(project, "plain", weights, backbone=one, strides=[16, 32])
     task = maps_of(project, "pooled", weights)
     expected = extract(task, workers=1, device=CPU, progress=silent)["pooled"]
-    arrays = extraction.shared_arrays(task.info)
-    extraction._run_threads(task, arrays, workers=2, device=CPU, progress=silent)
-    torch.testing.assert_close(torch.from_numpy(arrays["pooled"]), expected, rtol=1e-4, atol=1e-5)
+    found = extract(task, workers=2, device=CPU, progress=silent, models={})["pooled"]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_other_images_do_not_change_an_image_s_features(project, weights):
@@ -298,18 +297,23 @@ def test_other_images_do_not_change_an_image_s_features(project, weights):
 def test_threads_beside_an_accelerator_compute_the_same(project, weights):
     task = maps_of(project, "rotated", weights, strides=[16, 32])
     expected = extract(task, workers=1, device=CPU, progress=silent)["s32"]
-    arrays = extraction.shared_arrays(task.info)
     seen: list[int] = []
+    models: dict[tuple[str, tuple[int, ...]], torch.nn.Module] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        extraction._run_threads(
-            task, arrays, workers=2, device=CPU, progress=lambda done, total: seen.append(done)
-        )
+        found = [
+            extract(
+                task, workers=2, device=CPU, progress=lambda done, _: seen.append(done), models=kept
+            )["s32"]
+            for kept in (models, models)
+        ]
     finally:
         torch.set_num_threads(threads)
-    torch.testing.assert_close(torch.from_numpy(arrays["s32"]), expected, rtol=2e-3, atol=2e-3)
-    assert seen == [5, 10, 15, 16]  # 5 images of 3 views fill a batch of 16.
+    assert [*models] == [(LITE.name, (32,))]  # It is built once.
+    assert torch.equal(*found)
+    torch.testing.assert_close(found[0], expected, rtol=2e-3, atol=2e-3)
+    assert seen == 2 * [5, 10, 15, 16]  # 5 images of 3 views fill a batch of 16.
 
 
 def test_normalise_by_hand():
