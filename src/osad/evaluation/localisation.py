@@ -158,7 +158,12 @@ class Pixels:
 
 
 def collect(
-    maps: Float32, masks: Sequence[Mask | None], *, size: int, sigma: float = 0.0
+    maps: Float32,
+    masks: Sequence[Mask | None],
+    *,
+    size: int,
+    sigma: float = 0.0,
+    content: NDArray[np.int32] | None = None,
 ) -> Pixels:
     """Upsample maps and divide their pixels by the masks.
 
@@ -169,6 +174,8 @@ def collect(
         masks: for each image the anomalous pixels (S, S), or None for a normal image.
         size: S.
         sigma: see `upsample`.
+        content: (n, 2), height and width of the upper left part of each image that counts, pixels;
+            all of it without.
 
     Raises:
         ValueError: shapes or types differ from that, or a score is not finite.
@@ -180,20 +187,26 @@ def collect(
     for mask in masks:
         if mask is not None and (mask.shape != (size, size) or mask.dtype != np.bool_):
             raise ValueError(f"mask is {mask.shape} {mask.dtype}, expected ({size}, {size}) bool")
+    parts = [(slice(None), slice(None))] * len(maps)
+    total = len(maps) * size * size
+    if content is not None:
+        parts = [(slice(height), slice(width)) for height, width in content.tolist()]
+        total = int(content.astype(np.int64).prod(1).sum())
+    masks = [mask if mask is None else mask[part] for mask, part in zip(masks, parts, strict=True)]
     n_anomalous = sum(int(np.count_nonzero(mask)) for mask in masks if mask is not None)
-    normal = np.empty(len(maps) * size * size - n_anomalous, dtype=np.float32)
+    normal = np.empty(total - n_anomalous, dtype=np.float32)
     anomalous = np.empty(n_anomalous, dtype=np.float32)
     region = np.empty(n_anomalous, dtype=np.int64)
     bands = _axes(maps, size, sigma)
-    done = n_regions = 0
+    done = n_regions = start = 0
     for number, mask in enumerate(masks):
-        image = _enlarge(maps[number], size, bands).astype(np.float32)
-        start = number * size * size - done
+        image = _enlarge(maps[number], size, bands).astype(np.float32)[parts[number]]
+        found = 0 if mask is None else int(np.count_nonzero(mask))
+        end = start + image.size - found
+        normal[start:end] = image.ravel() if mask is None else image[~mask]
+        start = end
         if mask is None:
-            normal[start : start + size * size] = image.ravel()
             continue
-        found = int(np.count_nonzero(mask))
-        normal[start : start + size * size - found] = image[~mask]
         numbers, count = regions(mask)
         anomalous[done : done + found] = image[mask]
         region[done : done + found] = numbers[mask] + (n_regions - 1)

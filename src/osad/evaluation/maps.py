@@ -1,9 +1,10 @@
 """Anomaly maps of one run: the position scores of its test images in one file.
 
 ``results/maps/{run}.safetensors`` holds ``maps`` (n, h, w) at the resolution of the feature map;
-they are upsampled when they are used. Of a method that gives no maps the file holds no image
-(n = 0). The scores stay float32: as float16 a score could overflow, and scores with a common offset
-(such as log-likelihoods) would become equal, which moves every metric.
+they are upsampled when they are used. Of padded images it also holds ``content`` (n, 2) int32. Of a
+method that gives no maps the file holds no image (n = 0). The scores stay float32: as float16 a
+score could overflow, and scores with a common offset (such as log-likelihoods) would become equal,
+which moves every metric.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from osad.core.arrays import read_arrays, write_arrays
 from osad.core.errors import CheckError, DataError, TrainingError
 from osad.core.files import read_metadata
+from osad.features.tiles import inside
 
 FORMAT = 1
-TENSOR = "maps"
+TENSOR, CONTENT = "maps", "content"
 KEYS = {"format", "cell", "paths", "sha256", "image_size"}
 REMEDY = "delete it and run the cell again"
 
@@ -35,6 +37,8 @@ class AnomalyMaps:
         sha256: their digests.
         image_size: side of the square to which the images were resized, pixels.
         maps: (n, h, w) float32, higher is more anomalous.
+        content: (n, 2) int32, height and width of each image in the upper left corner of the
+            square; None where they fill it.
     """
 
     cell: str
@@ -42,10 +46,20 @@ class AnomalyMaps:
     sha256: tuple[str, ...]
     image_size: int
     maps: NDArray[np.float32]
+    content: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         """Return the number of images n; 0 means that there are no maps."""
         return len(self.paths)
+
+    def positions(self, number: int) -> NDArray[np.float32]:
+        """Return the map of an image (h, w) without the padding."""
+        found: NDArray[np.float32] = self.maps[number]
+        if self.content is None:
+            return found
+        shape = (found.shape[0], found.shape[1])
+        height, width = inside(self.content[number].tolist(), self.image_size, shape)
+        return found[:height, :width]
 
     def select(self, paths: Sequence[str]) -> AnomalyMaps:
         """Return the maps of some of the images, in the order given.
@@ -60,6 +74,7 @@ class AnomalyMaps:
             paths=tuple(paths),
             sha256=tuple(self.sha256[number] for number in chosen),
             maps=self.maps[chosen],
+            content=None if self.content is None else self.content[chosen],
         )
 
 
@@ -70,6 +85,11 @@ def problem(pack: AnomalyMaps) -> str | None:
         return f"its maps are {maps.shape} {maps.dtype}, expected ({len(pack.paths)}, h, w) float32"
     if len(pack.sha256) != len(pack.paths) or len(set(pack.paths)) != len(pack.paths):
         return "its paths are not unique or not as many as its digests"
+    content = pack.content
+    if content is not None and (
+        content.shape != (len(maps), 2) or not ((content >= 1) & (content <= size)).all()
+    ):
+        return f"the sizes of its images do not lie in 1 to {size} pixels, two for each map"
     if len(pack) and not all(1 <= side <= size for side in maps.shape[1:]):
         return f"its maps of {maps.shape[1]} x {maps.shape[2]} do not fit an image of {size} pixels"
     bad = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))
@@ -99,7 +119,8 @@ def write(path: Path, maps: AnomalyMaps | None, *, cell: str) -> None:
         "sha256": pack.sha256,
         "image_size": pack.image_size,
     }
-    write_arrays(path, {TENSOR: pack.maps}, metadata)
+    arrays = {TENSOR: pack.maps} | ({} if pack.content is None else {CONTENT: pack.content})
+    write_arrays(path, arrays, metadata)
 
 
 def read(path: Path) -> AnomalyMaps:
@@ -112,7 +133,7 @@ def read(path: Path) -> AnomalyMaps:
     if metadata.keys() != KEYS or metadata["format"] != FORMAT:
         raise DataError(f"{path}: does not hold anomaly maps of format {FORMAT}; {REMEDY}")
     arrays = read_arrays(path)
-    if set(arrays) != {TENSOR}:
+    if set(arrays) - {CONTENT} != {TENSOR}:
         raise DataError(f"{path}: holds {', '.join(arrays)}, expected only {TENSOR}; {REMEDY}")
     pack = AnomalyMaps(
         cell=metadata["cell"],
@@ -120,6 +141,7 @@ def read(path: Path) -> AnomalyMaps:
         sha256=tuple(metadata["sha256"]),
         image_size=metadata["image_size"],
         maps=arrays[TENSOR],
+        content=arrays.get(CONTENT),
     )
     wrong = problem(pack)
     if wrong:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from osad.backbones import get_backbone
 from osad.core.errors import TrainingError
 from osad.core.lazy import lazy
-from osad.features.compute import Arrays, load_views, store_maps, store_pixels
+from osad.features.compute import Arrays, Loaded, load_views, store_maps, store_pixels
 from osad.features.packs import PackInfo
 from osad.features.plan import Task
 
@@ -38,15 +38,18 @@ else:
 PR_SET_PDEATHSIG = 1
 """Linux: which signal a process gets when its parent dies."""
 
+Models = dict[tuple[str, tuple[int, ...]], "torch.nn.Module"]
+"""Networks by name and strides."""
+
 Progress = Callable[[int, int], None]
 """Told the numbers of images done and in all."""
 
 
 def shared_arrays(info: PackInfo) -> dict[str, NDArray[Any]]:
     """Return arrays for a pack's tensors in memory that forked processes share, filled with 0."""
-    dtype = np.dtype(np.float16 if info.kind.maps else np.float32)
     result = {}
     for name, shape in info.shapes().items():
+        dtype = torch.zeros(0, dtype=info.dtype(name)).numpy().dtype
         memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
         result[name] = np.frombuffer(memory, dtype=dtype).reshape(shape)
     return result
@@ -64,11 +67,17 @@ def preload(task: Task) -> None:
 
 
 def extract(
-    task: Task, *, workers: int, device: torch.device, progress: Progress
+    task: Task,
+    *,
+    workers: int,
+    device: torch.device,
+    progress: Progress,
+    models: Models | None = None,
 ) -> dict[str, torch.Tensor]:
     """Compute the tensors of a pack.
 
-    Workers are processes (on the CPU) or threads that decode images (beside another device); the
+    Workers are processes (on the CPU) or threads that decode images (beside another device, or
+    with ``models``: then this process computes, with one thread, and keeps its networks there); the
     result does not depend on their number. Progress is told after each chunk.
 
     Returns:
@@ -78,10 +87,18 @@ def extract(
         OsadError: the first problem in the order of the images.
     """
     arrays = shared_arrays(task.info)
-    if device.type == "cpu":
+    if models is None and (device.type == "cpu" or task.weights is None):
         _run_processes(task, arrays, workers=workers, progress=progress)
+    elif task.weights is None:
+        store_pixels(task, range(len(task)), arrays)
     else:
-        _run_threads(task, arrays, workers=workers, device=device, progress=progress)
+        models = {} if models is None else models
+        key = (task.info.backbone, task.info.strides)
+        if key not in models:
+            models[key] = _model(task).to(device)
+        _run_threads(
+            task, arrays, workers=workers, device=device, progress=progress, model=models[key]
+        )
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -91,11 +108,16 @@ def _model(task: Task) -> torch.nn.Module:
 
 
 def _run_threads(
-    task: Task, arrays: Arrays, *, workers: int, device: torch.device, progress: Progress
+    task: Task,
+    arrays: Arrays,
+    *,
+    workers: int,
+    device: torch.device,
+    progress: Progress,
+    model: torch.nn.Module,
 ) -> None:
     """Compute in this process while threads decode the images that come next."""
-    model = _model(task).to(device)
-    waiting: deque[tuple[range, Future[NDArray[np.uint8]]]] = deque()
+    waiting: deque[tuple[range, Future[Loaded]]] = deque()
     chunks = deque(task.chunks)
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -162,5 +184,5 @@ def _run_chunk(rows: range) -> None:
 
         make_deterministic(1)
         _worker["model"] = _model(task)
-    views = load_views(task, rows)
-    store_maps(task, rows, views, arrays, model=_worker["model"], device=device)
+    loaded = load_views(task, rows)
+    store_maps(task, rows, loaded, arrays, model=_worker["model"], device=device)

@@ -3,7 +3,8 @@
 ``pixels`` has the tensor ``intensity`` (n, 2) float32: mean and standard deviation; ``pooled`` has
 ``pooled`` (n, 2, c) float32, the same of each channel over positions, the channels of all strides
 beside each other. The other kinds (`osad.features.kinds`) have ``s{stride}`` float16 for each
-stride: (n, c, h, w) with one view of each image, (n, R, c, h, w) with several.
+stride: (n, c, h, w) with one view of each image, (n, R, c, h, w) with several. ``plain`` of padded
+images also has ``content`` (n, 2) int32, height and width of each image in the square.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_metadata, write_tensors
 from osad.core.lazy import lazy
 from osad.features.kinds import KINDS, Kind
+from osad.features.tiles import PAD, SQUASH, Frame
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +26,7 @@ else:
     torch = lazy("torch")
 
 FORMAT = 1
-INTENSITY, POOLED = "intensity", "pooled"
+INTENSITY, POOLED, CONTENT = "intensity", "pooled", "content"
 REMEDY = "delete it and run the features step again"
 
 
@@ -55,6 +57,10 @@ class PackInfo:
         views: number of views of each image.
         rotation: largest angle of the rotated views, degrees.
         format: version of the file format.
+        resize: how images become squares, ``squash`` or ``pad``; this and what follows is left out
+            of the file where it is the default.
+        grid: tiles along each side of the square.
+        overlap: pixels that neighbouring tiles share.
     """
 
     pack: str
@@ -69,6 +75,14 @@ class PackInfo:
     views: int = 1
     rotation: float = 0.0
     format: int = FORMAT
+    resize: str = SQUASH
+    grid: int = 1
+    overlap: int = 0
+
+    @property
+    def frame(self) -> Frame:
+        """The square that images are brought to."""
+        return Frame(self.image_size, self.resize, self.grid, self.overlap)
 
     @property
     def kind(self) -> Kind:
@@ -83,15 +97,24 @@ class PackInfo:
         if self.kind.pooled:
             return {POOLED: (rows, 2, sum(self.channels))}
         leading = (rows,) if self.kind.most == 1 else (rows, self.views)
-        sides = {stride: -(-self.image_size // stride) for stride in self.strides}
-        return {
+        sides = {stride: -(-self.frame.side // stride) for stride in self.strides}
+        maps: dict[str, tuple[int, ...]] = {
             level_name(stride): (*leading, channels, sides[stride], sides[stride])
             for stride, channels in zip(self.strides, self.channels, strict=True)
         }
+        told = self.resize == PAD and self.kind.every_stride and self.kind.all_images
+        return maps | ({CONTENT: (rows, 2)} if told else {})
 
-    def dtype(self) -> torch.dtype:
-        """Return the type of all tensors."""
+    def dtype(self, name: str = "") -> torch.dtype:
+        """Return the type of a tensor."""
+        if name == CONTENT:
+            return torch.int32
         return torch.float16 if self.kind.maps else torch.float32
+
+    def described(self) -> dict[str, Any]:
+        """Return the description in the file; what is new and as by default is left out."""
+        frame = asdict(Frame(0))
+        return {n: v for n, v in asdict(self).items() if n not in frame or v != frame[n]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, where: Path) -> PackInfo:
@@ -101,8 +124,9 @@ class PackInfo:
             DataError: the content is not that of a pack of this version.
         """
         names = {item.name for item in fields(cls)}
+        known = names - asdict(Frame(0)).keys() <= content.keys() <= names
         version = content.get("format")
-        if version != FORMAT or content.keys() != names or content["pack"] not in KINDS:
+        if version != FORMAT or not known or content["pack"] not in KINDS:
             raise DataError(
                 f"{where}: is not a feature pack of format {FORMAT} (it has {version}); {REMEDY}"
             )
@@ -121,7 +145,7 @@ def write_pack(path: Path, tensors: Mapping[str, torch.Tensor], info: PackInfo) 
         ValueError: names, shapes or types are not those of the description.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if shapes != info.shapes() or any(t.dtype != info.dtype() for t in tensors.values()):
+    if shapes != info.shapes() or any(t.dtype != info.dtype(n) for n, t in tensors.items()):
         raise ValueError(f"tensors {shapes} do not fit the description {info.shapes()}")
     for name, tensor in tensors.items():
         for row, image in enumerate(info.paths):
@@ -130,7 +154,7 @@ def write_pack(path: Path, tensors: Mapping[str, torch.Tensor], info: PackInfo) 
                     f"{image}: its {name} features of {info.backbone} are not finite; check the "
                     "image and the weights file"
                 )
-    write_tensors(path, tensors, asdict(info))
+    write_tensors(path, tensors, info.described())
 
 
 @dataclass(frozen=True)
@@ -164,7 +188,7 @@ class Pack:
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path}: is damaged ({error}); {REMEDY}") from error
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        right = all(tensor.dtype == info.dtype() for tensor in tensors.values())
+        right = all(tensor.dtype == info.dtype(name) for name, tensor in tensors.items())
         if shapes != info.shapes() or not right or len(info.sha256) != len(info.paths):
             raise DataError(
                 f"{path}: holds tensors {shapes}, its description says {info.shapes()}; {REMEDY}"

@@ -1,4 +1,4 @@
-"""Views of an image: resized, rotated, and with synthetic defects.
+"""Views of a resized image: rotated, and with synthetic defects.
 
 Each view of each image has its own generator (see `make_views`), so adding an image changes no
 other, except for views that borrow from a second image.
@@ -15,14 +15,6 @@ from PIL.Image import Image, Resampling
 from osad.core.seeds import numpy_generator
 from osad.features import defects
 from osad.features.kinds import Kind
-
-
-def resize(image: Image, size: int, interpolation: str) -> Image:
-    """Resize an RGB image to ``size`` x ``size`` pixels, whatever the aspect ratio.
-
-    Interpolations are ``bicubic`` and ``bilinear``; both average when they shrink.
-    """
-    return image.resize((size, size), Resampling[interpolation.upper()])
 
 
 def rotate(image: Image, angle: float) -> Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from osad.core.errors import TrainingError
 from osad.learn.heads import positions
 from osad.learn.images import Rows, State, TrainingData, batched
@@ -68,7 +70,7 @@ def position_moments(maps: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     total = torch.zeros(channels, dtype=torch.float64, device=maps.device)
     square = torch.zeros(channels, channels, dtype=torch.float64, device=maps.device)
     count = 0
-    for part in batched(len(maps)):
+    for part in batched(len(maps), positions=math.prod(maps.size)):
         x = positions(maps.take(part)).flatten(0, 1)
         total += x.double().sum(0)
         square += matmul(x.T, x).double()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -11,8 +12,20 @@ State = dict[str, "torch.Tensor"]
 """What a fit returns and a checkpoint holds: named tensors."""
 
 
-def batched(n: int, size: int = 64) -> list[slice]:
-    """Return slices of at most ``size`` that cover range(n), for work in constant memory."""
+POSITIONS = 2**18
+"""Most positions of maps in a batch, whatever the number of images."""
+
+
+def batched(n: int, size: int = 64, *, positions: int = 1) -> list[slice]:
+    """Return slices of at most ``size`` that cover range(n), for work in constant memory.
+
+    They are smaller where an image has so many ``positions`` that a batch has over `POSITIONS`.
+
+    Example:
+        >>> batched(100), batched(3, positions=125 * 1000)
+        ([slice(0, 64, None), slice(64, 100, None)], [slice(0, 2, None), slice(2, 3, None)])
+    """
+    size = max(min(size, POSITIONS // positions), 1)
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
@@ -57,12 +70,16 @@ class Rows:
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Apply a function (k, ...) -> (k, ...) to parts of the rows and join the results."""
-        return torch.cat([function(self.take(part)) for part in batched(len(self))])
+        return torch.cat([function(self.take(part)) for part in self._parts()])
 
     def map_parts(self, function: Callable[[torch.Tensor], State]) -> State:
         """Do the same with a function that returns several tensors by name."""
-        parts = [function(self.take(part)) for part in batched(len(self))]
+        parts = [function(self.take(part)) for part in self._parts()]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _parts(self) -> list[slice]:
+        maps = self.tensor.ndim == 4
+        return batched(len(self), positions=math.prod(self.size) if maps else 1)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def sample_positions(
     n, per_image = shape
     chosen = torch.from_numpy(generator.permutation(n * per_image)[:count]).sort().values
     parts = []
-    for part in batched(n):
+    for part in batched(n, positions=per_image):
         inside = (chosen >= part.start * per_image) & (chosen < part.stop * per_image)
         parts.append(vectors(part).flatten(0, 1)[chosen[inside] - part.start * per_image])
     return torch.cat(parts)

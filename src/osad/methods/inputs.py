@@ -9,6 +9,7 @@ from osad.core.errors import ConfigError, DataError
 from osad.data.splits import SplitRow
 from osad.features.kinds import KINDS, SYNTHETIC
 from osad.features.packs import INTENSITY, POOLED, Pack, level_name
+from osad.features.tiles import Frame
 from osad.learn.images import ImageSet, Rows
 from osad.learn.lazy_torch import torch
 from osad.methods.registry import MethodSpec
@@ -40,18 +41,18 @@ def open_packs(paths: Iterable[Path], spec: MethodSpec, *, training: bool = True
     pooled = [origin(pack) for pack in packs if pack.info.kind.pooled]
     if len(maps) > 1 or len({*pooled}) < len(pooled) or (maps and pooled and pooled[0] not in maps):
         files = ", ".join(
-            f"{pack.path} ({name} at {size} px, weights {digest[:12]})"
+            f"{pack.path} ({name} at {frame.side} px{frame.options}, weights {digest[:12]})"
             for pack in packs
-            for name, digest, size in [origin(pack)]
+            for name, digest, frame in [origin(pack)]
             if name
         )
         raise DataError(f"{files}: come from other networks than they should; delete and rerun")
     return packs
 
 
-def origin(pack: Pack) -> tuple[str, str, int]:
+def origin(pack: Pack) -> tuple[str, str, Frame]:
     """Return what tells networks apart."""
-    return pack.info.backbone, pack.info.weights_sha256, pack.info.image_size
+    return pack.info.backbone, pack.info.weights_sha256, pack.info.frame
 
 
 def image_set(

@@ -13,6 +13,7 @@ from osad.learn.products import distances, matmul
 from osad.learn.vectors import sample_positions
 from osad.methods.fields import at_least, parameter, stride_list
 from osad.methods.registry import method
+from osad.runtime.memory import check_memory, gigabytes
 
 
 @method(
@@ -48,6 +49,7 @@ class PatchCore:
     def fit(self, data: TrainingData) -> State:
         """Return the memory bank ``bank`` (coreset, d)."""
         rows = data.normal.maps[self.strides[0]]
+        self._check_room(data.normal)
         candidates = sample_positions(
             lambda part: self._patches(data.normal, part),
             (len(rows), math.prod(rows.size)),
@@ -62,13 +64,40 @@ class PatchCore:
         kept = greedy_coreset(matmul(candidates, projection), min(self.coreset, len(candidates)))
         return {"bank": candidates[kept]}
 
+    def _check_room(self, images: ImageSet) -> None:
+        """Check beforehand that the candidates, their coreset and the distances to it fit.
+
+        A GPU's memory is not looked at.
+
+        Raises:
+            ConfigError: they need more memory than is available.
+        """
+        rows = images.maps[self.strides[0]]
+        width = sum(images.maps[stride].tensor.shape[1] for stride in self.strides)
+        per_image = math.prod(rows.size)
+        candidates = min(self.candidates, len(rows) * per_image)
+        kept = min(self.coreset, candidates)
+        batch = batched(64, positions=per_image)[0].stop * per_image
+        # Drawn in parts that are then joined; the draw itself orders all positions.
+        choosing = 4 * candidates * (2 * width + self.projection + 4) + 16 * len(rows) * per_image
+        # Patches as they are read, averaged and put beside each other; distances thrice.
+        measuring = 4 * kept * width + 4 * batch * (4 * width + 3 * kept)
+        if rows.device.type == "cpu":
+            check_memory(
+                max(choosing, measuring),
+                what=f"methods.patchcore: candidates {candidates} and coreset {kept} with "
+                f"{width} channels (choosing {gigabytes(choosing)}, distances "
+                f"{gigabytes(measuring)})",
+                remedy="lower candidates or coreset, or features.tiles.grid",
+            )
+
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return the weighted largest patch distance of each image, and all as maps (n, h, w)."""
         bank = state["bank"]
         size = images.maps[self.strides[0]].size
         n_neighbours = min(self.neighbours, len(bank))
         totals, maps = [], []
-        for part in batched(len(images)):
+        for part in batched(len(images), positions=math.prod(size)):
             patches = self._patches(images, part)
             nearest, which = distances(patches.flatten(0, 1), bank).min(1)
             nearest = nearest.view(len(patches), -1)

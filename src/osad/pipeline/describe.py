@@ -53,9 +53,12 @@ def notes(grid: Grid) -> list[str]:
     features = grid.params.features
     first, *others = features.networks
     read = [f"{n.backbone} at {n.image_size} px" for n in others if str(n) in grid.networks]
+    frame = first.frame
+    cut = f" in {frame.grid} x {frame.grid} tiles of a square of {frame.side}" * (frame.grid > 1)
+    cut += ", aspect kept" * (frame.resize != "squash")
     turned = f", rotated by up to {features.rotation:g} degrees" if features.rotation else ""
     return [
-        f"Ours: frozen {first.backbone} features at {first.image_size} px, cached once "
+        f"Ours: frozen {first.backbone} features at {first.image_size} px{cut}, cached once "
         f"({features.views} CutMix views of each training normal{turned}); methods train "
         "adapters and heads on them. Published: image-level training of ResNet-18 at 448 px "
         "(or as the source says).",
@@ -79,7 +82,7 @@ def feature_options(pack: str, features: Features, network: Network) -> str:
     return (
         f"--pack {pack} --backbone {network.backbone} --weights {network.weights} "
         f"--image-size {network.image_size} --strides {strides} --views {features.views} "
-        f"--rotation {features.rotation}"
+        f"--rotation {features.rotation}{network.frame.options}"
     )
 
 

@@ -1,6 +1,5 @@
 """The frozen networks of a grid and what is cached of every image (the parameter ``features``)."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from osad.backbones import get_backbone
 from osad.core.errors import ConfigError
 from osad.features.kinds import KINDS
+from osad.features.tiles import SQUASH, Frame
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,26 @@ class Network:
         backbone: its name.
         image_size: side of its square input, pixels.
         weights_file: local file of the weights, or None.
+        resize: how images become squares, ``squash`` or ``pad``.
+        grid: tiles along each side of the square.
+        overlap: pixels that neighbouring tiles share.
     """
 
     backbone: str
     image_size: int
     weights_file: str | None = None
+    resize: str = SQUASH
+    grid: int = 1
+    overlap: int = 0
 
     def __str__(self) -> str:
         """Return what tells the networks of a grid apart, the folder of their features."""
         return f"{self.backbone}-{self.image_size}"
+
+    @property
+    def frame(self) -> Frame:
+        """The square that images are brought to."""
+        return Frame(self.image_size, self.resize, self.grid, self.overlap)
 
     @property
     def weights(self) -> str:
@@ -66,11 +77,15 @@ class Features:
 
         Raises:
             ConfigError: a network is unknown, is there twice, has no such stride or takes no such
-                images; two files are given for the weights of one.
+                images; two files are given for the weights of one, or tiles do not fit together.
         """
-        names = [field.name for field in dataclasses.fields(Network)]
-        first = Network(**{name: features[name] for name in names})
-        further = [Network(**values) for values in features.get("further", ())]
+        names = ("backbone", "image_size", "weights_file")
+        resize = features.get("resize", SQUASH)
+        tiles = features.get("tiles") or {"grid": 1, "overlap": 0}
+        if tiles["grid"] == 1:
+            tiles = {"grid": 1, "overlap": 0}
+        first = Network(**{name: features[name] for name in names}, resize=resize, **tiles)
+        further = [Network(**values, resize=resize) for values in features.get("further", ())]
         strides = tuple(features["strides"])
         _check_network(first, strides)
         for number, network in enumerate(further):
@@ -101,6 +116,7 @@ def _check_network(
         kept = KINDS["plain" if strides else "pooled"].strides(strides, backbone.levels)
         backbone.channels(kept)
         backbone.check_size(network.image_size, kept)
+        network.frame.check(kept)
     except ConfigError as error:
         fault = str(error).removeprefix("features.")
         raise ConfigError(f"params.yaml, {where}.{fault}") from error

@@ -15,6 +15,7 @@ from osad import backbones
 from osad.core.cells import Cell
 from osad.core.errors import ConfigError
 from osad.data import registry as data_registry
+from osad.features.tiles import SQUASH
 from osad.methods import registry as method_registry
 from osad.pipeline import page
 from osad.pipeline.describe import PIXELS, describe, feature_options, weights_options
@@ -167,7 +168,7 @@ class Rules:
         )
 
     def _features(self) -> None:
-        grid = self.grid
+        grid, frame = self.grid, self.grid.params.features.first.frame
         # Packs are made of the images behind the manifest. The manifest is in git; the images of
         # a fresh clone are not, and naming SOURCE.json makes Snakemake fetch them first.
         images: dict[str, Callable[[Wildcards], Paths]] = {
@@ -205,7 +206,10 @@ class Rules:
             grid.masks("{dataset}", "{category}"),
             [dict(zip(PACK_FACETS, place, strict=False)) for place in grid.masked],
             inputs=images,
-            params={"size": constant(grid.params.features.first.image_size)},
+            params={
+                "size": constant(frame.side),
+                **({} if frame.resize == SQUASH else {"resize": constant(frame.resize)}),
+            },
         )
 
     # --- runs and what is said of them ----------------------------------------------------

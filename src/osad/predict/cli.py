@@ -11,6 +11,7 @@ from osad.audit.cli import add_configfile, load_rules
 from osad.core.errors import CheckError, ConfigError
 from osad.predict import threshold
 from osad.predict.check import Tools, find_tools, parse_cell
+from osad.runtime.environment import computing_environment
 from osad.runtime.server import processors
 
 MOST = 1024
@@ -37,6 +38,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--strict", action="store_true", help="score nothing where something cannot be checked"
     )
+    command.add_argument(
+        "--watch", action="store_true",
+        help="IMAGES is one folder that grows: score what arrives until Ctrl-C",
+    )  # fmt: skip
     command.add_argument("--gpu", type=int, default=0, metavar="N", help="1 to compute on a GPU")
     command.add_argument(
         "--cores", type=int, default=processors(), metavar="N",
@@ -56,9 +61,15 @@ def run(options: argparse.Namespace) -> NoReturn:
         threshold.parse(options.threshold)
     elif options.labelled:
         raise ConfigError("--labelled: is for a threshold; say which with --threshold")
+    if options.watch and len(options.images) != 1:
+        raise ConfigError(f"--watch: wants one folder, not {len(options.images)} of IMAGES")
     words = job(prepare(options), options.images, options)
     sys.stdout.flush()
     sys.stderr.flush()
+    if options.watch:
+        # Without the client, which ends a job when it is interrupted: this one sums up first.
+        words[2:4] = ["osad.runtime.harness", "watch"]
+        os.execve(words[0], words, computing_environment(os.environ))
     os.execv(words[0], words)
 
 

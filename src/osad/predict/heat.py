@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from osad.core.errors import ConfigError
 from osad.evaluation.localisation import upsample
+from osad.features.tiles import Frame
 from osad.report.wrong import heat_limits
 
 if TYPE_CHECKING:
@@ -98,13 +99,19 @@ def colours() -> NDArray[np.int64]:
     return np.asarray(table, dtype=np.int64)[:, :3]
 
 
-def overlay(image: Image, scores: NDArray[np.float32], *, image_size: int, scale: Scale) -> Image:
+def overlay(
+    image: Image,
+    scores: NDArray[np.float32],
+    *,
+    frame: Frame,
+    scale: Scale,
+) -> Image:
     """Lay the position scores of an image over it.
 
     Args:
         image: RGB, any size.
-        scores: (h, w) float32, positions of the image stretched to a square.
-        image_size: side of that square, pixels, at least h and w.
+        scores: (h, w) float32, positions of the image brought to a square.
+        frame: the square; its side is at least h and w.
         scale: what the colours mean.
 
     Returns:
@@ -115,10 +122,11 @@ def overlay(image: Image, scores: NDArray[np.float32], *, image_size: int, scale
     """
     from PIL import Image as pil
 
-    if scores.ndim != 2 or not all(1 <= side <= image_size for side in scores.shape):
-        raise ConfigError(f"position scores {scores.shape} do not fit {image_size} pixels")
+    if scores.ndim != 2 or not all(1 <= side <= frame.side for side in scores.shape):
+        raise ConfigError(f"position scores {scores.shape} do not fit {frame.side} pixels")
     width, height = shown_size(*image.size)
-    square = levels(upsample(scores[None], image_size)[0], scale)
+    rows, columns = frame.content(*image.size)
+    square = levels(upsample(scores[None], frame.side)[0, :rows, :columns], scale)
     heat = np.asarray(pil.fromarray(square).resize((width, height), pil.Resampling.BILINEAR))
     drawn = pil.new("RGB", (width, height + BAR))
     drawn.paste(_laid(heat, image.resize((width, height), pil.Resampling.BICUBIC)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from osad.core.errors import ConfigError
 from osad.core.files import replacing
 from osad.data.images import open_verified
+from osad.features.tiles import Frame
 from osad.predict.heat import Scale, overlay
 from osad.predict.images import Found
 
@@ -58,7 +59,7 @@ def write_maps(
     images: Sequence[Found],
     maps: NDArray[np.float32],
     *,
-    image_size: int,
+    frame: Frame,
     scale: Scale,
     workers: int,
 ) -> None:
@@ -68,14 +69,14 @@ def write_maps(
         folder: where to write.
         images: n images.
         maps: (n, h, w) float32, their position scores.
-        image_size: side of the square to which the images were resized, pixels.
+        frame: the square to which the images were brought.
         scale: what the colours mean.
         workers: number of threads.
     """
 
     def write(number: int, name: str) -> None:
         image = open_verified(Path(images[number].path), images[number].sha256)
-        drawn = overlay(image, maps[number], image_size=image_size, scale=scale)
+        drawn = overlay(image, maps[number], frame=frame, scale=scale)
         with replacing(folder / name) as temporary:
             drawn.save(temporary, "PNG", compress_level=1)
 

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell
-from osad.core.files import filling, read_metadata, read_tensors, sha256_file, write_csv, write_json
-from osad.data.manifest import Record
+from osad.core.files import filling, read_metadata, sha256_file, write_csv, write_json
 from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.maps import AnomalyMaps
 from osad.evaluation.scores import table
-from osad.features.extract import extract
-from osad.features.packs import write_pack
-from osad.features.plan import Task
 from osad.learn.images import Scores
 from osad.methods import registry
-from osad.methods.inputs import of_role, open_packs
-from osad.pipeline.steps import features as features_step
-from osad.pipeline.steps.features import make_progress
-from osad.pipeline.steps.run import check_checkpoint, check_features, parse_hyper
+from osad.methods.inputs import of_role
+from osad.methods.registry import MethodSpec
+from osad.pipeline.steps.run import check_checkpoint, parse_hyper
+from osad.predict.computing import Scorer
 from osad.predict.decision import ANOMALOUS, Decided, labels_of, of_folder, of_run
 from osad.predict.heat import COLOURS, Scale, scale_of
 from osad.predict.images import Found, find, read
 from osad.predict.output import claim, write_maps
-from osad.predict.scoring import places, score_all, scorer
+from osad.predict.scoring import places
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 COLUMNS = ("path", "sha256", "score")
 UNCOMPARED = "could not be compared"
@@ -60,34 +55,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", required=True, type=Path, help="a new or empty folder")
     parser.add_argument("--images", required=True, nargs="+", type=Path)
     return parser.parse_args(argv)
-
-
-def plan(images: Sequence[Found], options: argparse.Namespace, *, device: str) -> list[Task]:
-    """Describe the packs that a method scores from, as the features step does."""
-    records = [Record(image.path, 0, "good", "test", "", image.sha256) for image in images]
-    return [
-        features_step.plan(
-            features_step.parse([*shlex.split(text), "--manifest", "-", "--output", "-"]),
-            records,
-            device=device,
-        )
-        for text in json.loads(options.features)
-    ]
-
-
-def make_packs(
-    tasks: Sequence[Task], *, workers: int, folder: Path, device: torch.device
-) -> list[Path]:
-    """Write packs as the features step does; return their paths."""
-    # All before any is written: the check of what is written computes, and then none may fork.
-    made = [
-        extract(task, workers=workers, device=device, progress=make_progress(task.info.pack))
-        for task in tasks
-    ]
-    paths = [folder / f"{number}.safetensors" for number in range(len(tasks))]
-    for path, tensors, task in zip(paths, made, tasks, strict=True):
-        write_pack(path, tensors, task.info)
-    return paths
 
 
 def description(
@@ -142,15 +109,10 @@ def main(argv: Sequence[str]) -> list[Path]:
         if spec.maps:
             claim(folder / "maps", images)
         every = [*{image.path: image for image in [*images, *labelled]}.values()]
-        scores, image_size, compared = compute(every, test, options, folder=folder)
-        rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in every]
-        lines = {line["path"]: line for line in table(rows, scores, spec.heads)}
-        columns = [*COLUMNS, *(f"score_{name}" for name in spec.heads)]
-        of_digest = {line["sha256"]: line["score"] for line in lines.values()}
-        if decided := decide(options, test, labels, of_digest):
-            columns.insert(len(COLUMNS), "decision")
-            for line in lines.values():
-                line["decision"] = decided.word(line["score"])
+        scorer = Scorer(options, test)
+        scores = scorer(every, folder=folder)
+        decided = decide(options, test, labels, of_digest(every, scores))
+        columns, lines = columns_of(spec, decided), lines_of(every, scores, spec, decided)
         own = [{key: lines[image.path][key] for key in columns} for image in images]
         write_csv(folder / "scores.csv", columns, own)
         scale = None
@@ -161,16 +123,43 @@ def main(argv: Sequence[str]) -> list[Path]:
                 scale = scale_of_run(anomaly_maps.read(options.maps), test)
             write_maps(
                 folder / "maps", images, maps,
-                image_size=image_size, scale=scale, workers=options.cores,
+                frame=scorer.frame, scale=scale, workers=options.cores,
             )  # fmt: skip
         written = description(
-            options, hyper, scale=scale, images=len(images), compared=compared, decided=decided
+            options,
+            hyper,
+            scale=scale,
+            images=len(images),
+            compared=scorer.compared,
+            decided=decided,
         )
         write_json(folder / "prediction.json", written)
     print(summary(options, len(images), len(places(images, test)), scale=scale))
     if decided:
         print(decided.text(sum(line["decision"] == ANOMALOUS for line in own)))
     return sorted(path for path in options.output.rglob("*") if path.is_file())
+
+
+def of_digest(images: Sequence[Found], scores: Scores) -> dict[str, float]:
+    """Return the score of each image by its digest."""
+    return {i.sha256: s for i, s in zip(images, scores.total.tolist(), strict=True)}
+
+
+def lines_of(
+    images: Sequence[Found], scores: Scores, spec: MethodSpec, decided: Decided | None
+) -> dict[str, dict[str, Any]]:
+    """Return the line of each image in ``scores.csv`` by path."""
+    rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
+    lines = {line["path"]: line for line in table(rows, scores, spec.heads)}
+    for line in lines.values():
+        line |= {"decision": decided.word(line["score"])} if decided else {}
+    return lines
+
+
+def columns_of(spec: MethodSpec, decided: Decided | None) -> list[str]:
+    """Return the columns of ``scores.csv``."""
+    heads = [f"score_{name}" for name in spec.heads]
+    return [*COLUMNS, *(["decision"] if decided else []), *heads]
 
 
 def decide(
@@ -207,46 +196,6 @@ def scale_of_run(maps: AnomalyMaps, test: Sequence[SplitRow]) -> Scale:
     if chosen:
         return scale_of(maps.maps[chosen], "the run's normal test images")
     return scale_of(maps.maps, "the run's test images")
-
-
-def compute(
-    images: Sequence[Found], test: Sequence[SplitRow], options: argparse.Namespace, *, folder: Path
-) -> tuple[Scores, int, bool]:
-    """Compute features and scores of images, after a comparison with the features of the run.
-
-    Args:
-        images: n images.
-        test: the run's test set in its order; empty when it is not known.
-        options: of this step.
-        folder: where the packs are while they are needed.
-
-    Returns:
-        the scores, the side of the square to which the images of the maps were resized, pixels (0
-        for methods that read no maps), and whether the checkpoint names the run's features.
-
-    Raises:
-        ConfigError: the run had other features.
-    """
-    from osad.runtime.device import make_deterministic, select_device
-
-    spec = registry.get(Cell.parse(options.cell).method)
-    device = select_device(options.gpu)
-    if device.type != "cpu":
-        make_deterministic()
-    tasks = plan(images, options, device=device.type)
-    infos = [task.info for task in tasks]
-    compared = check_features(read_metadata(options.checkpoint), infos, options.checkpoint)
-    paths = make_packs(tasks, workers=options.cores, folder=folder, device=device)
-    make_deterministic()  # Not before the workers are forked: nothing may be computed until then.
-    packs = open_packs(paths, spec, training=False)
-    tensors = read_tensors(options.checkpoint)
-    state = {name: value.to(device) for name, value in tensors.items()}
-    method = spec.build(parse_hyper(options.hyper, spec))
-    scores = score_all(images, test, scorer(method, state, packs, device))
-    for path in paths:
-        path.unlink()
-    size = max((info.image_size for info in infos if info.kind.maps), default=0)
-    return scores, size, compared
 
 
 def summary(options: argparse.Namespace, images: int, known: int, *, scale: Scale | None) -> str:

@@ -32,7 +32,7 @@ USAGE = (
     "[options of the step]"
 )
 STEPS = "osad.pipeline.steps"
-OTHERS = {"predict": "osad.predict.step"}
+OTHERS = {"predict": "osad.predict.step", "watch": "osad.predict.watch"}
 """Steps outside the pipeline by name: no rule runs them."""
 
 

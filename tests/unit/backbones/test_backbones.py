@@ -21,7 +21,7 @@ from osad.backbones.folding import fold_batch_norms, fold_same_padding
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import sha256_bytes, sha256_file
 from osad.features.compute import normalise
-from osad.features.views import resize
+from osad.features.tiles import Frame
 from osad.pipeline.steps.weights import main as weights_main
 
 LITES = [get_backbone(name) for name in STAGE_LENGTHS]
@@ -120,7 +120,7 @@ def test_photographs_are_recognised(lite, tmp_path):
     }
     best = {}
     for name, photograph in photographs.items():
-        image = resize(photograph, lite.image_size, lite.interpolation)
+        image = Frame(lite.image_size).fit(photograph, lite.interpolation)
         pixels = torch.from_numpy(np.array(image))[None]
         with torch.inference_mode():
             best[name] = int(model(normalise(pixels, lite.mean, lite.std)).argmax())

@@ -36,6 +36,9 @@ def test_shrinking_takes_the_middle_pixel_and_ignores_the_aspect():
     same = np.random.default_rng(0).random((10, 10)) < 0.4
     assert np.array_equal(shrink(same, 10), same)
     assert np.array_equal(shrink(same, 30), same.repeat(3, 0).repeat(3, 1))
+    padded = shrink(same[:5], 20, "pad")
+    assert np.array_equal(padded[:10], same[:5].repeat(2, 0).repeat(2, 1))
+    assert not padded[10:].any()
 
 
 def made(n: int = 3, size: int = 13) -> tuple[MaskPack, list[np.ndarray]]:

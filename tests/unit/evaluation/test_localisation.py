@@ -158,6 +158,18 @@ def test_agrees_with_the_definitions(seed, n_levels, limit):
     assert aupro(turned, limit=limit) == pytest.approx(aupro(pixels, limit=limit), abs=1e-15)
 
 
+def test_pixels_of_the_padding_do_not_count():
+    scores = np.random.default_rng(0).normal(size=(2, 6, 6)).astype(np.float32)
+    mask = np.zeros((6, 6), bool)
+    mask[1:5, 1:3] = True
+    content = np.array([[3, 6], [6, 2]], np.int32)
+    found = collect(scores, [mask, None], size=6, content=content)
+    bare = np.concatenate([scores[0, :3][~mask[:3]], scores[1, :, :2].ravel()])
+    assert np.array_equal(found.normal, np.sort(bare))
+    assert np.array_equal(found.anomalous, scores[0, 1:3, 1:3].ravel())
+    assert found.region.tolist() == [0] * 4
+
+
 def test_without_one_kind_of_pixel_there_is_no_value():
     scores = np.random.default_rng(5).random((2, 4, 4))
     for masks in ([None, None], [np.zeros((4, 4)), None], [np.ones((4, 4))] * 2):

@@ -50,6 +50,18 @@ def test_maps_come_back_as_they_were_and_equal_maps_give_equal_bytes(tmp_path):
     assert set(read_metadata(one)) == anomaly_maps.KEYS
 
 
+def test_maps_of_padded_images_say_where_the_image_is(tmp_path):
+    content = np.array([[64, 64], [32, 64], [64, 1]], np.int32)
+    anomaly_maps.write(tmp_path / "m", pack(content=content), cell=CELL)
+    back = anomaly_maps.read(tmp_path / "m").select(PATHS[::-1])
+    assert back.content.tolist() == content[::-1].tolist()
+    assert [back.positions(number).shape for number in range(3)] == [(4, 1), (2, 5), (4, 5)]
+    assert np.array_equal(back.positions(1), DRAWN[1, :2])
+    for wrong in (content[:2], content + 1, content - 1):
+        with pytest.raises(TrainingError, match="the sizes of its images do not lie in 1 to 64"):
+            anomaly_maps.write(tmp_path / "n", pack(content=wrong), cell=CELL)
+
+
 def test_a_method_without_maps_has_a_file_without_images(tmp_path):
     anomaly_maps.write(tmp_path / "m", None, cell=CELL)
     back = anomaly_maps.read(tmp_path / "m")

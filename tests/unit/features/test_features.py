@@ -25,6 +25,7 @@ from osad.features.extract import extract
 from osad.features.kinds import KINDS, PACKS, SYNTHETIC, TEST_PACKS
 from osad.features.packs import Pack, PackInfo, level_name, write_pack
 from osad.features.plan import Task, identities, plan_maps, plan_pixels, select_records
+from osad.features.tiles import Frame
 from osad.pipeline.steps.features import main, parse_strides, progress_line
 
 LITE = get_backbone("tf_efficientnet_lite0")
@@ -212,6 +213,13 @@ def test_bytes_do_not_depend_on_the_number_of_processes(project, weights, pack):
     assert str(Path.cwd()) not in str(read_metadata("out/1.safetensors"))
 
 
+def test_one_tile_is_no_tile(project, weights):
+    main(arguments("plain", weights, "none.safetensors"))
+    one = ["--resize", "squash", "--grid", "1", "--overlap", "32"]
+    main([*arguments("plain", weights, "one.safetensors"), *one])
+    assert Path("one.safetensors").read_bytes() == Path("none.safetensors").read_bytes()
+
+
 def test_values_of_packs(project, weights):
     for pack in ("pixels", "plain", "rotated", "holdout"):
         main(arguments(pack, weights, f"{pack}.safetensors"))
@@ -219,7 +227,7 @@ def test_values_of_packs(project, weights):
     found = Pack.open("pixels.safetensors").tensor("intensity")[9]
     assert torch.equal(found, torch.tensor(views.pixel_statistics(image)))
     model = LITE.build(weights, strides=[16, 32])
-    pixels = torch.from_numpy(np.array(views.resize(image, 64, "bicubic")))[None]
+    pixels = torch.from_numpy(np.array(Frame(64).fit(image, "bicubic")))[None]
     with torch.inference_mode():
         expected = model(normalise(pixels, LITE.mean, LITE.std))
     plain = Pack.open("plain.safetensors")
@@ -251,7 +259,7 @@ def test_a_pooled_pack_is_what_numpy_makes_of_maps_that_are_not_rounded(project,
     assert (pack.info.strides, pack.info.channels) == ((8, 16, 32), (40, 112, 320))
     model = LITE.build(weights, strides=[8, 16, 32])
     images = [open_verified(Path(record.path), record.sha256) for record in project]
-    pixels = np.stack([np.asarray(views.resize(image, 64, LITE.interpolation)) for image in images])
+    pixels = np.stack([np.asarray(Frame(64).fit(image, LITE.interpolation)) for image in images])
     batches = [*compute_maps(model, pixels, backbone=LITE, device=CPU)]
     maps = [torch.cat(level).numpy() for level in zip(*batches, strict=True)]
     assert [part.dtype for part in maps] == [np.float32] * 3
@@ -273,9 +281,8 @@ def test_a_network_of_one_level_is_pooled_there_and_threads_compute_the_same(pro
         maps_of(project, "plain", weights, backbone=one, strides=[16, 32])
     task = maps_of(project, "pooled", weights)
     expected = extract(task, workers=1, device=CPU, progress=silent)["pooled"]
-    arrays = extraction.shared_arrays(task.info)
-    extraction._run_threads(task, arrays, workers=2, device=CPU, progress=silent)
-    torch.testing.assert_close(torch.from_numpy(arrays["pooled"]), expected, rtol=1e-4, atol=1e-5)
+    found = extract(task, workers=2, device=CPU, progress=silent, models={})["pooled"]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_other_images_do_not_change_an_image_s_features(project, weights):
@@ -290,18 +297,23 @@ def test_other_images_do_not_change_an_image_s_features(project, weights):
 def test_threads_beside_an_accelerator_compute_the_same(project, weights):
     task = maps_of(project, "rotated", weights, strides=[16, 32])
     expected = extract(task, workers=1, device=CPU, progress=silent)["s32"]
-    arrays = extraction.shared_arrays(task.info)
     seen: list[int] = []
+    models: dict[tuple[str, tuple[int, ...]], torch.nn.Module] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        extraction._run_threads(
-            task, arrays, workers=2, device=CPU, progress=lambda done, total: seen.append(done)
-        )
+        found = [
+            extract(
+                task, workers=2, device=CPU, progress=lambda done, _: seen.append(done), models=kept
+            )["s32"]
+            for kept in (models, models)
+        ]
     finally:
         torch.set_num_threads(threads)
-    torch.testing.assert_close(torch.from_numpy(arrays["s32"]), expected, rtol=2e-3, atol=2e-3)
-    assert seen == [5, 10, 15, 16]  # 5 images of 3 views fill a batch of 16.
+    assert [*models] == [(LITE.name, (32,))]  # It is built once.
+    assert torch.equal(*found)
+    torch.testing.assert_close(found[0], expected, rtol=2e-3, atol=2e-3)
+    assert seen == 2 * [5, 10, 15, 16]  # 5 images of 3 views fill a batch of 16.
 
 
 def test_normalise_by_hand():
@@ -392,9 +404,9 @@ def test_wrong_options(project, weights, option, value, message):
 def test_loaded_views_are_those_of_image_and_partner(project, pack):
     paths, digests = identities(select_records(project, pack))
     info = PackInfo(pack, paths, digests, "cpu", LITE.name, "", 64, (32,), (320,), 2)
-    loaded = load_views(Task(info), range(2, 4))
-    assert loaded.shape == (4, 64, 64, 3)
-    images = {path: views.resize(Image.open(path), 64, LITE.interpolation) for path in paths}
+    loaded, contents = load_views(Task(info), range(2, 4))
+    assert (loaded.shape, contents) == ((4, 64, 64, 3), [(64, 64)] * 2)
+    images = {path: Frame(64).fit(Image.open(path), LITE.interpolation) for path in paths}
     for row in (2, 3):
         others = [views.partner(paths, row, pack=pack, view=view) for view in range(2)]
         image, sources = images[paths[row]], [images[paths[other]] for other in others]

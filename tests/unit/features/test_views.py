@@ -10,6 +10,7 @@ from PIL import Image
 from osad.core.seeds import numpy_generator
 from osad.features import defects, operations, views
 from osad.features.kinds import KINDS
+from osad.features.tiles import Frame
 
 
 def flat(value: int, size: int = 16) -> Image.Image:
@@ -51,12 +52,12 @@ class Fixed:
 def test_resize_ignores_the_aspect_ratio_and_averages():
     image = Image.new("RGB", (10, 40), (7, 8, 9))
     for interpolation in ("bicubic", "bilinear"):
-        result = views.resize(image, 16, interpolation)
+        result = Frame(16).fit(image, interpolation)
         assert result.size == (16, 16)
         assert result.getextrema() == ((7, 7), (8, 8), (9, 9))
     values = np.zeros((4, 4, 3), dtype=np.uint8)
     values[::2] = 200
-    result = views.resize(Image.fromarray(values), 1, "bilinear")
+    result = Frame(1).fit(Image.fromarray(values), "bilinear")
     assert result.getpixel((0, 0)) == (100, 100, 100)
 
 

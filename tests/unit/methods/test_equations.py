@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learn_cases import DATA, PACKS, SHOWN, adapted, bounded, build, double, layers, rows, white
 
+from osad.core.errors import ConfigError
 from osad.core.seeds import torch_generator
 from osad.learn.batches import balanced_batches
 from osad.learn.dra_heads import HEADS
@@ -18,6 +19,7 @@ from osad.learn.gaussian import whitened_training
 from osad.learn.heads import adapter
 from osad.learn.images import ImageSet, State, TrainingData
 from osad.methods.patchcore import PatchCore, greedy_coreset
+from osad.runtime import memory
 
 DRA = {
     "epochs": 1, "iterations": 6, "adapter": 4, "holistic_width": 8, "residual_width": 8,
@@ -215,6 +217,24 @@ def test_patches_are_averages_over_neighbours_inside_the_map():
     places = itertools.product([slice(max(i - 1, 0), i + 2) for i in range(8)], repeat=2)
     patches = np.array([maps[:, down, right].mean((1, 2)) for down, right in places])
     np.testing.assert_allclose(bank[np.lexsort(bank.T)], patches[np.lexsort(patches.T)], atol=1e-5)
+
+
+def test_a_memory_bank_that_does_not_fit_is_refused_beforehand(monkeypatch):
+    """10 images of 1,000 x 500 positions: the distances of one of them to 50,000 patches."""
+    maps = torch.zeros(1, 1, 1, 1, dtype=torch.float16).expand(10, 8, 1000, 500)
+    data = TrainingData(ImageSet(("",) * 10, {32: rows(maps)}), ImageSet(()), key="large")
+    monkeypatch.setattr(memory, "available_memory", lambda: 9_000_000_000)
+    method = PatchCore(candidates=1_000_000, coreset=50_000)
+    measuring = 4 * 50_000 * 8 + 4 * 500_000 * (4 * 8 + 3 * 50_000)
+    with pytest.raises(ConfigError) as refused:
+        method.fit(data)
+    assert str(refused.value).startswith(
+        "methods.patchcore: candidates 1000000 and coreset 50000 with 8 channels (choosing 0.42 GB,"
+        f" distances {measuring / 1e9:.2f} GB): needs {measuring / 1e9:.2f} GB of memory, 9.00 GB "
+        "are available; lower candidates or coreset"
+    )
+    monkeypatch.setattr(memory, "available_memory", lambda: 310_000_000_000)
+    PatchCore(candidates=1_000, coreset=50)._check_room(data.normal)
 
 
 def test_deeper_maps_are_brought_to_the_first_one_s_size():

@@ -16,6 +16,7 @@ from osad.data import registry as data_registry
 from osad.methods import registry
 from osad.pipeline import config
 from osad.pipeline.config import Params
+from osad.pipeline.describe import feature_options
 
 SCHEMA = config.read_schema(ROOT)
 
@@ -72,6 +73,26 @@ def test_further_networks_come_after_the_first_in_their_order():
     local = further(f"{{{LITE}1, image_size: 240, weights_file: my.pth}}").features
     assert local.networks[1].weights_file == "my.pth"
     assert further().features.networks == features.networks[:1]
+
+
+def test_tiles_are_of_the_first_network_and_one_tile_is_none():
+    usual = parsed("").features
+    plain = feature_options("plain", usual, usual.first)
+    assert "--grid" not in plain
+    features = parsed("features.tiles: {grid: 1, overlap: 32}, features.resize: squash").features
+    assert feature_options("plain", features, features.first) == plain
+    features = parsed("features.tiles: {grid: 3, overlap: 64}, features.resize: pad").features
+    told = feature_options("plain", features, features.first)
+    assert told == f"{plain} --resize pad --grid 3 --overlap 64"
+    assert (features.first.frame.side, features.networks[1].grid) == (544, 1)
+    for tiles, message in (
+        ("{grid: 3, overlap: 48}", "features.tiles.overlap: 48 is no multiple of the stride 32"),
+        ("{grid: 3, overlap: 224}", "features.tiles.overlap: 224 must be less than"),
+        ("{grid: 0, overlap: 0}", "features.tiles.grid: 0 is less than the minimum"),
+        ("{grid: 3}", "features.tiles: 'overlap' is a required property"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            parsed(f"features.tiles: {tiles}")
 
 
 @pytest.mark.parametrize(

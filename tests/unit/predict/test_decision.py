@@ -11,7 +11,7 @@ from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_csv, sha256_file, write_csv
 from osad.data.splits import SplitRow, write_split
 from osad.evaluation.scores import COLUMNS
-from osad.predict import step
+from osad.predict import computing
 
 
 def grey(path: str, value: int) -> str:
@@ -114,7 +114,9 @@ def test_labels_that_cannot_be_believed_are_refused(run, path, value, message):
 
 
 def test_thresholds_that_cannot_be_are_refused_before_anything_is_computed(run, monkeypatch):
-    monkeypatch.setattr(step, "extract", lambda *_, **__: pytest.fail("nothing may be computed"))
+    monkeypatch.setattr(
+        computing, "extract", lambda *_, **__: pytest.fail("nothing may be computed")
+    )
     grey("mine/good/a.png", 70)
     with pytest.raises(ConfigError, match=r"fpr=0\.1: needs 9 or more .* there are 1"):
         run_step("in", threshold="fpr=0.1", labelled="mine")

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from osad.core.errors import ConfigError
+from osad.features.tiles import Frame
 from osad.predict import heat
 from osad.predict.heat import Scale, levels, overlay, scale_of, shown_size
 from osad.predict.images import Found
@@ -33,24 +34,33 @@ def test_scales_and_levels_by_hand():
 def test_images_of_any_size_get_a_heat_map(size, expected):
     assert shown_size(*size) == expected
     scores = np.arange(49, dtype=np.float32).reshape(7, 7)
-    drawn = overlay(Image.new("RGB", size), scores, image_size=224, scale=Scale(0.0, 48.0, ""))
+    drawn = overlay(Image.new("RGB", size), scores, frame=Frame(224), scale=Scale(0.0, 48.0, ""))
     assert (drawn.mode, drawn.size) == ("RGB", (expected[0], expected[1] + heat.BAR))
+
+
+def test_the_map_of_a_padded_image_lies_over_the_image():
+    scores = np.array([[0, 8], [8, 8]], np.float32)
+    image, scale = Image.new("RGB", (400, 200), "white"), Scale(0.0, 8.0, "")
+    drawn = np.asarray(overlay(image, scores, frame=Frame(64, "pad"), scale=scale))[:200]
+    wide = np.asarray(overlay(image, scores[:1], frame=Frame(64), scale=scale))[:200]
+    assert np.array_equal(drawn[:90], wide[:90])
+    assert drawn[90, 20].tolist() == [255, 255, 255]
 
 
 def test_low_scores_leave_the_image_and_high_ones_colour_it():
     image = Image.new("RGB", (224, 224), (100, 150, 200))
     scores = np.array([[0, 0], [0, 8]], np.float32)
-    drawn = overlay(image, scores, image_size=64, scale=Scale(0.0, 8.0, ""))
+    drawn = overlay(image, scores, frame=Frame(64), scale=Scale(0.0, 8.0, ""))
     assert drawn.getpixel((10, 10)) == (100, 150, 200)
     # plasma ends in (239, 248, 33); 191/255 of it and 64/255 of the image, rounded.
     assert heat.colours()[255].tolist() == [239, 248, 33]
     assert drawn.getpixel((220, 220)) == (204, 223, 75)
     left, right = np.asarray(drawn)[:112, :112], np.asarray(drawn)[120:224, 120:]
     assert (left != right.mean()).any()
-    again = overlay(image, scores, image_size=64, scale=Scale(0.0, 8.0, ""))
+    again = overlay(image, scores, frame=Frame(64), scale=Scale(0.0, 8.0, ""))
     assert drawn.tobytes() == again.tobytes()
     with pytest.raises(ConfigError, match="do not fit 32 pixels"):
-        overlay(image, np.zeros((40, 7), np.float32), image_size=32, scale=Scale(0.0, 1.0, ""))
+        overlay(image, np.zeros((40, 7), np.float32), frame=Frame(32), scale=Scale(0.0, 1.0, ""))
 
 
 def test_a_heat_map_has_its_scale_below_it():

@@ -20,7 +20,7 @@ from osad.features.packs import PackInfo
 from osad.learn.images import ImageSet
 from osad.methods import registry
 from osad.pipeline.steps.run import describe_features
-from osad.predict import step
+from osad.predict import computing
 from osad.predict.heat import Scale
 from osad.predict.images import Found, find, read
 from osad.predict.step import scale_of_run
@@ -236,7 +236,9 @@ def test_features_of_other_networks_are_refused_before_anything_is_computed(
     ]
     checkpoint(features=describe_features(infos))
     put("in/a.png")
-    monkeypatch.setattr(step, "extract", lambda *_, **__: pytest.fail("nothing may be computed"))
+    monkeypatch.setattr(
+        computing, "extract", lambda *_, **__: pytest.fail("nothing may be computed")
+    )
     with pytest.raises(ConfigError, match=rf"^c\.safetensors: .*{message}"):
         run_step("in", features=options_of(*networks))
     assert not Path("out").exists()

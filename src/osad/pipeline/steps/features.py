@@ -15,6 +15,7 @@ from osad.features.extract import extract, preload
 from osad.features.kinds import KINDS
 from osad.features.packs import write_pack
 from osad.features.plan import Task, plan_maps, plan_pixels
+from osad.features.tiles import RESIZES, SQUASH
 
 PERIOD = 2.0
 """Seconds between two lines of progress."""
@@ -74,6 +75,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--strides", help="maps, for example 16,32; not for pixels")
     most = ", ".join(f"{name} {kind.most}" for name, kind in KINDS.items() if kind.most)
     parser.add_argument("--views", type=int, default=1, help=f"of each image; at most: {most}")
+    parser.add_argument("--resize", choices=RESIZES, default=SQUASH, help="to a square, or pad")
+    parser.add_argument("--grid", type=int, default=1, help="tiles along each side of the square")
+    parser.add_argument("--overlap", type=int, default=0, help="of neighbouring tiles, pixels")
     parser.add_argument("--rotation", type=float, default=180.0, help="largest angle, degrees")
     parser.add_argument("--threads", type=int, default=1, help="processes; bytes do not change")
     parser.add_argument("--gpu", type=int, default=0, help="1 to compute on a GPU")
@@ -88,7 +92,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             raise ConfigError(f"--image-size {options.image_size}: must be {MINIMUM_SIZE} or more")
     if not 0 <= options.rotation <= 180:
         raise ConfigError(f"--rotation {options.rotation}: must lie in [0, 180]")
-    for name in ("views", "threads"):
+    for name in ("views", "threads", "grid"):
         if getattr(options, name) < 1:
             raise ConfigError(f"--{name} {getattr(options, name)}: must be 1 or more")
     return options
@@ -107,6 +111,9 @@ def plan(options: argparse.Namespace, records: Sequence[Record], *, device: str)
         strides=parse_strides(options.strides),
         views=options.views,
         rotation=options.rotation,
+        resize=options.resize,
+        grid=options.grid,
+        overlap=options.overlap,
         device=device,
     )
 
@@ -120,6 +127,7 @@ def main(argv: Sequence[str]) -> list[Path]:
     if device.type != "cpu":
         make_deterministic(1)
     task = plan(options, read_manifest(options.manifest), device=device.type)
+    task.check_room(options.output.parent, workers=options.threads)
     preload(task)  # Before the clock of the progress starts.
     tensors = extract(
         task, workers=options.threads, device=device, progress=make_progress(options.pack)

@@ -20,18 +20,22 @@ from osad.data.manifest import Record, read_manifest
 from osad.data.marks import marks
 from osad.data.masks import Mask, MaskPack, pack_bits, write_masks
 from osad.data.source import Source, read_source
+from osad.features.tiles import RESIZES, SQUASH, Frame
 
 
-def shrink(mask: Mask, size: int) -> Mask:
-    """Resize a mask to (size, size) as the images are, aspect ignored; nearest pixel.
+def shrink(mask: Mask, size: int, resize: str = SQUASH) -> Mask:
+    """Resize a mask to (size, size) as the images are; nearest pixel, nothing in the padding.
 
     A defect thinner than the distance of the pixels taken can vanish.
     """
     image = Image.fromarray(mask.astype(np.uint8))
-    return np.asarray(image.resize((size, size), Image.Resampling.NEAREST)) > 0
+    height, width = Frame(size, resize).content(*image.size)
+    result = np.zeros((size, size), dtype=bool)
+    result[:height, :width] = np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
+    return result
 
 
-def read_mask(record: Record, digest: str, size: int) -> Mask | str:
+def read_mask(record: Record, digest: str, size: int, resize: str = SQUASH) -> Mask | str:
     """Read the mask of an image, and the image; ``digest`` is that of the mask.
 
     Returns:
@@ -47,18 +51,20 @@ def read_mask(record: Record, digest: str, size: int) -> Mask | str:
         check_size(record.mask, full.shape[::-1], image.size, "make them equal and fetch again")
     except DataError as error:
         return str(error)
-    return shrink(full, size) if full.any() else f"{record.mask}: marks no pixel"
+    return shrink(full, size, resize) if full.any() else f"{record.mask}: marks no pixel"
 
 
-def pack(records: Sequence[Record], source: Source, size: int) -> MaskPack:
+def pack(records: Sequence[Record], source: Source, size: int, resize: str = SQUASH) -> MaskPack:
     """Read the masks of all anomalous images of a manifest; ``size`` is their side, pixels.
+
+    ``resize`` is that of the features (see `osad.features.tiles.Frame`).
 
     Raises:
         DataError: an image or a mask is missing or changed, or an image cannot be decoded.
     """
     anomalies = [record for record in records if record.label == 1]
     found = {
-        record: read_mask(record, source.digest(record.mask), size)
+        record: read_mask(record, source.digest(record.mask), size, resize)
         for record in anomalies
         if record.mask
     }
@@ -95,10 +101,12 @@ def main(argv: Sequence[str]) -> list[Path]:
     parser.add_argument("--manifest", required=True, help="CSV of the category's images")
     parser.add_argument("--source", required=True, type=Path, help="data/raw/DATASET/SOURCE.json")
     parser.add_argument("--size", required=True, type=int, help="side of the features' images")
+    parser.add_argument("--resize", choices=RESIZES, default=SQUASH, help="of the features")
     parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
     options = parser.parse_args(argv)
     if options.size < 1:
         raise ConfigError(f"--size {options.size}: must be 1 or more")
     records = read_manifest(options.manifest)
-    write_masks(options.output, pack(records, read_source(options.source), options.size))
+    source = read_source(options.source)
+    write_masks(options.output, pack(records, source, options.size, options.resize))
     return [options.output]

@@ -86,7 +86,7 @@ def localise(
         )
     if unmasked:
         return {}
-    pixels = collect(maps.maps, masks, size=maps.image_size, sigma=sigma)
+    pixels = collect(maps.maps, masks, size=maps.image_size, sigma=sigma, content=maps.content)
     return {"pixel_auroc": pixel_auroc(pixels), "aupro": aupro(pixels)}
 
 

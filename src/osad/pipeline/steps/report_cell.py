@@ -73,7 +73,7 @@ def draw_heats(
         for image in (one.image.path for one in images if next(iter(one.scores)) == seed):
             if image not in place:
                 raise DataError(f"{path}: has no map of {image}; {anomaly_maps.REMEDY}")
-            drawn[image] = {**heat(maps.maps[place[image]], limits), "seed": seed}
+            drawn[image] = {**heat(maps.positions(place[image]), limits), "seed": seed}
     return drawn
 
 

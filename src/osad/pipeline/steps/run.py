@@ -15,7 +15,7 @@ from osad.core.files import read_metadata, read_tensors, write_tensors
 from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import write_scores
-from osad.features.packs import Pack, PackInfo
+from osad.features.packs import CONTENT, Pack, PackInfo
 from osad.learn.images import Scores, State, TrainingData
 from osad.methods import registry
 from osad.methods.inputs import image_set, of_role, open_packs
@@ -28,6 +28,8 @@ FORMAT = 1
 """Version of the checkpoints' metadata."""
 FEATURES = ("backbone", "image_size", "strides", "weights_sha256", "pack")
 """What a checkpoint says of each feature pack that its run has read."""
+FRAME = {"resize": "squash", "grid": 1, "overlap": 0}
+"""What it says besides where it is not as by default."""
 
 
 def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:
@@ -107,7 +109,11 @@ def check_checkpoint(metadata: Mapping[str, Any], run: Cell, hyper: object, path
 
 def describe_features(infos: Iterable[PackInfo]) -> list[dict[str, Any]]:
     """Return what a checkpoint says of feature packs, as JSON gives it back."""
-    described = [{name: getattr(info, name) for name in FEATURES} for info in infos]
+    described = [
+        {name: getattr(info, name) for name in FEATURES}
+        | {n: getattr(info, n) for n, usual in FRAME.items() if getattr(info, n) != usual}
+        for info in infos
+    ]
     result: list[dict[str, Any]] = json.loads(json.dumps(described))
     return result
 
@@ -125,9 +131,9 @@ def check_features(metadata: Mapping[str, Any], infos: Sequence[PackInfo], path:
         return False
     kinds = {info.pack for info in infos}
     stated = [item for item in metadata["features"] if item["pack"] in kinds]
-    for name in FEATURES:
+    for name in (*FEATURES, *FRAME):
         then, now = (
-            ", ".join(str(item[name]) for item in items) or "nothing"
+            ", ".join(str(item.get(name, FRAME.get(name))) for item in items) or "nothing"
             for items in (stated, describe_features(infos))
         )
         if then != now:
@@ -181,17 +187,22 @@ def maps_of(
     spec = registry.get(run.method)
     if not spec.maps:
         return None
-    sizes = {pack.info.image_size for pack in packs if pack.info.kind.maps}
-    if len(sizes) != 1:
+    read = [pack for pack in packs if pack.info.kind.maps]
+    if len(read) != 1:
         raise ConfigError(f"method {spec.name} gives maps, but reads no maps of features")
     if scores.maps is None:
         raise TrainingError(f"{run}: method {spec.name} declares maps but returned none")
+    paths, digests = tuple(row.path for row in rows), tuple(row.sha256 for row in rows)
+    content = None
+    if CONTENT in read[0].info.shapes():
+        content = read[0].tensor(CONTENT)[read[0].rows(paths, digests)].numpy()
     return anomaly_maps.AnomalyMaps(
         cell=str(run),
-        paths=tuple(row.path for row in rows),
-        sha256=tuple(row.sha256 for row in rows),
-        image_size=sizes.pop(),
+        paths=paths,
+        sha256=digests,
+        image_size=read[0].info.frame.side,
         maps=scores.maps.detach().cpu().numpy(),
+        content=content,
     )
 
 

@@ -55,6 +55,20 @@ def options(files: Path, method: str = "patchcore", *, hyper: object = HYPER) ->
     return [*inputs, "--hyper", json.dumps(hyper), *written]
 
 
+def test_checkpoints_name_tiles_and_padding_where_there_are_some() -> None:
+    plain, tiled = run.describe_features([INFO, replace(INFO, resize="pad", grid=2, overlap=32)])
+    assert {*plain} == {*run.FEATURES}
+    assert {*tiled} - {*plain} == {"resize", "grid", "overlap"}
+    where = Path("c.safetensors")
+    for then, now, text in (
+        (plain, replace(INFO, grid=2), "grid of the run's features is 1, now it is 2"),
+        (tiled, INFO, "resize of the run's features is pad, now it is squash"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            run.check_features({"features": [then]}, [now], where)
+    assert run.check_features({"features": [plain]}, [INFO], where)
+
+
 def test_checkpoint_scores_and_maps_of_a_run(files: Path) -> None:
     written = [files / "out" / name for name in OUTPUTS]
     assert run.main(options(files)) == written
