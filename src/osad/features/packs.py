@@ -9,12 +9,13 @@ stride: (n, c, h, w) with one view of each image, (n, R, c, h, w) with several.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_metadata, write_tensors
+from osad.core.kinds import fits
 from osad.core.lazy import lazy
 from osad.features.kinds import KINDS, Kind
 
@@ -100,9 +101,14 @@ class PackInfo:
         Raises:
             DataError: the content is not that of a pack of this version.
         """
-        names = {item.name for item in fields(cls)}
         version = content.get("format")
-        if version != FORMAT or content.keys() != names or content["pack"] not in KINDS:
+        if (
+            version != FORMAT
+            or not fits(content, get_type_hints(cls))
+            or content["pack"] not in KINDS
+            or len(content["channels"]) != len(content["strides"])
+            or min(content["strides"], default=1) < 1
+        ):
             raise DataError(
                 f"{where}: is not a feature pack of format {FORMAT} (it has {version}); {REMEDY}"
             )
