@@ -116,8 +116,8 @@ def parse_json(text: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is not JSON, is nested too deeply, or has a key twice or a number that is not
-            finite.
+        ValueError: it is not JSON, is nested too deeply, or has a key twice, a number that is not
+            finite or a text that is no Unicode.
 
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
@@ -139,9 +139,14 @@ def parse_json(text: str) -> Any:
         return value
 
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+        content = json.loads(
+            text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite
+        )
+        if "\\u" in text:  # Half of a pair of surrogates can be neither printed nor written.
+            json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return content
 
 
 def read_json(path: Path | str) -> Any:
