@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-fast torture lint format smoke bench lock
+.PHONY: help setup reproduce test test-fast fuzz torture lint format smoke bench lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test: $(VENV)/.test lint ## run linters, type checks and all tests
 
 test-fast: $(VENV)/.test ## run the tests that take seconds
 	pytest -m "not slow and not workflow"
+
+fuzz: $(VENV)/.test ## try 10,000 generated inputs on each reader of files (an hour or two)
+	OMP_NUM_THREADS=1 pytest -m fuzz --hypothesis-profile=long --durations=0
 
 FAULTS := KILLS SERVERS DISKS PAIRS CUTS DAMAGES RIGHTS CLOCKS SEED
 torture: $(VENV)/.test ## inject faults into runs (KILLS=100 DISKS=20 ...), write docs/reliability.md

@@ -1,8 +1,20 @@
-"""The order of all tests: files that run the workflow take longest, so they come first."""
+"""The order of all tests: files that run the workflow take longest, so they come first.
+
+Also how many inputs the property tests try (tests/unit/fuzz_cases.py).
+"""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "long",
+    max_examples=10_000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[*HealthCheck],
+)
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,7 +16,9 @@ class Script:
     Attributes:
         content: the file.
         etag: its version, empty for none.
-        faults: one for each request, then none: ``cut N``, ``stall N``, ``status N``, ``change``.
+        faults: one for each request, then none: ``cut N``, ``stall N``, ``status N``, ``change``;
+            or a lie: ``short N`` and ``long N`` tell a length N bytes off, ``shift N`` gives
+            bytes from N further on, ``range N`` says that it does.
         ranges: whether parts of the file are given.
         length: whether the length is told.
         location: where the first request is sent on.
@@ -68,11 +70,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if script.etag:
             self.send_header("ETag", script.etag)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+            told = start + (int(number) if fault == "range" else 0)
+            self.send_header("Content-Range", f"bytes {told}-{total - 1}/{total}")
         if script.length:
-            self.send_header("Content-Length", str(total - start))
+            off = {"short": -1, "long": 1}.get(fault, 0) * int(number or 0)
+            self.send_header("Content-Length", str(max(0, total - start + off)))
         self.end_headers()
         body = script.content[start:]
+        if fault == "shift":
+            body = body[int(number) :] + body[: int(number)]
         self.wfile.write(body[: int(number)] if fault in ("cut", "stall") else body)
         if fault == "stall":
             self.wfile.flush()

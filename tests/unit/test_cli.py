@@ -12,6 +12,7 @@ from pathlib import Path
 
 import project_cases
 import pytest
+from fuzz_cases import tried
 from project_cases import (
     CELLS,
     CHECKPOINT,
@@ -158,16 +159,21 @@ def ended(words: list[str]) -> object:
         return end.code
 
 
+@pytest.mark.fuzz
 def test_no_command_line_ends_in_a_traceback(made: MadeUp, monkeypatch):
     monkeypatch.setattr("os.execv", lambda *_: None)
-    chance, codes = random.Random(7), Counter[object]()
-    for number in range(140):
-        words = LINES[number % len(LINES)].split()
-        for _ in range(chance.choice([0, 1, 1, 2])):
-            place = chance.randrange(len(words) + 1)
-            words[place : place + chance.randrange(2)] = [chance.choice(WORDS)]
+    codes = Counter[object]()
+
+    def one(draw: random.Random) -> None:
+        words = draw.choice(LINES).split()
+        for _ in range(draw.choice([0, 1, 1, 2])):
+            place = draw.randrange(len(words) + 1)
+            words[place : place + draw.randrange(2)] = [draw.choice(WORDS)]
         if "check-method" not in words:  # It runs what it is given.
             codes[ended(words)] += 1
+        shutil.rmtree("crate", ignore_errors=True)
+
+    tried(140, one)
     assert codes.keys() <= {0, 1, 2}
     assert codes[0] > 15
     assert codes[2] > 50
@@ -187,23 +193,29 @@ CONTENTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.fuzz
 def test_no_damaged_file_ends_in_a_traceback(made: MadeUp, monkeypatch):
     monkeypatch.setattr("os.execv", lambda *_: None)
-    chance, codes = random.Random(5), Counter[object]()
+    codes = Counter[object]()
     ledger = {path: path.read_bytes() for path in Path("provenance").iterdir()}
-    for number in range(150):
-        path = Path(DAMAGED[number % len(DAMAGED)])
+
+    def one(draw: random.Random) -> None:
+        path = Path(draw.choice(DAMAGED))
         before = path.read_bytes() if path.exists() else None
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = chance.choice(CONTENTS).encode(errors="surrogateescape")
-        if before and chance.random() < 0.5:  # Else only a part of it.
-            place = chance.randrange(len(before))
-            new = before[:place] + new[:9] + before[place + chance.randrange(9) :]
+        new = draw.choice(CONTENTS).encode(errors="surrogateescape")
+        if before and draw.random() < 0.5:  # Else only a part of it.
+            place = draw.randrange(len(before))
+            new = before[:place] + new[:9] + before[place + draw.randrange(9) :]
         path.write_bytes(new)
         made.refresh()
-        codes[ended(chance.choice([*LINES, "audit record"]).split())] += 1
-        shutil.rmtree("crate", ignore_errors=True)
-        path.write_bytes(before) if before is not None else path.unlink()
-        for file, content in ledger.items():
-            file.write_bytes(content)
+        try:
+            codes[ended(draw.choice([*LINES, "audit record"]).split())] += 1
+        finally:
+            shutil.rmtree("crate", ignore_errors=True)
+            path.write_bytes(before) if before is not None else path.unlink()
+            for file, content in ledger.items():
+                file.write_bytes(content)
+
+    tried(150, one)
     assert codes.keys() == {0, 1, 2}

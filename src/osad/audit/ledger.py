@@ -16,10 +16,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 from osad.core.errors import CheckError, DataError
-from osad.core.files import parse_json, read_json, sha256_bytes, sha256_file, write_json, write_text
+from osad.core.files import (
+    parse_json,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    write_text,
+)
+from osad.core.kinds import fits
 from osad.data.manifest import path_problem
 from osad.pipeline.fingerprint import Module
 
@@ -222,7 +230,7 @@ def _entries(path: Path) -> Iterable[Entry]:
             _check(entry)
             if line(entry) != text or number > len(lines):
                 raise ValueError("it is cut off, or was not written by osad")
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError) as error:
             raise DataError(
                 f"{path}, line {number}: is not a line of a ledger ({error}); {_remedy(path)}"
             ) from error
@@ -239,11 +247,8 @@ def _check(entry: Entry) -> None:
         ValueError: a value is of another type, or a path leads out of the project.
     """
     for one in fields(Entry):
-        if type(value := getattr(entry, one.name)) is not (get_origin(one.type) or one.type):
+        if not fits(value := getattr(entry, one.name), one.type):
             raise ValueError(f"{one.name} is {value!r:.60}")
-    for name, digest in (entry.inputs | entry.env).items():
-        if not isinstance(digest, str):
-            raise ValueError(f"that of {name!r} is {digest!r:.60}")
     for path in (entry.path, *entry.inputs):
         if problem := _path_problem(path):
             raise ValueError(f"path {path!r} {problem}")

@@ -183,7 +183,9 @@ def check_plain(config: Mapping[str, Any], name: str) -> None:
 
 def _check_text(text: str, where: str) -> None:
     if len(text) > MAX_TEXT:
-        raise ConfigError(f"{where}: has more than {MAX_TEXT} characters; shorten it")
+        raise ConfigError(
+            f"{where}: {shortened(text)!r} has more than {MAX_TEXT} characters; shorten it"
+        )
     for letter in text:
         if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\t\n\r":
             raise ConfigError(

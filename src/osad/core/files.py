@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,7 +116,8 @@ def parse_json(text: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is not JSON, is nested too deeply, or has a key twice.
+        ValueError: it is not JSON, is nested too deeply, or has a key twice, a number that is not
+            finite or a text that is no Unicode.
 
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
@@ -131,10 +133,20 @@ def parse_json(text: str) -> Any:
             values[key] = value
         return values
 
+    def finite(number: str) -> float:
+        if not math.isfinite(value := float(number)):
+            raise ValueError(f"{number} is no finite number")
+        return value
+
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        content = json.loads(
+            text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite
+        )
+        if "\\u" in text:  # Half of a pair of surrogates can be neither printed nor written.
+            json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return content
 
 
 def read_json(path: Path | str) -> Any:
@@ -147,7 +159,7 @@ def read_json(path: Path | str) -> Any:
         return parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: is not valid JSON ({error}); restore the file") from error
 
 

@@ -20,10 +20,14 @@ from numpy.typing import NDArray
 from osad.core.arrays import read_arrays, write_arrays
 from osad.core.errors import CheckError, DataError
 from osad.core.files import read_metadata
+from osad.core.kinds import fits
 
 FORMAT = 1
 TENSOR = "masks"
-KEYS = ("paths", "sha256", "mask_sha256", "unmasked", "image_size")
+KINDS = {
+    **dict.fromkeys(("paths", "sha256", "mask_sha256", "unmasked"), list[str]), "image_size": int,
+}  # fmt: skip
+"""What the description holds beside its format."""
 REMEDY = "delete it and run the masks step again"
 
 Mask = NDArray[np.bool_]
@@ -80,7 +84,7 @@ def pack_bits(masks: Sequence[Mask], size: int) -> NDArray[np.uint8]:
 
 def write_masks(path: Path, pack: MaskPack) -> None:
     """Write a pack of masks."""
-    metadata = {name: getattr(pack, name) for name in KEYS} | {"format": FORMAT}
+    metadata = {name: getattr(pack, name) for name in KINDS} | {"format": FORMAT}
     write_arrays(path, {TENSOR: pack.bits}, metadata)
 
 
@@ -91,7 +95,7 @@ def read_masks(path: Path) -> MaskPack:
         DataError: the file is missing, damaged, of another format, or contradicts itself.
     """
     metadata: dict[str, Any] = read_metadata(path)
-    if metadata.keys() != {*KEYS, "format"} or metadata["format"] != FORMAT:
+    if not fits(metadata, KINDS | {"format": int}) or metadata["format"] != FORMAT:
         raise DataError(f"{path}: does not hold masks of format {FORMAT}; {REMEDY}")
     bits = read_arrays(path).get(TENSOR)
     size, paths = metadata["image_size"], metadata["paths"]
@@ -102,5 +106,5 @@ def read_masks(path: Path) -> MaskPack:
     lengths = {len(metadata[name]) for name in ("paths", "sha256", "mask_sha256")}
     if len(lengths) > 1 or len(set(names)) != len(names):
         raise DataError(f"{path}: its paths are not unique or not as many as its digests; {REMEDY}")
-    lists = {name: tuple(metadata[name]) for name in KEYS[:-1]}
+    lists = {name: tuple(metadata[name]) for name in KINDS if name != "image_size"}
     return MaskPack(**lists, image_size=size, bits=bits)

@@ -19,11 +19,15 @@ from numpy.typing import NDArray
 from osad.core.arrays import read_arrays, write_arrays
 from osad.core.errors import CheckError, DataError, TrainingError
 from osad.core.files import read_metadata
+from osad.core.kinds import fits
 from osad.features.tiles import inside
 
 FORMAT = 1
 TENSOR, CONTENT = "maps", "content"
-KEYS = {"format", "cell", "paths", "sha256", "image_size"}
+KINDS = {
+    "format": int, "cell": str, "paths": list[str], "sha256": list[str], "image_size": int,
+}  # fmt: skip
+"""What the description holds."""
 REMEDY = "delete it and run the cell again"
 
 
@@ -130,7 +134,7 @@ def read(path: Path) -> AnomalyMaps:
         DataError: the file is missing, damaged, of another format, or contradicts itself.
     """
     metadata = read_metadata(path)
-    if metadata.keys() != KEYS or metadata["format"] != FORMAT:
+    if not fits(metadata, KINDS) or metadata["format"] != FORMAT:
         raise DataError(f"{path}: does not hold anomaly maps of format {FORMAT}; {REMEDY}")
     arrays = read_arrays(path)
     if set(arrays) - {CONTENT} != {TENSOR}:

@@ -18,14 +18,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osad.backbones import get_backbone
-from osad.core.errors import TrainingError
+from osad.core.errors import DataError, TrainingError, listed
 from osad.core.lazy import lazy
+from osad.data.images import open_verified
 from osad.features.compute import Arrays, Loaded, load_views, store_maps, store_pixels
 from osad.features.packs import PackInfo
 from osad.features.plan import Task
@@ -84,22 +86,45 @@ def extract(
         tensors as `osad.features.packs.write_pack` wants them.
 
     Raises:
-        OsadError: the first problem in the order of the images.
+        DataError: images cannot be used; the message says how many and has a line for each, up to
+            10.
+        OsadError: another problem, the first in the order of the images.
     """
     arrays = shared_arrays(task.info)
-    if models is None and (device.type == "cpu" or task.weights is None):
-        _run_processes(task, arrays, workers=workers, progress=progress)
-    elif task.weights is None:
-        store_pixels(task, range(len(task)), arrays)
-    else:
-        models = {} if models is None else models
-        key = (task.info.backbone, task.info.strides)
-        if key not in models:
-            models[key] = _model(task).to(device)
-        _run_threads(
-            task, arrays, workers=workers, device=device, progress=progress, model=models[key]
-        )
+    try:
+        if models is None and (device.type == "cpu" or task.weights is None):
+            _run_processes(task, arrays, workers=workers, progress=progress)
+        elif task.weights is None:
+            store_pixels(task, range(len(task)), arrays)
+        else:
+            models = {} if models is None else models
+            key = (task.info.backbone, task.info.strides)
+            if key not in models:
+                models[key] = _model(task).to(device)
+            _run_threads(
+                task, arrays, workers=workers, device=device, progress=progress, model=models[key]
+            )
+    except DataError as error:  # It is that of one image; a person wants to mend all of them.
+        if len(faults := _faults(task.info, workers=workers)) < 2:
+            raise
+        raise DataError(
+            f"{len(faults)} of {len(task)} images cannot be used\n{listed(faults)}"
+        ) from error
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _faults(info: PackInfo, *, workers: int) -> list[str]:
+    """Return what is wrong with the images of a pack, a message for each that cannot be used."""
+
+    def fault(path: str, sha256: str) -> str:
+        try:
+            open_verified(Path(path), sha256)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(workers) as pool:
+        return [*filter(None, pool.map(fault, info.paths, info.sha256))]
 
 
 def _model(task: Task) -> torch.nn.Module:

@@ -10,15 +10,16 @@ images also has ``content`` (n, 2) int32, height and width of each image in the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_metadata, write_tensors
+from osad.core.kinds import fits
 from osad.core.lazy import lazy
 from osad.features.kinds import KINDS, Kind
-from osad.features.tiles import PAD, SQUASH, Frame
+from osad.features.tiles import PAD, RESIZES, SQUASH, Frame
 
 if TYPE_CHECKING:
     import torch
@@ -123,10 +124,17 @@ class PackInfo:
         Raises:
             DataError: the content is not that of a pack of this version.
         """
-        names = {item.name for item in fields(cls)}
-        known = names - asdict(Frame(0)).keys() <= content.keys() <= names
-        version = content.get("format")
-        if version != FORMAT or not known or content["pack"] not in KINDS:
+        framed = {name: value for name, value in asdict(Frame(0)).items() if name != "size"}
+        content, version = framed | {**content}, content.get("format")
+        if (
+            version != FORMAT
+            or not fits(content, get_type_hints(cls))
+            or content["pack"] not in KINDS
+            or len(content["channels"]) != len(content["strides"])
+            or min(content["strides"], default=1) < 1
+            or content["resize"] not in RESIZES
+            or not (content["grid"] >= 1 and content["overlap"] >= 0)
+        ):
             raise DataError(
                 f"{where}: is not a feature pack of format {FORMAT} (it has {version}); {REMEDY}"
             )

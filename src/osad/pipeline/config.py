@@ -102,7 +102,7 @@ def parse(
     try:
         return _parse(config, schema)
     except ConfigError as error:
-        raise ConfigError(blame(str(error), files)) from error
+        raise ConfigError(shortened(blame(str(error), files))) from error
 
 
 def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:

@@ -6,6 +6,7 @@ An image is anomalous if its score is above the threshold.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,8 @@ from osad.core.errors import ConfigError
 
 CONFIDENCE = 0.95
 BEST_F1 = "best-f1"
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+"""A number as people write one; Python also reads 1_0 and other scripts' digits."""
 TABLED = ("fpr=0.001", "fpr=0.01", "fpr=0.02", "fpr=0.05", "fpr=0.1", BEST_F1)
 """Rules of the table of operating points, those that the images at hand allow."""
 
@@ -68,14 +71,11 @@ def parse(rule: str) -> Fraction | float | None:
     """
     if rule == BEST_F1:
         return None
-    try:
-        value = float(rule.removeprefix("fpr="))
-    except ValueError:
-        value = math.nan
-    is_rate = rule.startswith("fpr=")
+    text, is_rate = rule.removeprefix("fpr="), rule.startswith("fpr=")
+    value = float(text) if NUMBER.fullmatch(text) else math.nan
     if not (0 < value < 1 if is_rate else math.isfinite(value)):
         raise ConfigError(
-            f"--threshold {rule}: expected fpr=RATE with a rate between 0 and 1, {BEST_F1}, or a "
+            f"--threshold {rule!r}: expected fpr=RATE with a rate between 0 and 1, {BEST_F1}, or a "
             "number"
         )
     return Fraction(repr(value)) if is_rate else value

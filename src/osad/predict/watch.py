@@ -52,11 +52,11 @@ def listing(folder: Path) -> dict[str, State]:
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            path = os.path.join(place, name)
+            path = Path(place, name)
             if name.startswith(".") or not is_image_name(name):
                 continue
             try:
-                stat = os.stat(path)
+                stat = path.stat()
             except OSError:  # It has gone again.
                 continue
             found[Path(os.path.relpath(path)).as_posix()] = (stat.st_size, stat.st_mtime_ns)
@@ -151,7 +151,7 @@ class Watch:
                     self.add([image.path])
             else:
                 problems[images[0].path] = str(error)
-        problems = {path: text for path, text in problems.items() if os.path.exists(path)}
+        problems = {path: text for path, text in problems.items() if Path(path).exists()}
         for problem in problems.values():
             print(problem, file=sys.stderr)
         self.problems |= problems

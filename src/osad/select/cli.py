@@ -14,6 +14,7 @@ from typing import Any
 
 from osad.core.cells import Cell, Protocol
 from osad.core.errors import ConfigError, DataError
+from osad.core.files import parse_json
 from osad.methods import registry
 from osad.pipeline import config
 from osad.pipeline.fingerprint import check_running
@@ -53,7 +54,7 @@ def candidates(texts: Sequence[str]) -> list[dict[str, Any]]:
             raise ConfigError(f"{text!r}: {name} is given twice; name all its values at once")
         try:
             options.append([(name, _value(value)) for value in values.split(",")])
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ConfigError(
                 f"{text[:200]!r}: expected KEY=VALUE,VALUE with JSON values"
             ) from error
@@ -63,7 +64,7 @@ def candidates(texts: Sequence[str]) -> list[dict[str, Any]]:
 def _value(text: str) -> Any:
     """Return a JSON value; a bare word is a string."""
     word = text.isidentifier() and text not in ("true", "false")
-    return text if word else json.loads(text.replace(";", ","))
+    return text if word else parse_json(text.replace(";", ","))
 
 
 def trials(

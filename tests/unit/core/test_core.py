@@ -133,6 +133,9 @@ FOREIGN = b"\x02" + bytes(7) + b"{}"
 
 @pytest.mark.parametrize(("kind", "content", "message"), [
     *(("json", content, "is not valid JSON") for content in (b"{", b"", b"\xff")),
+    ("json", b'{"a": NaN}', "is not valid JSON .NaN is no finite number"),
+    ("json", b'{"a": 1e999}', "is not valid JSON .1e999 is no finite number"),
+    ("json", b'{"a": "\\ud800"}', "is not valid JSON .'utf-8' codec can't encode character"),
     ("json", b'{"a": {"b": 1, "b": 1}}', "is not valid JSON .the key 'b' is there twice"),
     ("json", b"[" * 100_000, "is not valid JSON .it is nested too deeply"),
     ("csv", b"path,value,note,value\n1,2,3,4\n", "column 'value' is there twice"),

@@ -4,8 +4,10 @@ import re
 import warnings
 
 import numpy as np
+import pytest
 from data_cases import encoded
-from hypothesis import given, settings
+from fuzz_cases import quick
+from hypothesis import given
 from hypothesis import strategies as st
 from image_cases import chunk, raw_png, tiff
 from PIL import Image
@@ -15,8 +17,9 @@ from osad.data.images import decode
 from osad.data.marks import marks
 from osad.data.remarks import Remarks
 
+pytestmark = pytest.mark.fuzz
 NAME = "some/file.png"
-FAST = settings(max_examples=150, deadline=None, derandomize=True)
+FAST = quick(150)
 PICTURE = np.random.default_rng(5).integers(0, 256, (9, 14, 3), dtype=np.uint8)
 EXIF = Image.Exif()
 EXIF[0x0112] = 6

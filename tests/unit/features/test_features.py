@@ -329,11 +329,17 @@ def no_children() -> bool:
 
 @pytest.mark.parametrize("pack", ["pixels", "plain"])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_first_wrong_image_is_named(project, weights, pack, threads):
+def test_all_wrong_images_are_named(project, weights, pack, threads):
     Path(project[18].path).unlink()
     Path(project[10].path).write_bytes(b"changed")
-    with pytest.raises(DataError, match=r"^images/10\.png: its content has changed"):
+    with pytest.raises(DataError) as caught:
         main(arguments(pack, weights, "out/p.safetensors", threads=threads))
+    first, *faults = str(caught.value).split("\n")
+    assert first == f"2 of {len(project)} images cannot be used"
+    assert [fault.partition(";")[0].partition(" (")[0] for fault in faults] == [
+        "images/10.png: its content has changed",
+        "images/18.png: cannot be read",
+    ]
     assert not Path("out").exists()
     assert no_children()
 

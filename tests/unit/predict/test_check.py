@@ -119,7 +119,7 @@ def test_missing_files_are_named(made):
         (["../../etc/passwd/s0"], "expected DATASET/CATEGORY"),
         (["tiny/all/normal-m0/patchcore/s7"], "is not trained here"),
         ([SHARED, "--cores", "0"], "--cores must lie in 1 to 1024"),
-        ([SHARED, "--threshold", "fpr=2"], "--threshold fpr=2: expected fpr=RATE"),
+        ([SHARED, "--threshold", "fpr=2"], "--threshold 'fpr=2': expected fpr=RATE"),
         ([SHARED, "--labelled", "in"], "--labelled: is for a threshold; say which"),
         ([SHARED, "--configfile", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],

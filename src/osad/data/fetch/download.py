@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from osad.core.errors import CheckError, DataError
 from osad.core.files import read_json, write_json
+from osad.core.kinds import fits
 from osad.data.source import tell
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ CHUNK = 1 << 16
 REPORT_SECONDS = 10.0
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the server may give the file later."""
+
+
+VERSION = {"url": str, "etag": str, "modified": str, "length": int | None}
+"""What is noted of the version of a file."""
+DIGITS = re.compile("[0-9]{1,18}")
 
 
 class Unreachable(DataError):
@@ -173,7 +180,7 @@ class _Transfer:
             note = read_json(self.note)
         except DataError:
             return {}
-        return note if isinstance(note, dict) and note.get("url") == self.url else {}
+        return note if fits(note, VERSION) and note["url"] == self.url else {}
 
     def _attempt(self) -> None:
         """Ask for the file, or the rest of it, and write what comes.
@@ -219,7 +226,7 @@ class _Transfer:
             raise _Again("the server has another version of the file")
         if status in RETRIED:
             problem, wait = _Again(f"HTTP status {status}"), answer.headers.get("Retry-After", "")
-            problem.wait = float(wait) if wait.isdecimal() else 0.0
+            problem.wait = float(wait) if DIGITS.fullmatch(wait) else 0.0
             raise problem
         if status not in (200, 206):
             raise Unreachable(f"{self.url}: is not given (HTTP status {status})")
@@ -289,7 +296,7 @@ def _version_of(answer: requests.Response, url: str) -> dict[str, Any]:
         "url": url,
         "etag": "" if etag.startswith("W/") else etag,
         "modified": answer.headers.get("Last-Modified", ""),
-        "length": int(length) if length.isdecimal() else None,
+        "length": int(length) if DIGITS.fullmatch(length) else None,
     }
 
 

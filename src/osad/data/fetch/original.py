@@ -1,5 +1,6 @@
 """The original files of a data set: archives that a user has or that are downloaded."""
 
+import re
 import shutil
 import tempfile
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_json, write_json
+from osad.core.kinds import fits
 from osad.data.fetch.archives import is_archive, stem, unpack
 from osad.data.fetch.download import Stopped, Unreachable, digest_of, download
 from osad.data.registry import Archive, DatasetSpec, Settings
@@ -20,6 +22,8 @@ DOWNLOADS = Path("data/downloads")
 
 DIGESTS = "digests.json"
 """File beside the archives: digests found at first sight, of archives that have no known one."""
+
+KEPT = re.compile("sha256:[0-9a-f]{64}")
 
 PARALLEL = 4
 """Archives that are downloaded at the same time."""
@@ -261,10 +265,9 @@ def _check_kept(place: Path, archives: Sequence[Archive]) -> dict[str, str]:
 
     Raises:
         CheckError: a digest is another one than the known or the kept one.
+        DataError: an archive, or the list of those that were kept, cannot be read.
     """
-    store = place / DIGESTS
-    kept: dict[str, str] = read_json(store) if store.is_file() else {}
-    fresh = {}
+    kept, fresh = _kept(store := place / DIGESTS), {}
     for archive in archives:
         try:
             digest = _check(place / archive.file, archive.digest or kept.get(archive.file, ""))
@@ -279,11 +282,19 @@ def _check_kept(place: Path, archives: Sequence[Archive]) -> dict[str, str]:
     return fresh
 
 
+def _kept(store: Path) -> dict[str, str]:
+    """Return the digests that were kept, by file; none where there is no such list."""
+    kept = read_json(store) if store.is_file() else {}
+    if not fits(kept, dict[str, str]) or not all(map(KEPT.fullmatch, kept.values())):
+        raise DataError(f"{store}: is no list of digests; delete it")
+    return dict(kept)
+
+
 def _keep(place: Path, fresh: Mapping[str, str]) -> None:
     """Keep digests of archives that turned out to be good, and say so."""
     store = place / DIGESTS
     if fresh:
-        write_json(store, (read_json(store) if store.is_file() else {}) | dict(fresh))
+        write_json(store, _kept(store) | dict(fresh))
     for name, digest in fresh.items():
         tell(
             name,

@@ -1,7 +1,6 @@
 """What is known of a grid when its tables are made: its cells and the texts around them."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from typing import Any, TypeVar
 
 from osad.core.cells import Cell, Protocol
 from osad.core.errors import ConfigError
-from osad.core.files import read_json
+from osad.core.files import parse_json, read_json
 
 Differences = Mapping[str, tuple[Any, Any]]
 """Pairs of a hyper-parameter's value and the one it stands against, by name."""
@@ -179,7 +178,7 @@ def read_grid(text: str, *further: str) -> tuple[Request, list[Any]]:
     where = "--grid"
     if text.lstrip().startswith("{"):
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except ValueError as error:
             raise ConfigError(f"--grid: is not valid JSON ({error}); correct it") from error
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from osad.core.errors import ConfigError
+from osad.core.files import parse_json
 from osad.data.registry import get
 from osad.data.source import SOURCE_NAME
 
@@ -19,7 +19,7 @@ def parse_settings(text: str) -> dict[str, Any]:
         ConfigError: the text is not a JSON object.
     """
     try:
-        settings = json.loads(text)
+        settings = parse_json(text)
     except ValueError as error:
         raise ConfigError(f"--settings {text!r}: is not JSON ({error})") from error
     if not isinstance(settings, dict):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell
-from osad.core.errors import CheckError, ConfigError, TrainingError
-from osad.core.files import read_metadata, read_tensors, write_tensors
+from osad.core.errors import CheckError, ConfigError, DataError, TrainingError
+from osad.core.files import parse_json, read_metadata, read_tensors, write_tensors
+from osad.core.kinds import fits
 from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import write_scores
@@ -39,7 +40,7 @@ def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:
         ConfigError: it is not a JSON object, or a key or type is wrong.
     """
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
         raise ConfigError(f"--hyper: is not valid JSON ({error})") from error
     if not isinstance(values, dict):
@@ -125,12 +126,15 @@ def check_features(metadata: Mapping[str, Any], infos: Sequence[PackInfo], path:
         whether it could be checked: older checkpoints do not name their features.
 
     Raises:
+        DataError: the checkpoint does not describe them as a run does.
         ConfigError: the features differ; the message names both values.
     """
     if "features" not in metadata:
         return False
-    kinds = {info.pack for info in infos}
-    stated = [item for item in metadata["features"] if item["pack"] in kinds]
+    kinds, described = {info.pack for info in infos}, metadata["features"]
+    if not fits(described, list[dict[str, Any]]) or any({*FEATURES} - {*one} for one in described):
+        raise DataError(f"{path}: does not say what its features were; delete it and run again")
+    stated = [item for item in described if item["pack"] in kinds]
     for name in (*FEATURES, *FRAME):
         then, now = (
             ", ".join(str(item.get(name, FRAME.get(name))) for item in items) or "nothing"

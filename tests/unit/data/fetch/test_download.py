@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from download_cases import Handler, Script, scripted
+from fuzz_cases import tried
 
 from osad.core.errors import CheckError, DataError
 from osad.data.fetch import download as module
@@ -182,3 +183,39 @@ def test_a_stopped_download_ends_soon(server, tmp_path):
     with pytest.raises(module.Stopped):
         download(server.url, tmp_path / "x.zip", stop=stop)
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("honest", [True, False])
+def test_whatever_a_server_does_no_part_is_taken_for_the_file(server, tmp_path, honest):
+    """Honest servers break off; others lie about what they send, which only a digest shows."""
+    content, target = CONTENT[:5000], tmp_path / "x.zip"
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    faults = ["cut", "status 500", "status 404", "change"]
+    lies = [] if honest else ["short", "long", "shift", "range"]
+    patience = Patience(attempts=2, connect=5, read=5, pause=0)
+
+    def one(draw):
+        words = draw.choices([*faults, *lies, ""], k=draw.randint(0, 6))
+        listed = [word if " " in word else f"{word} {draw.randrange(6000)}" for word in words]
+        options = {"digest": digest} if not honest or draw.randrange(2) else {}
+        about = {"ranges": draw.random() < 0.8, "length": draw.random() < 0.8 or not honest}
+        server.script = Script(content, faults=listed, etag=draw.choice(['"v1"', ""]), **about)
+        target.unlink(missing_ok=True)
+        try:
+            download(server.url, target, **options, patience=patience)
+        finally:
+            # Without a digest a file that its server changes is of one version.
+            known = [content] if options else [content, content[::-1]]
+            assert not target.exists() or target.read_bytes() in known
+            left = names(tmp_path)
+            assert left in ([], ["x.zip"], [".x.zip.part", ".x.zip.part.json"]), left
+            server.script = Script(content)  # The same again.
+            download(server.url, target, **options, patience=patience)
+            assert target.read_bytes() in known
+            assert names(tmp_path) == ["x.zip"]
+
+    messages, accepted = tried(60, one)
+    assert len(messages) > 10
+    assert accepted > 10
+    assert all(message.startswith(server.url) for message in messages)
