@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from osad.core.errors import ConfigError, DataError, listed
 from osad.data.layouts import folder
 from osad.data.layouts.folder import LAYOUT, MASK_WORDS, arrange
 from osad.data.layouts.reading import list_files, read_image
-from osad.data.manifest import CLASS_PATTERN, NORMAL_CLASS, Record
+from osad.data.manifest import CLASS_PATTERN, NORMAL_CLASS, Record, is_image_name
 from osad.data.registry import LAYOUTS, DatasetSpec, Settings, module, names
 from osad.data.remarks import CONSTANT, Remarks
 from osad.data.source import Files, Source, fill, tell
@@ -119,7 +119,8 @@ def _records(
     odd = [
         f"data set {source.dataset!r}: the {present[name]} images of class {name!r} would count as "
         f"anomalies, but its name speaks of {kind}; {remedy.format(name)}, or name it in "
-        "defect_classes if it is a kind of defect"
+        f"defect_classes, `defect_classes: [{', '.join([*classes, name])}]`, if it is a kind of "
+        "defect"
         for pattern, kind, remedy in DOUBTFUL
         for name in sorted(present.keys() - set(classes))
         if pattern.fullmatch(name)
@@ -144,7 +145,9 @@ def fetch(spec: DatasetSpec, raw_dir: Path, settings: Settings) -> None:
     """
     raw_path = check_place(settings, raw_dir, name=spec.name, layout=LAYOUT)
     normal = settings.get("normal_classes", ())
-    arrangement = arrange(list_files(raw_path), normal, where=str(raw_path))
+    paths = list_files(raw_path)
+    check_folders(paths, where=raw_path)
+    arrangement = arrange(paths, normal, where=str(raw_path))
     for paths, text in (
         (arrangement.skipped, "files and folders are hidden or no images of the layout"),
         (arrangement.unused, "masks belong to no anomalous image"),
@@ -152,7 +155,41 @@ def fetch(spec: DatasetSpec, raw_dir: Path, settings: Settings) -> None:
         if paths:
             tell(spec.name, f"{len(paths)} {text} and are skipped: {listed(paths, between=', ')}")
     classes = {path: name for path, (_, name) in arrangement.images.items()}
+    tell(spec.name, counted(arrangement.images.values()))
     copy(raw_path, raw_dir, spec.name, classes=classes, masks=arrangement.masks, source="folder")
+
+
+def check_folders(paths: Collection[str], *, where: Path) -> None:
+    """Ask what folders such as ``OK`` and ``NG`` mean where none is called ``train``.
+
+    Raises:
+        DataError: images lie in such folders; the message has the settings for both readings.
+    """
+    tops = sorted({path.split("/")[0] for path in paths if path.count("/") == 1})
+    tops = [t for t in tops if any(p.startswith(f"{t}/") and is_image_name(p) for p in paths)]
+    if not tops or any(path.lower().startswith(("train/", "test/")) for path in paths):
+        return
+    name = folder.class_name(tops[0]) or tops[0].lower()
+    first = tops[0]
+    raise DataError(
+        f"{where}: has images in {', '.join(tops)}, and names are not guessed at; where {first} "
+        f"has good parts move it to train/{first} and say `normal_classes: [{name}]`, where it has "
+        f"defects move it to test/{first} and say `defect_classes: [{name}]`, and so for the others"
+    )
+
+
+def counted(images: Collection[tuple[str, str]]) -> str:
+    """Say how many images there are of each split and class, and how they are divided.
+
+    Example:
+        >>> counted([("train", "good"), ("train", "good"), ("test", "dent")])
+        '2 in train/good, 1 in test/dent; without test/good a quarter of train/good is held out'
+    """
+    found = Counter(f"{split}/{name}" for split, name in images)
+    text = ", ".join(f"{number} in {place}" for place, number in found.items())
+    if f"test/{NORMAL_CLASS}" in found:
+        return f"{text}; test/good is held out, all of train/good is for training"
+    return f"{text}; without test/good a quarter of train/good is held out"
 
 
 def copy(

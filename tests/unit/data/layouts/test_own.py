@@ -11,6 +11,7 @@ from PIL import Image
 
 from osad.core.errors import ConfigError, DataError
 from osad.data.layouts.folder import arrange
+from osad.data.layouts.own import check_folders
 from osad.data.manifest import COLUMNS, three_to_one
 from osad.data.remarks import CMYK, CONSTANT, DIM, MASKS, PROFILE
 
@@ -283,3 +284,15 @@ def test_wrong_lists_of_classes_are_refused(project, key, value):
         built(project, {}, **{key: value})
     with pytest.raises(ConfigError, match="names the class 'x' twice"):
         built(project, {}, defect_classes=["x"], normal_classes=["x"])
+
+
+def test_folders_without_train_are_asked_about():
+    paths = ["NG/b.png", "OK/a.png", "notes/a.txt"]
+    with pytest.raises(DataError) as refused:
+        check_folders(paths, where=Path("my/images"))
+    assert str(refused.value) == (
+        "my/images: has images in NG, OK, and names are not guessed at; where NG has good parts "
+        "move it to train/NG and say `normal_classes: [ng]`, where it has defects move it to "
+        "test/NG and say `defect_classes: [ng]`, and so for the others"
+    )
+    check_folders([*paths, "train/good/a.png"], where=Path("my/images"))
