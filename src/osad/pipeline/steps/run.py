@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the checkpoints' metadata."""
-FEATURES = ("backbone", "image_size", "strides", "weights_sha256", "pack")
+FEATURES = {
+    "backbone": str, "image_size": int, "strides": list[int], "weights_sha256": str, "pack": str,
+}  # fmt: skip
 """What a checkpoint says of each feature pack that its run has read."""
 FRAME = {"resize": "squash", "grid": 1, "overlap": 0}
 """What it says besides where it is not as by default."""
+STATED: dict[str, Any] = FEATURES | {name: type(usual) for name, usual in FRAME.items()}
 
 
 def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:
@@ -132,7 +135,9 @@ def check_features(metadata: Mapping[str, Any], infos: Sequence[PackInfo], path:
     if "features" not in metadata:
         return False
     kinds, described = {info.pack for info in infos}, metadata["features"]
-    if not fits(described, list[dict[str, Any]]) or any({*FEATURES} - {*one} for one in described):
+    if not fits(described, list[dict[str, Any]]) or not all(
+        fits({**FRAME, **one}, STATED) for one in described
+    ):
         raise DataError(f"{path}: does not say what its features were; delete it and run again")
     stated = [item for item in described if item["pack"] in kinds]
     for name in (*FEATURES, *FRAME):
