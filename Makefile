@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-fast torture lint format smoke bench tables docs lock
+.PHONY: help setup reproduce test test-fast torture lint format smoke bench reference docs lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,7 +62,7 @@ format: $(VENV)/.test ## format the sources
 bench: $(VENV)/.run ## measure speed and memory on this machine
 	python bench/bench.py
 
-tables: $(VENV)/.run ## write numbers, parameters and commands into README and docs
+reference: $(VENV)/.run ## write numbers, parameters and commands into README and docs
 	python docs/fill_tables.py
 
 # The pages, README first, are laid out as in the repository, so that their links hold.

@@ -164,6 +164,8 @@ def test_the_readme_is_short():
     lines = PAGES["README.md"].splitlines()
     assert len(lines) <= 110
     assert [line for line in lines if len(line) > 120] == []
+    for picture in re.findall(r"!\[.+\]\((.+)\)", PAGES["README.md"]):
+        assert (ROOT / picture).stat().st_size < 300_000
 
 
 def test_the_pages_of_results_are_where_the_readme_says():
