@@ -35,9 +35,9 @@ EXAMPLES = {"src/osad/methods/mine.py"}
 ARCHITECTURE, AUDIT = PAGES["docs/architecture.md"], PAGES["docs/audit.md"]
 
 
-def script(name: str):
-    """Import a script of the docs."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
+def script(name: str, folder: str = "docs"):
+    """Import a script."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -193,6 +193,17 @@ def test_what_the_readme_says_of_the_methods_is_what_the_comparison_says():
     assert published == [False, False, True, True]
     last = [max(int(row["rank"]) for key, row in found.items() if key[1:] == c) for c in columns]
     assert [int(rank) for rank in values("mean_intensity", "rank")] == last
+
+
+def test_images_with_heat_maps_are_at_the_quarters_of_their_scores():
+    scores = {"0": [3, 1, 2, 0, 4, 5, 6, 7], "1": [30, 10, 20, 40]}
+    rows = [
+        {"label": label, "score": str(score), "path": str(score)}
+        for label, of_label in scores.items()
+        for score in of_label
+    ]
+    found = [row["score"] for row in script("heat_maps", "bench").chosen(rows)]
+    assert found == ["2", "4", "6", "20", "30", "40"]
 
 
 def test_every_page_is_listed():
