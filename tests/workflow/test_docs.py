@@ -26,6 +26,7 @@ from test_own_images import CLASSES, REAL
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 README, AUDIT, OWN = "README.md", "docs/audit.md", "docs/own-images.md"
+COMMANDS = "docs/commands.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = {
     "cd", "dvc", "git", "make", "osad", "rocrate-validator", "sha256sum", "snakemake", "source",
@@ -53,13 +54,13 @@ WHERE = {
     README: {
         "git clone <this repository> osad && cd osad": "beside",
         "source .venv/bin/activate": "saved",
-        "osad audit explain elpv/all/general-m10/dpdl/s0": "saved",
-        "dvc remote add --default store ssh://host/path": "saved",
         "snakemake --cores 8 --resources gpu=1 --configfile configs/own.yaml": "own",
     },
+    COMMANDS: {"source .venv/bin/activate": "saved"},
     AUDIT: {
         "cd provenance && sha256sum --check SHA256SUMS": "saved",
         "osad status": "saved",
+        "dvc remote add --default store ssh://host/path": "saved",
         "git clone <this repository> osad && cd osad": "beside_saved",
         "osad audit explain elpv/all/general-m10/dpdl/s0 --depth 2": "clone",
         "osad audit verify --all": "saved",
@@ -189,7 +190,7 @@ def saved(plain_run: tuple[Project, Outcome], root: Path) -> Place:
 @pytest.fixture(scope="module")
 def beside_saved(saved: Place, root: Path) -> Place:
     """Where a project is cloned whose data are in a remote of DVC."""
-    (send,) = [block for block in blocks(README) if "dvc push" in block]
+    (send,) = [block for block in blocks(AUDIT) if "dvc push" in block]
     saved.run(send)
     return beside_repository(root / "beside_saved", saved.project)
 

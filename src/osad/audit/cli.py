@@ -230,7 +230,7 @@ def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
         help="1 the number, 2 files, 3 also commands and code, 4 also every image",
     )  # fmt: skip
     command = add_command(commands, verify)
-    command.add_argument("cells", nargs="*", metavar="CELL")
+    command.add_argument("cells", nargs="*", metavar="CELL", help="ids of runs or of means")
     command.add_argument("--all", action="store_true", help="everything in the ledger")
     command.add_argument("--sample", type=int, metavar="K", help="K cells drawn at random")
     command.add_argument("--seed", type=int, default=0, help="of --sample")

@@ -21,4 +21,6 @@ def add_parser(commands: Subparsers) -> None:
     """Add the command and its options to those of ``osad audit``."""
     command = add_command(commands, export)
     command.add_argument("cell", metavar="CELL", help="id of a run, or of a mean (no /sN)")
-    command.add_argument("--output", type=Path, required=True, metavar="DIR")
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder"
+    )

@@ -45,7 +45,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--gpu", type=int, default=0, metavar="N", help="1 to compute on a GPU")
     command.add_argument(
         "--cores", type=int, default=processors(), metavar="N",
-        help="processes; scores do not change",
+        help="processes, all by default; scores do not change",
     )  # fmt: skip
 
 

@@ -24,12 +24,20 @@ from osad.select.criteria import CRITERIA, Trial, evaluate
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add the arguments of ``osad select`` to its parser."""
-    command.add_argument("method", metavar="METHOD")
+    command.add_argument("method", metavar="METHOD", help="its name")
     command.add_argument(
         "settings", nargs="*", metavar="KEY=VALUE,VALUE", help="compared; JSON values, ; in lists"
     )
-    command.add_argument("--criteria", nargs="+", choices=CRITERIA, default=[*CRITERIA])
-    command.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED")
+    command.add_argument(
+        "--criteria",
+        nargs="+",
+        choices=CRITERIA,
+        default=[*CRITERIA],
+        help="what they are judged by",
+    )
+    command.add_argument(
+        "--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED", help="of the runs"
+    )
     command.add_argument("--jobs", type=int, default=2, metavar="N", help="processes")
     command.add_argument(
         "--configfile", type=Path, default=Path("configs/select.yaml"), metavar="FILE",

@@ -17,7 +17,7 @@ from osad.methods.fields import at_least
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = re.search(
-    r"```python\n(.*?)```", (ROOT / "docs/methods.md").read_text(encoding="utf-8"), re.DOTALL
+    r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
 )[1]
 
 
