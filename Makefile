@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-fast torture lint format smoke bench lock
+.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast coverage torture lint format smoke bench lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,8 +35,33 @@ smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 	snakemake --cores 2 --resources gpu=1 --configfile configs/smoke.yaml
 
 # One thread in each of the two processes, as in every process of a run.
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+BROWSER := tests/unit/report/test_browser.py
 test: $(VENV)/.test lint ## run linters, type checks and all tests
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-unit: $(VENV)/.test ## run the tests of single modules, examples of docstrings too
+	$(PYTEST) tests/unit src --ignore $(BROWSER)
+
+test-workflow: $(VENV)/.test ## run the tests that run Snakemake or DVC
+	$(PYTEST) tests/workflow
+
+test-browser: $(VENV)/.test ## run the tests of the page in Chromium
+	OMP_NUM_THREADS=1 pytest $(BROWSER)
+
+# The pipeline itself asks for the versions of numeric.lock, so these are the rooms below it. Old timm
+# uses what torch has deprecated.
+OLDEST := .venv-oldest
+ROOMS := $(addprefix tests/unit/,core data evaluation features learn methods)
+test-oldest: $(VENV)/.test ## run tests of numbers with the oldest packages that pyproject.toml allows
+	uv venv --clear --python $(BIN)/python $(OLDEST)
+	uv pip install --python $(OLDEST) --resolution lowest-direct --editable .
+	uv pip install --python $(OLDEST) --no-deps --requirement requirements/test.lock
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 -W ignore::FutureWarning -m "not slow" $(ROOMS)
+
+coverage: $(VENV)/.test ## measure which lines the unit tests run (it takes long)
+	OMP_NUM_THREADS=1 coverage run -m pytest tests/unit src
+	coverage report --skip-covered
 
 test-fast: $(VENV)/.test ## run the tests that take seconds
 	pytest -m "not slow and not workflow"

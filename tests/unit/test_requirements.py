@@ -32,8 +32,8 @@ NOT_IMPORTED = {
 }
 NOT_DECLARED = {"sqlalchemy"}  # Comes with snakemake, whose records are in its database.
 NOT_IMPORTED_TESTS = {
-    **dict.fromkeys(("mypy", "ruff", "snakefmt"), "run as a command"),
-    **dict.fromkeys(("pytest-randomly", "pytest-xdist"), "a plugin of pytest"),
+    **dict.fromkeys(("coverage", "mypy", "ruff", "snakefmt"), "run as a command"),
+    **dict.fromkeys(("pytest-randomly", "pytest-timeout", "pytest-xdist"), "a plugin of pytest"),
     **dict.fromkeys(("types-jsonschema", "types-pyyaml"), "types for mypy"),
     "uv": "run by requirements/lock.py",
 }
@@ -91,7 +91,7 @@ def test_what_the_package_imports_is_what_is_declared():
 
 
 def test_what_tests_and_tools_import_is_declared():
-    packages = imported("tests", "bench", "docs", "requirements")
+    packages = imported("tests", "bench", "docs", "examples", "requirements")
     invented = {"lazily-made", "no-such-module-at-all"}  # By tests of what is imported later.
     assert packages - declared() - declared("test") - invented == set()
     assert declared("test") - packages == set(NOT_IMPORTED_TESTS)
