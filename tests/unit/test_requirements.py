@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -126,3 +127,16 @@ def test_nothing_is_compiled():
     compiles = re.compile(r"torch\.(compile|jit|_inductor)\b")
     for path in (ROOT / "src").rglob("*.py"):
         assert not compiles.search(path.read_text(encoding="utf-8")), path
+
+
+def test_continuous_integration_runs_all_parts_of_the_tests():
+    """On each Python that the package allows: its jobs are targets of the Makefile."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text(encoding="utf-8"))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    matrix = workflow["jobs"]["test"]["strategy"]["matrix"]
+    assert {"lint", *(name for name in targets if name.startswith("test-"))} == {
+        *matrix["target"], "test-fast", "test-oldest"
+    }  # fmt: skip
+    assert workflow["jobs"]["oldest"]["steps"][-1] == {"run": "make test-oldest"}
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["project"]["requires-python"] == f">={matrix['python'][0]}"
