@@ -49,15 +49,15 @@ test-workflow: $(VENV)/.test ## run the tests that run Snakemake or DVC
 test-browser: $(VENV)/.test ## run the tests of the page in Chromium
 	OMP_NUM_THREADS=1 pytest $(BROWSER)
 
-# The pipeline itself asks for the versions of numeric.lock, so these are the rooms below it. Old timm
-# uses what torch has deprecated.
+# The pipeline itself asks for the versions of numeric.lock, so these are the rooms below it. Old packages
+# warn of what newer ones have deprecated.
 OLDEST := .venv-oldest
 ROOMS := $(addprefix tests/unit/,core data evaluation features learn methods)
 test-oldest: $(VENV)/.test ## run tests of numbers with the oldest packages that pyproject.toml allows
 	uv venv --clear --python $(BIN)/python $(OLDEST)
 	uv pip install --python $(OLDEST) --resolution lowest-direct --editable .
 	uv pip install --python $(OLDEST) --no-deps --requirement requirements/test.lock
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 -W ignore::FutureWarning -m "not slow" $(ROOMS)
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 -W default -m "not slow" $(ROOMS)
 
 coverage: $(VENV)/.test ## measure which lines the unit tests run (it takes long)
 	OMP_NUM_THREADS=1 coverage run -m pytest tests/unit src
