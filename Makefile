@@ -59,8 +59,8 @@ test-oldest: $(VENV)/.test ## run tests of numbers with the oldest packages that
 	uv pip install --python $(OLDEST) --no-deps --requirement requirements/test.lock
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 -W default -m "not slow" $(ROOMS)
 
-coverage: $(VENV)/.test ## measure which lines the unit tests run (it takes long)
-	OMP_NUM_THREADS=1 coverage run -m pytest tests/unit src
+coverage: $(VENV)/.test ## measure which lines the unit tests of core and learn run there, fail below the floor
+	OMP_NUM_THREADS=1 coverage run -m pytest $(foreach room,core learn,tests/unit/$(room) src/osad/$(room))
 	coverage report --skip-covered
 
 test-fast: $(VENV)/.test ## run the tests that take seconds
