@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-fast fuzz torture lint format smoke bench reference docs lock
+.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast fuzz coverage torture lint format smoke bench reference docs lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,8 +37,33 @@ smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 	@echo "Open results/smoke/report/index.html in a browser; its numbers mean nothing."
 
 # One thread in each of the two processes, as in every process of a run.
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+BROWSER := tests/unit/report/test_browser.py
 test: $(VENV)/.test lint ## run linters, type checks and all tests
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-unit: $(VENV)/.test ## run the tests of single modules, examples of docstrings too
+	$(PYTEST) tests/unit src --ignore $(BROWSER)
+
+test-workflow: $(VENV)/.test ## run the tests that run Snakemake or DVC
+	$(PYTEST) tests/workflow
+
+test-browser: $(VENV)/.test ## run the tests of the page in Chromium
+	OMP_NUM_THREADS=1 pytest $(BROWSER)
+
+# The pipeline itself asks for the versions of numeric.lock, so these are the rooms below it. Old packages
+# warn of what newer ones have deprecated.
+OLDEST := .venv-oldest
+ROOMS := $(addprefix tests/unit/,core data evaluation features learn methods)
+test-oldest: $(VENV)/.test ## run tests of numbers with the oldest packages that pyproject.toml allows
+	uv venv --clear --python $(BIN)/python $(OLDEST)
+	uv pip install --python $(OLDEST) --resolution lowest-direct --editable .
+	uv pip install --python $(OLDEST) --no-deps --requirement requirements/test.lock
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 -W default -m "not slow" $(ROOMS)
+
+coverage: $(VENV)/.test ## measure which lines the unit tests of core and learn run there, fail below the floor
+	OMP_NUM_THREADS=1 coverage run -m pytest $(foreach room,core learn,tests/unit/$(room) src/osad/$(room))
+	coverage report --skip-covered
 
 test-fast: $(VENV)/.test ## run the tests that take seconds
 	pytest -m "not slow and not workflow"

@@ -26,7 +26,8 @@ from osad.pipeline.rules import Rules
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
+    for folder, pattern in ((".", "*.md"), ("docs", "**/*.md"), ("[ep]*", "README.md"))
+    for path in sorted(ROOT.glob(f"{folder}/{pattern}"))
 }
 NOW = {name: text for name, text in PAGES.items() if name != "CHANGELOG.md"}
 """Pages that speak of today alone."""

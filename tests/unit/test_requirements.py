@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -32,8 +33,8 @@ NOT_IMPORTED = {
 }
 NOT_DECLARED = {"sqlalchemy"}  # Comes with snakemake, whose records are in its database.
 NOT_IMPORTED_TESTS = {
-    **dict.fromkeys(("mypy", "ruff", "snakefmt"), "run as a command"),
-    **dict.fromkeys(("pytest-randomly", "pytest-xdist"), "a plugin of pytest"),
+    **dict.fromkeys(("coverage", "mypy", "ruff", "snakefmt"), "run as a command"),
+    **dict.fromkeys(("pytest-randomly", "pytest-timeout", "pytest-xdist"), "a plugin of pytest"),
     **dict.fromkeys(("types-jsonschema", "types-pyyaml"), "types for mypy"),
     "uv": "run by requirements/lock.py",
 }
@@ -91,7 +92,7 @@ def test_what_the_package_imports_is_what_is_declared():
 
 
 def test_what_tests_and_tools_import_is_declared():
-    packages = imported("tests", "bench", "docs", "requirements")
+    packages = imported("tests", "bench", "docs", "examples", "requirements")
     invented = {"lazily-made", "no-such-module-at-all"}  # By tests of what is imported later.
     assert packages - declared() - declared("test") - invented == set()
     assert declared("test") - packages == set(NOT_IMPORTED_TESTS)
@@ -128,3 +129,16 @@ def test_nothing_is_compiled():
     compiles = re.compile(r"torch\.(compile|jit|_inductor)\b")
     for path in (ROOT / "src").rglob("*.py"):
         assert not compiles.search(path.read_text(encoding="utf-8")), path
+
+
+def test_continuous_integration_runs_all_parts_of_the_tests():
+    """On each Python that the package allows: its jobs are targets of the Makefile."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text(encoding="utf-8"))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    matrix = workflow["jobs"]["test"]["strategy"]["matrix"]
+    assert {"lint", *(name for name in targets if name.startswith("test-"))} == {
+        *matrix["target"], "test-fast", "test-oldest"
+    }  # fmt: skip
+    assert workflow["jobs"]["oldest"]["steps"][-1] == {"run": "make test-oldest"}
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["project"]["requires-python"] == f">={matrix['python'][0]}"

@@ -5,42 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from projects import PARAMS, SMALL, Project
+from projects import PARAMS, ROOT, SMALL, Project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
-METHOD = '''
-"""Distance of an image's mean feature to that of the training normals."""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-
-from osad.learn.images import ImageSet, Scores, State, TrainingData
-from osad.methods.fields import positive
-from osad.methods.registry import method
-
-
-@method(title="Nearest Mean", paper="ours", packs=("plain",), normal_only=True)
-@dataclass(frozen=True)
-class NearestMean:
-    """The distance, scaled."""
-
-    scale: float = positive(1.0, "factor of the distance")
-
-    def fit(self, data: TrainingData) -> State:
-        """Remember the mean."""
-        return {"mean": pooled(data.normal).mean(0)}
-
-    def score(self, state: State, images: ImageSet) -> Scores:
-        """Return distances."""
-        return Scores(self.scale * (pooled(images) - state["mean"]).square().sum(1))
-
-
-def pooled(images: ImageSet):
-    """Return (n, c) means over positions of the deepest map."""
-    return images.deepest.map(lambda maps: maps.mean((2, 3)))
-'''
+METHOD = (ROOT / "examples/nearest_mean.py").read_text(encoding="utf-8")
 DATASET = '''
 """Bright squares on grey, drawn here."""
 
@@ -118,7 +87,7 @@ def tied(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float | None:
 
 def test_one_of_each_is_added_as_one_file(fresh: Project) -> None:
     source = fresh.root / "src/osad"
-    (source / "methods/nearest_mean.py").write_text(METHOD.lstrip(), encoding="utf-8")
+    (source / "methods/nearest_mean.py").write_text(METHOD, encoding="utf-8")
     (source / "data/sets/squares.py").write_text(DATASET.lstrip(), encoding="utf-8")
     (source / "backbones/random_resnet.py").write_text(BACKBONE.lstrip(), encoding="utf-8")
     with (source / "evaluation/metrics.py").open("a", encoding="utf-8") as stream:
@@ -146,7 +115,7 @@ def test_one_of_each_is_added_as_one_file(fresh: Project) -> None:
 
 def test_a_method_in_a_file_of_its_own_is_checked(fresh: Project) -> None:
     path = fresh.root / "nearest_mean.py"
-    path.write_text(METHOD.lstrip(), encoding="utf-8")
+    path.write_text(METHOD, encoding="utf-8")
     fresh.run("osad", "check-method", "nearest_mean.py").check()
     path.write_text(METHOD.replace("data.normal", "data.anomaly").lstrip(), encoding="utf-8")
     outcome = fresh.run("osad", "check-method", "nearest_mean.py")

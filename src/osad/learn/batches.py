@@ -31,6 +31,11 @@ def endless(n: int, count: int, generator: np.random.Generator) -> np.ndarray:
     """Draw ``count`` indices below n from random permutations put end to end, (count,) int64.
 
     Every index appears before any appears again.
+
+    Example:
+        >>> drawn = endless(3, 7, np.random.default_rng(0)).tolist()
+        >>> sorted(drawn[:3]) == sorted(drawn[3:6]) == [0, 1, 2], len(drawn)
+        (True, 7)
     """
     repeats = -(-count // n)
     return np.concatenate([generator.permutation(n) for _ in range(repeats)])[:count]

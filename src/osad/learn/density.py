@@ -18,7 +18,12 @@ IMAGES = 15
 
 
 def summary(x: torch.Tensor) -> torch.Tensor:
-    """Return mean and standard deviation over positions: (n, P, c) -> (n, 2 c)."""
+    """Return mean and standard deviation over positions: (n, P, c) -> (n, 2 c).
+
+    Example:
+        >>> summary(torch.tensor([[[1.0], [3.0]]])).tolist()
+        [[2.0, 1.0]]
+    """
     return torch.cat([x.mean(1), x.std(1, unbiased=False)], 1)
 
 
@@ -27,6 +32,10 @@ def energies(x: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
 
     Up to a constant it is minus twice the log density of a mixture of narrow Gaussians at the
     prototypes, so that it grows without bound away from the normals, in whatever direction.
+
+    Example:
+        >>> energies(torch.tensor([[0.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 0.0]])).tolist()
+        [4.0, 25.0]
     """
     squares = prototypes.square().sum(1) - 2 * matmul(x, prototypes.T)
     return x.square().sum(-1) + squares.amin(-1)

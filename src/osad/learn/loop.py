@@ -20,12 +20,22 @@ def constant(step: int) -> float:
 
 
 def divided(every: int, iterations: int, *, early: int = 0) -> Schedule:
-    """Divide the rate by 10 every so many epochs of ``iterations`` steps, some epochs early."""
+    """Divide the rate by 10 every so many epochs of ``iterations`` steps, some epochs early.
+
+    Example:
+        >>> [divided(2, 10, early=1)(step) for step in (0, 9, 10, 30)] == [1, 1, 0.1, 0.1**2]
+        True
+    """
     return lambda step: 0.1 ** ((step // iterations + early) // every)
 
 
 def cosine(steps: int) -> Schedule:
-    """Lower the learning rate along half a cosine from 1 at step 0 towards 0 at ``steps``."""
+    """Lower the learning rate along half a cosine from 1 at step 0 towards 0 at ``steps``.
+
+    Example:
+        >>> [round(cosine(4)(step), 3) for step in range(5)]
+        [1.0, 0.854, 0.5, 0.146, 0.0]
+    """
     return lambda step: (1 + math.cos(math.pi * step / steps)) / 2
 
 

@@ -59,7 +59,12 @@ def solve(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Compute Euclidean distances between vectors (n, d) and (m, d): (n, m), without gradient."""
+    """Compute Euclidean distances between vectors (n, d) and (m, d): (n, m), without gradient.
+
+    Example:
+        >>> distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 2.0]])).tolist()
+        [[5.0, 2.0]]
+    """
     squares = a.square().sum(1).unsqueeze(1) + b.square().sum(1)
     return (squares - 2 * matmul(a, b.T)).clamp_min(0).sqrt()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import runpy
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -245,6 +246,22 @@ def test_what_cannot_be_compared_is_told_in_a_line(made: MadeUp, capsys):
     assert "HEAD: this commit has no provenance" in refused(good, "HEAD")
     shutil.rmtree(".git")
     assert "no repository" in refused(good, good)
+
+
+def test_the_example_shows_the_runs_that_changed(made: MadeUp, capsys):
+    old = commit(made)
+    print_other(made, RUN, mean=NAME)
+    rows = found(capsys, old, commit(made)).values()
+    example = runpy.run_path(str(Path(__file__).parents[3] / "examples/compare.py"))
+    ((change, cell, causes),) = example["largest"](rows)
+    assert (cell, bool(causes)) == (RUN, True)
+    assert change == pytest.approx(0.05)
+    further = [
+        {"cell": "a", "fields": {"auroc": ["0.5", "0.25"]}, "causes": ["b", "c"]},
+        {"cell": "failed", "fields": {"auroc": ["", "0.25"]}, "causes": []},
+        {"cell": "the same", "fields": {"scores_sha256": ["0", "1"]}, "causes": []},
+    ]
+    assert example["largest"]([*rows, *further])[0] == (-0.25, "a", "b; c")
 
 
 def test_tables_that_no_ledger_vouches_for_are_noted(made: MadeUp, capsys):
