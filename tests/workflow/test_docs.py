@@ -26,6 +26,7 @@ from test_own_images import CLASSES, REAL
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 README, AUDIT, OWN = "README.md", "docs/audit.md", "docs/own-images.md"
+EXPORTS = "docs/exports.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = {
     "cd", "dvc", "git", "make", "osad", "rocrate-validator", "sha256sum", "snakemake", "source",
@@ -74,6 +75,10 @@ WHERE = {
         " --configfile configs/own.yaml": "own",
         "osad predict mine/all/general-m10/patchcore/s0 ../new-screws --output predictions/decided"
         " --threshold fpr=0.1 --configfile configs/own.yaml": "own",
+    },
+    EXPORTS: {
+        "osad export huggingface elpv/all/general-m10/dpdl --output exported/huggingface": "saved",
+        "osad page --publish site": "saved",
     },
 }  # fmt: skip
 """The fixture in which a block of a page runs, by its first command."""
@@ -174,6 +179,7 @@ def saved(plain_run: tuple[Project, Outcome], root: Path) -> Place:
     fill_cache(root / "contexts")
     names = {
         " elpv/": " tiny/",
+        " elpv=": " tiny=",
         "<this repository>": str(project.root),
         "ssh://host/path": str(root / "store"),
         " v1.0 ": " HEAD ",  # It has no commit before.
