@@ -66,7 +66,7 @@
         (child) => element.replaceChildren(child),
         (error) => element.replaceChildren(osad.make("p", { class: "warning" }, error.message)),
       );
-    });
+    }, { rootMargin: "300px", scrollMargin: "300px" }); // A little before.
     watcher.observe(element);
     return element;
   };
