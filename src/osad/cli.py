@@ -117,6 +117,18 @@ def audit(options: argparse.Namespace) -> None:
     options.run(options)
 
 
+def export(options: argparse.Namespace) -> None:
+    """Write numbers in a format that others read: Parquet, Hugging Face, Every Eval Ever."""
+    options.run(options)
+
+
+def page(options: argparse.Namespace) -> None:
+    """Copy the page of the results to a folder for a web server."""
+    from osad.exports.cli import publish
+
+    publish(options)
+
+
 def predict(options: argparse.Namespace) -> None:
     """Score your own images with a trained cell; write scores and heat maps."""
     from osad.predict.cli import run
@@ -137,7 +149,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "cite": cite,
     "datasets": datasets,
     "diff": diff,
+    "export": export,
     "methods": methods,
+    "page": page,
     "predict": predict,
     "progress": progress,
     "select": select,
@@ -183,6 +197,10 @@ def parser() -> argparse.ArgumentParser:
             from osad.history.cli import add_options as add_history_options
 
             add_history_options(name, command)
+        if name in ("export", "page"):
+            from osad.exports.cli import add_options as add_export_options
+
+            add_export_options(name, command)
         if name == "methods":
             command.add_argument(
                 "--parameters", nargs="?", const="", metavar="NAME",

@@ -20,13 +20,14 @@ from osad.audit import actions
 from osad.audit import ledger as files
 from osad.audit.ledger import Ledger
 from osad.audit.record import recorded_params
-from osad.core.cells import Cell
+from osad.core.cells import Cell, Protocol
 from osad.core.files import METADATA_KEY, sha256_bytes, sha256_file, write_csv, write_json
 from osad.data import registry as data_registry
 from osad.data.manifest import Record, write_manifest
 from osad.data.splits import SplitRow, write_split
 from osad.evaluation.metrics import auroc, average_precision
 from osad.evaluation.scores import COLUMNS
+from osad.evaluation.tables.cells import COLUMNS as CELL_COLUMNS
 from osad.evaluation.tables.cells import COUNTS, RATES
 from osad.pipeline import config, fingerprint
 from osad.pipeline.grid import Grid
@@ -232,10 +233,13 @@ class MadeUp:
         elif output == CELLS:
             paths = {str(cell): Path(grid.artefact("metrics", cell)) for cell in grid.cells}
             made = [
-                {"cell": name, "status": "ok", "reason": "", **json.loads(path.read_text())}
+                {"cell": name, "status": "ok", "reason": "", "backbone": "",
+                 **vars(Cell.parse(name)), **vars(Protocol.parse(name.split("/")[2])),
+                 **json.loads(path.read_text())}
                 for name, path in paths.items()
-            ]
-            write_csv(CELLS, ["cell", *RATES, *COUNTS, "scores_sha256", "status", "reason"], made)
+            ]  # fmt: skip
+            columns = dict.fromkeys(["cell", *RATES, *COUNTS, *CELL_COLUMNS])
+            write_csv(CELLS, [*columns], [{n: row[n] for n in columns} for row in made])
         elif output == SUMMARY:  # The mean of 3/4 and 2/4.
             values = {"auroc_mean": 0.625, "auroc_std": "", "n_seeds": 2, "published_mean": ""}
             write_csv(SUMMARY, ["cell", *values], [{"cell": name, **values} for name in grid.means])

@@ -7,7 +7,7 @@ import osad
 
 LAYERS = (
     *("core", "runtime", "data", "backbones", "features", "learn", "methods", "evaluation"),
-    *("report", "pipeline", "select", "audit", "history", "crate", "predict", "cli"),
+    *("report", "pipeline", "select", "audit", "history", "crate", "exports", "predict", "cli"),
 )
 """From the bottom to the top."""
 SOURCE = Path(osad.__file__).parent

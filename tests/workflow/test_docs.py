@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 README, AUDIT, OWN = "README.md", "docs/audit.md", "docs/own-images.md"
 COMMANDS = "docs/commands.md"
+EXPORTS = "docs/exports.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = {
     "cd", "dvc", "git", "make", "osad", "rocrate-validator", "sha256sum", "snakemake", "source",
@@ -75,6 +76,10 @@ WHERE = {
         " --configfile configs/own.yaml": "own",
         "osad predict mine/all/general-m10/patchcore/s0 ../new-screws --output predictions/decided"
         " --threshold fpr=0.1 --configfile configs/own.yaml": "own",
+    },
+    EXPORTS: {
+        "osad export huggingface elpv/all/general-m10/dpdl --output exported/huggingface": "saved",
+        "osad page --publish site": "saved",
     },
 }  # fmt: skip
 """The fixture in which a block of a page runs, by its first command."""
@@ -175,6 +180,7 @@ def saved(plain_run: tuple[Project, Outcome], root: Path) -> Place:
     fill_cache(root / "contexts")
     names = {
         " elpv/": " tiny/",
+        " elpv=": " tiny=",
         "<this repository>": str(project.root),
         "ssh://host/path": str(root / "store"),
         " v1.0 ": " HEAD ",  # It has no commit before.

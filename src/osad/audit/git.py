@@ -53,6 +53,23 @@ def head(root: Path) -> str:
     return run(root, "rev-parse", "HEAD").strip()
 
 
+def stamp(root: Path) -> tuple[str, str]:
+    """Return what an export is marked with: the commit, and its date in ISO 8601.
+
+    The commit is followed by "with uncommitted changes" where a file that decides numbers has any.
+
+    Raises:
+        ConfigError: the folder is no repository with a commit.
+    """
+    if not is_repository(root):
+        raise ConfigError(
+            "git: this folder is no repository with a commit, and what is exported is dated by "
+            "its commit; export from a clone, or commit first"
+        )
+    commit = head(root) + (" with uncommitted changes" if changes(root) else "")
+    return commit, run(root, "show", "--no-patch", "--format=%cI", "HEAD").strip()
+
+
 def changes(root: Path, paths: Sequence[str] = SOURCES) -> list[str]:
     """Return the files below some paths that differ from the commit, new ones included, sorted."""
     there = [p for p in paths if (root / p).exists() or run(root, "ls-files", "--", p)]

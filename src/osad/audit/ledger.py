@@ -99,6 +99,24 @@ class Digests(dict[str, str | None]):
         return self.setdefault(path, sha256_file(path) if Path(path).is_file() else None)
 
 
+def vouched(root: Path, known: Ledger, path: str) -> Path:
+    """Return where a file is that is there and is what its line says.
+
+    Raises:
+        DataError: it is missing, or has no line.
+        CheckError: it differs from its line.
+    """
+    if not (root / path).is_file():
+        raise DataError(f"{path}: is missing; get it with `dvc pull` or run snakemake")
+    if path not in known.entries:
+        raise DataError(
+            f"{path}: has no line in the ledger, so it cannot be checked; run snakemake"
+        )
+    if sha256_file(root / path) != known.entries[path].sha256:
+        raise CheckError(f"{path}: differs from the ledger; see `osad audit verify`")
+    return root / path
+
+
 def folder(results: str) -> Path:
     """Return where the ledger of a folder of results is; that of ``results`` is in git."""
     return Path("provenance") if results == "results" else Path(results) / "provenance"
@@ -117,7 +135,7 @@ def shard(path: str) -> str:
     kinds = ("splits", "features", "checkpoints", "scores", "maps", "metrics")
     after = [part for kind, part in itertools.pairwise(parts) if kind in kinds]
     # The page has its own files of data sets.
-    of_page = ("cells", "images", "manifests")
+    of_page = ("cells", "images", "manifests", "gallery")
     triples = zip(parts, parts[1:], parts[2:], strict=False)
     after += [part for page, kind, part in triples if page == "report" and kind in of_page]
     return after[0] if after else SHARED

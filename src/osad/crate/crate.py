@@ -11,8 +11,8 @@ from pathlib import Path
 from osad.audit import git, graph, ledger
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
-from osad.core.errors import CheckError, ConfigError, DataError
-from osad.core.files import csv_text, filling, read_csv, sha256_file
+from osad.core.errors import DataError
+from osad.core.files import csv_text, filling, read_csv
 from osad.crate.bundle import LIMIT, Bundle, identifier
 from osad.crate.runs import Runs
 from osad.methods import registry as method_registry
@@ -64,13 +64,7 @@ def write_crate(rules: Rules, known: Ledger, target: Target, output: Path) -> No
 def _bundle(rules: Rules, known: Ledger, target: Target) -> Bundle:
     """Put a crate together."""
     root = rules.grid.root
-    if not git.is_repository(root):
-        raise ConfigError(
-            "git: this folder is no repository with a commit, and the crate is dated by its "
-            "commit; export from a clone, or commit first"
-        )
-    commit = git.head(root) + (" with uncommitted changes" if git.changes(root) else "")
-    date = git.run(root, "show", "--no-patch", "--format=%cI", "HEAD").strip()
+    commit, date = git.stamp(root)
     ends = [graph.artefact(known, "metrics", cell) for cell in target.cells]
     entries = {entry.path: entry for entry in graph.upstream(known, target.cells)}
     bundle = Bundle(root)
@@ -192,15 +186,7 @@ def _add_number(bundle: Bundle, root: Path, known: Ledger, target: Target) -> No
 
 def _rows(root: Path, known: Ledger, path: str, cells: Sequence[str]) -> str:
     """Return some rows of a table as CSV."""
-    if not (root / path).is_file():
-        raise DataError(f"{path}: is missing; get it with `dvc pull` or run snakemake")
-    if path not in known.entries:
-        raise DataError(
-            f"{path}: has no line in the ledger, so it cannot be checked; run snakemake"
-        )
-    if sha256_file(root / path) != known.entries[path].sha256:
-        raise CheckError(f"{path}: differs from the ledger; see `osad audit verify`")
-    rows = {row["cell"]: row for row in read_csv(root / path, ["cell"])}
+    rows = {row["cell"]: row for row in read_csv(ledger.vouched(root, known, path), ["cell"])}
     for cell in cells:
         if cell not in rows:
             raise DataError(f"{path}: has no row {cell}; run snakemake")

@@ -323,13 +323,18 @@ class Rules:
         splits = page.splits_by_category(grid)
         self._add(
             "report_images",
-            f"{folder}/manifests/{{dataset}}/{{category}}.js",
+            {
+                "output": f"{folder}/manifests/{{dataset}}/{{category}}.js",
+                "gallery": f"{folder}/gallery/{{dataset}}/{{category}}.js",
+            },
             [dict(zip(PACK_FACETS, place, strict=False)) for place in grid.categories],
             inputs={
                 "manifest": lambda w: grid.manifest(w.dataset, w.category),
                 "splits": lambda w: splits[w.dataset, w.category],
+                "source": lambda w: grid.source(w.dataset),
             },
             params={"category": lambda w: f"{w.dataset}/{w.category}"},
+            silent=("source",),
         )
         self._add(
             "report_cell",

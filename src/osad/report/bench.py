@@ -21,7 +21,7 @@ def check_bench(value: object, request: Request, *, where: str) -> dict[str, Any
         where: name of the file, for messages.
 
     Returns:
-        ``machine`` and ``rows``: ``method``, the numbers, and ``per``.
+        ``machine`` and ``rows``: ``id`` and ``method`` (as printed), the numbers, and ``per``.
 
     Raises:
         DataError: something is missing or no number.
@@ -40,5 +40,5 @@ def check_bench(value: object, request: Request, *, where: str) -> dict[str, Any
                 raise DataError(f"{where}: {method}.{name} is {number!r}, not a number; {remedy}")
         row = {name: f"{numbers[name]:.1f}" for name in NUMBERS}
         title = request.title(method)
-        rows.append({"method": title, **row, "per": str(numbers.get("per", "cell"))})
+        rows.append({"id": method, "method": title, **row, "per": str(numbers.get("per", "cell"))})
     return {"machine": value["machine"], "rows": rows}

@@ -121,6 +121,7 @@ def page_value(
     code: Mapping[str, str],
     lock: str,
     absent: Sequence[str],
+    bench: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the data of the page, to be written by `osad.report.scripts.script`."""
     request, summary, problems = content.request, content.summary, content.problems
@@ -143,6 +144,7 @@ def page_value(
         "code": dict(code),
         "lock": lock,
         "absent": list(absent),
+        "bench": list(bench),
         "latex": LATEX,
     }
 

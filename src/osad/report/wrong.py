@@ -63,14 +63,8 @@ def standings(scores: Sequence[float]) -> NDArray[np.float64]:
     return standing
 
 
-def most_wrong(
-    runs: Mapping[int, Sequence[ScoredImage]], *, count: int = COUNT
-) -> tuple[list[Ranked], list[Ranked]]:
-    """Return the normal images that stand highest and the anomalous ones that stand lowest.
-
-    Returns:
-        False alarms and missed anomalies, the worst first; equal ones by path.
-    """
+def rank(runs: Mapping[int, Sequence[ScoredImage]]) -> list[Ranked]:
+    """Return every image that some run tested, sorted by path; ``runs`` are by seed."""
     images: dict[str, ScoredImage] = {}
     found: dict[str, dict[int, float]] = defaultdict(dict)
     scores: dict[str, dict[int, float]] = defaultdict(dict)
@@ -80,10 +74,20 @@ def most_wrong(
             images.setdefault(image.path, image)
             found[image.path][seed] = standing
             scores[image.path][seed] = image.score
-    ranked = [
+    return [
         Ranked(image, sum(found[path].values()) / len(found[path]), scores[path])
         for path, image in sorted(images.items())
     ]
+
+
+def most_wrong(
+    ranked: Sequence[Ranked], *, count: int = COUNT
+) -> tuple[list[Ranked], list[Ranked]]:
+    """Return the normal images that stand highest and the anomalous ones that stand lowest.
+
+    Returns:
+        False alarms and missed anomalies, the worst first; equal ones in their order.
+    """
     normal = [one for one in ranked if one.image.label == 0]
     anomalous = [one for one in ranked if one.image.label == 1]
     normal.sort(key=lambda one: -one.standing)

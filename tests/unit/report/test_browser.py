@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_cases import FAILED, REASON, SKIPPED, Site, data_of
+from report_cases import FAILED, MACHINE, REASON, SKIPPED, Site, data_of
 
 from osad.core.files import read_csv
 from osad.report.scripts import script
@@ -25,6 +25,7 @@ AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 """axe-core 4.14.1 of the npm registry, file axe.min.js; licence MPL-2.0."""
 WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 CELL = "elpv/all/general-m10/dpdl"
+PLACE = CELL.rpartition("/")[0]
 LINK = f'a.ours[href="#{CELL}"]'
 SUMMARY = "results/tables/summary.csv"
 
@@ -107,6 +108,13 @@ def scroll_to_pictures(view: Any) -> None:
     view.locator(".pictures img").first.wait_for()
 
 
+def gallery_of(site: Site) -> list[str]:
+    """Return the paths of the images that all methods of `PLACE` show."""
+    text = (site.page.parent / "gallery/elpv/all.js").read_text(encoding="utf-8")
+    paths: list[str] = data_of(text)["places"]["general-m10"]
+    return paths
+
+
 def column(page: Any, table: str, number: int) -> list[str]:
     lines = page.locator(f"#competing table{table} tbody tr").all()
     return [line.locator("th, td").nth(number).inner_text() for line in lines]
@@ -114,6 +122,11 @@ def column(page: Any, table: str, number: int) -> list[str]:
 
 def hashes(page: Any) -> list[str]:
     return page.eval_on_selector_all("a.ours", "all => all.map(a => a.hash)")
+
+
+def titles(page: Any) -> dict[str, str]:
+    """Return what is printed by what shows when the pointer rests on it."""
+    return dict(page.locator("[title]").evaluate_all("all => all.map(a => [a.title, a.innerText])"))
 
 
 def printed(row: dict[str, str]) -> str:
@@ -135,6 +148,7 @@ def test_the_numbers_are_those_of_the_summary(page: Any, site: Site) -> None:
     assert f"{float(row['published_mean']):.3f}" in published
     assert f"{difference:+.3f}".replace("-", "\u2212") in published
     assert row["published_source"] in page.locator("#competing").inner_text()
+    assert page.get_attribute(LINK, "title") == f"{row['auroc_mean']} ± {row['auroc_std']}"
     assert page.locator('#competing a.ours[href*="random"]').count() == 0
     assert page.locator('#control-tables a.ours[href*="dpdl"]').count() == 0
     controls = sum("random" in cell for cell in rows)
@@ -187,9 +201,11 @@ def test_a_cell_opens_by_click_or_key_with_everything_behind_it(page: Any, site:
     view = dialog(page)
     assert page.evaluate("location.hash") == f"#{CELL}"
     text, content = view.inner_text(), view.text_content()
+    digits = titles(view)
     for row in read_csv(site.root / "results/tables/cells.csv", ["cell"]):
         if row["cell"].startswith(f"{CELL}/"):
-            assert {row["auroc"], row["average_precision"]} <= {*text.split()}
+            for name in ("auroc", "average_precision"):
+                assert digits[row[name]] == f"{float(row[name]):.3f}"
             assert row["scores_sha256"] in content
     for words in (f"osad audit explain {CELL}", f"osad audit verify {CELL} --rebuild"):
         assert words in text
@@ -273,6 +289,111 @@ def test_failed_and_skipped_runs_have_reasons(watch: Watch) -> None:
         page = watch.open()
 
 
+def test_the_address_keeps_filters_columns_and_order(watch: Watch) -> None:
+    page = watch.open()
+    page.select_option("[name=dataset]", "elpv")
+    page.select_option("[name=layout]", "methods")
+    page.locator(".choose summary").nth(1).click()
+    page.uncheck("#column-boxes input[value='M = 1 labelled anomaly']")
+    page.uncheck("#column-boxes input[value='published values']")
+    page.click('#competing table[data-name="general, ELPV"] thead th:nth-child(2) button')
+    page.locator(".choose summary").first.click()
+    page.uncheck("#method-boxes input[value=dra]")
+
+    def state(page: Any) -> tuple[list[str], list[str], str, str]:
+        heads = page.locator("#competing table").first.locator("thead th").all_inner_texts()
+        counts = (page.inner_text("#hidden-columns"), page.inner_text("#chosen"))
+        return heads, hashes(page), *counts
+
+    before, kept = state(page), page.evaluate("location.hash")
+    assert before[0] == ["Method", "M = 10 labelled anomalies\u25bc"]
+    assert before[2:] == ("(2 hidden)", "(3 of 4)")
+    assert page.locator(".published").count() == 0
+    page = watch.open(kept[1:])
+    assert state(page) == before
+    # A number opens above the same tables, has the filters in its address, and leads back.
+    page.click(LINK)
+    dialog(page)
+    page.wait_for_function("query => location.hash.endsWith(query)", arg=kept[1:])
+    assert page.evaluate("location.hash").startswith(f"#{CELL}?")
+    page.keyboard.press("Escape")
+    page.wait_for_function("hash => location.hash === hash", arg=kept)
+    # The downloads are what is shown.
+    latex = watch.download("#latex")
+    assert "& M = 10 labelled" in latex
+    assert "& M = 1 labelled" not in latex
+    assert "published &" not in latex
+    page.click("button[type=reset]")
+    page.wait_for_function("location.hash === ''")
+    assert page.inner_text("#hidden-columns") == "(all)"
+    # What there is not counts for nothing.
+    page = watch.open("?dataset=none&layout=odd&sort=x&hide=y&%zz")
+    assert page.inner_text("#count").startswith(f"{len(hashes(page))} of {len(hashes(page))} table")
+
+
+def test_all_methods_of_a_place_with_intervals_times_and_images(watch: Watch, site: Site) -> None:
+    page = watch.open()
+    page.locator(f'#competing a.place[href="#/place/{PLACE}"]').first.click()
+    view = dialog(page)
+    rows = [row for row in read_csv(site.root / SUMMARY, ["cell"])
+            if row["cell"].startswith(f"{PLACE}/") and row["method"] != "random"]  # fmt: skip
+    rows.sort(key=lambda row: -float(row["auroc_mean"]))
+    lines = view.locator("table.ranges tbody tr").all()
+    assert len(lines) == len(rows) == 3
+    for line, row in zip(lines, rows, strict=True):
+        text = line.inner_text()
+        assert printed(row) in text
+        for kind in ("seeds", "images"):
+            if row["best"] != row["method"]:
+                low, high = (float(row[f"{kind}_{end}"]) for end in ("low", "high"))
+                assert f"[{low:+.3f}, {high:+.3f}]".replace("-", "\u2212") in text
+        assert ("3.2\t512.0" in text) == (row["method"] == "dpdl")  # As measured.
+    assert MACHINE in view.inner_text()
+    assert view.locator(".bar-point").count() == 2
+    # The same images for every method, drawn where it has maps.
+    view.locator("h3", has_text="The same images").scroll_into_view_if_needed()
+    view.locator("table.gallery").wait_for()
+    images = gallery_of(site)
+    names = view.locator("table.gallery tbody th .name").all_inner_texts()
+    assert [name.split()[-1] for name in names] == [Path(path).name for path in images]
+    maps = sum(row["method"] in ("dpdl", "patchcore", "dra") for row in rows)
+    assert view.locator("table.gallery canvas.heat").count() == maps * len(images)
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('dialog').open")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == f"#/place/{PLACE}"
+
+
+def test_two_methods_stand_side_by_side(watch: Watch, site: Site) -> None:
+    view, page = watch.open_cell(), watch.page
+    view.get_by_label("with").select_option("patchcore")
+    view.get_by_role("link", name="on the same images").click()
+    page.wait_for_selector("table.gallery, h3:has-text('The same images')")
+    assert page.evaluate("location.hash") == f"#/pair/{PLACE}/dpdl/patchcore"
+    runs = {row["cell"]: row for row in read_csv(site.root / "results/tables/cells.csv", ["cell"])}
+    digits = titles(view)
+    for seed in (0, 1):
+        pair = [float(runs[f"{PLACE}/{name}/s{seed}"]["auroc"]) for name in ("dpdl", "patchcore")]
+        line = view.get_by_role("row", name=f"s{seed}").inner_text().split()
+        difference = f"{pair[0] - pair[1]:+.3f}".replace("-", "\u2212")
+        assert line == [f"s{seed}", *(f"{value:.3f}" for value in pair), difference]
+        assert digits[repr(pair[0] - pair[1])] == difference
+    view.locator("h3", has_text="All test images").scroll_into_view_if_needed()
+    view.locator(".chart svg").first.wait_for()
+    view.locator("h3", has_text="The same images").scroll_into_view_if_needed()
+    view.locator("table.gallery").wait_for()
+    path = gallery_of(site)[0]
+    line = view.locator("table.gallery tbody tr").first.inner_text()
+    for name in ("dpdl", "patchcore"):
+        text = (site.page.parent / f"images/{PLACE}/{name}.js").read_text(encoding="utf-8")
+        (one,) = [one for one in data_of(text)["common"] if one["path"] == path]
+        assert ", ".join(one["scores"].values()) in line
+        assert f"outranks {100 * float(one['standing']):.1f} %" in line
+    for address in (f"/pair/{PLACE}/dpdl/nothing", "/place/elpv/all/general-m7"):
+        assert "no methods to compare" in watch.open_cell(address).inner_text()
+    text = watch.open_cell("/pair/mine/all/hard-dent-m1/dpdl/dra").inner_text()
+    assert "No run of DRA is done" in text
+
+
 def test_csv_and_latex_are_what_is_shown(watch: Watch, site: Site) -> None:
     page = watch.open()
     stored = (site.root / SUMMARY).read_text(encoding="utf-8")
@@ -309,14 +430,26 @@ def test_colours_are_chosen_and_remembered_but_not_printed(watch: Watch) -> None
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["desktop", "phone"])
 def test_nobody_is_kept_out(browser: Any, site: Site, scheme: str, size: dict[str, int]) -> None:
-    """No violation of WCAG 2 level A or AA, on the page and in a cell."""
+    """No violation of WCAG 2 level A or AA, on the page and in its views."""
     script = AXE.read_bytes()
     assert hashlib.sha256(script).hexdigest() == AXE_SHA256
     watch = Watch(browser, site, color_scheme=scheme, viewport=size)
     rules = "{preload: false, runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"
-    for cell in ("", CELL):
+    # Both views of several methods in both sizes and both colours, but each in two of the four.
+    views = {True: f"/place/{PLACE}", False: f"/pair/{PLACE}/dpdl/dra"}
+    for cell in ("?hide=DRA", CELL, views[(scheme == "light") == (size is WIDE)]):
         page = watch.open(cell)
-        if cell:
+        if cell.startswith("?"):
+            for summary in page.locator(".choose summary").all():
+                summary.click()
+        elif cell.startswith("/"):
+            view = dialog(page)
+            if "pair" in cell:
+                view.locator("h3", has_text="All test images").scroll_into_view_if_needed()
+                view.locator(".chart svg").first.wait_for()
+            view.locator("h3", has_text="The same images").scroll_into_view_if_needed()
+            view.locator("table.gallery").wait_for()
+        else:
             view = dialog(page)
             scroll_to_pictures(view)
             for summary in view.locator(".tree summary").all():

@@ -1,6 +1,7 @@
 """The page of the results: what it is made of, its data, and equal bytes for equal results."""
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -17,14 +18,15 @@ from table_cases import cells_of, request_of, runs_of, summary_of
 from osad.audit import ledger
 from osad.core.errors import ConfigError, DataError
 from osad.core.files import read_csv, sha256_file
-from osad.data.splits import read_split
+from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import ScoredImage
 from osad.pipeline.fingerprint import code_digests
 from osad.pipeline.jobs import jobs_of, makers
 from osad.pipeline.steps import report_cell, report_page
-from osad.report import curves, wrong
+from osad.report import curves, gallery, wrong
 from osad.report.bench import check_bench
+from osad.report.cell import standings_of
 from osad.report.page import dataset_order, row_values
 from osad.report.scripts import script
 
@@ -90,15 +92,16 @@ def test_the_most_wrong_images_are_found_by_mean_standing():
         0: scored(a=(0, 9.0), b=(0, 1.0), c=(1, 2.0), d=(1, 5.0)),
         1: scored(a=(0, 0.2), b=(0, 0.1), c=(1, 0.4)),
     }
-    alarms, missed = wrong.most_wrong(runs)
+    ranked = wrong.rank(runs)
+    alarms, missed = wrong.most_wrong(ranked)
     # Standings of seed 0: a 7/8, b 1/8, c 3/8, d 5/8; of seed 1: a 3/6, b 1/6, c 5/6.
     assert shown(alarms) == [("a", (7 / 8 + 3 / 6) / 2), ("b", (1 / 8 + 1 / 6) / 2)]
     assert shown(missed) == [("c", (3 / 8 + 5 / 6) / 2), ("d", 5 / 8)]
     assert missed[1].scores == {0: 5.0}
-    assert [one.image.path for one in wrong.most_wrong(runs, count=1)[0]] == ["a"]
-    assert wrong.most_wrong({}) == ([], [])
+    assert [one.image.path for one in wrong.most_wrong(ranked, count=1)[0]] == ["a"]
+    assert wrong.most_wrong(wrong.rank({})) == ([], [])
     # Equal standings are in the order of paths.
-    equal = wrong.most_wrong({0: scored(b=(0, 1.0), a=(0, 1.0))})
+    equal = wrong.most_wrong(wrong.rank({0: scored(b=(0, 1.0), a=(0, 1.0))}))
     assert shown(equal[0]) == [("a", 0.5), ("b", 0.5)]
 
 
@@ -119,6 +122,34 @@ def test_a_thumbnail_is_small_and_keeps_its_shape():
     assert text == wrong.thumbnail(image)
     with Image.open(io.BytesIO(base64.b64decode(text.partition(",")[2]))) as small:
         assert (small.format, small.size) == ("WEBP", (wrong.SIDE, wrong.SIDE // 2))
+
+
+# --- the images that all methods show -------------------------------------------------------
+
+
+def test_a_gallery_is_tested_by_every_seed_and_classes_take_turns():
+    def split(*names: str) -> list[SplitRow]:
+        """Return test images by class and digest: ``x3``."""
+        return [SplitRow(n, n[1:], "test", int(n[0] != "g"), {"g": "good"}.get(n[0], n[0]))
+                for n in names]  # fmt: skip
+
+    first = split("x1", "x2", "x3", "y9", "g5", "g4", "g3", "g2", "g1")
+    seen = [dataclasses.replace(row, role="train_anomaly") for row in split("x1")]
+    paths = [row.path for row in gallery.chosen([first, [*seen, *split("g0"), *first[1:]]])]
+    assert paths == ["x2", "y9", "x3", "g1", "g2", "g3", "g4"]
+    assert gallery.chosen([first, []]) == gallery.chosen([]) == []
+    many = gallery.chosen([split(*(f"{kind}{number}" for kind in "abc" for number in range(9)))])
+    assert [row.path for row in many] == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2"]
+
+
+def test_standings_are_of_images_that_can_be_told_apart():
+    ranked = wrong.rank({0: scored(a=(0, 0.1), b=(1, 0.2)), 1: scored(a=(0, 0.4), b=(1, 0.3))})
+    found = standings_of(ranked)
+    assert found["labels"] == "01"
+    # One of two places each: a 1/4 and 3/4, b 3/4 and 1/4.
+    assert base64.b64decode(found["standings"]) == (500).to_bytes(2, "little") * 2
+    others = standings_of(wrong.rank({0: scored(a=(0, 0.1), c=(1, 0.2))}))
+    assert others["images"] != found["images"]
 
 
 # --- scripts and data ---------------------------------------------------------------------------
@@ -166,7 +197,14 @@ def test_measured_times_are_checked():
     numbers = {"cell_s": 2.25, "cpu_s": 4, "peak_mb": 100.06}
     value = {"machine": "m", "cells": {"dpdl": {**numbers, "per": "seed"}}}
     assert check_bench(value, request_of(), where="b.json")["rows"] == [
-        {"method": "DPDL", "cell_s": "2.2", "cpu_s": "4.0", "peak_mb": "100.1", "per": "seed"}
+        {
+            "id": "dpdl",
+            "method": "DPDL",
+            "cell_s": "2.2",
+            "cpu_s": "4.0",
+            "peak_mb": "100.1",
+            "per": "seed",
+        }
     ]
     for damaged in ([], {"machine": "m"}, {"machine": "m", "cells": {"dpdl": {"cell_s": "1"}}}):
         with pytest.raises(DataError, match=r"b\.json: .*measure again"):
@@ -205,6 +243,7 @@ def test_the_ledger_keeps_the_lines_of_a_data_set_together():
         "results/report/cells/elpv/all/general-m10/dpdl.no_dfl.js": "elpv",
         "results/smoke/report/images/elpv/all/general-m10/dpdl.js": "elpv",
         "results/report/manifests/mvtec/carpet.js": "mvtec",
+        "results/report/gallery/mvtec/carpet.js": "mvtec",
         "results/report/assets/style.css": "_shared",
         "results/scores/report/cells/general-m10/dra/s0.csv": "report",
     }
@@ -296,6 +335,25 @@ def test_pictures_are_of_the_images_with_their_maps(site: Site):
             "seed": seed,
         }
     assert not any("heat" in one for one in read(site, f"images/{MEAN[:-4]}random.js")["missed"])
+
+
+def test_all_methods_of_a_place_show_the_same_images(site: Site):
+    shared = read(site, "gallery/elpv/all.js")
+    paths = shared["places"]["general-m10"]
+    assert len(paths) == gallery.NORMAL + gallery.ANOMALOUS
+    assert {*paths} <= {*shared["pictures"]}
+    for method in ("dpdl", "patchcore", "random"):
+        value = read(site, f"images/elpv/all/general-m10/{method}.js")
+        assert [one["path"] for one in value["common"]] == paths
+        assert all(len(one["scores"]) == 2 for one in value["common"])
+        assert all(("heat" in one) == (method != "random") for one in value["common"])
+    ours, others = (read(site, f"images/elpv/all/{name}.js")["all"]
+                    for name in ("general-m10/dpdl", "general-m10/random"))  # fmt: skip
+    assert (ours["images"], ours["labels"]) == (others["images"], others["labels"])
+    assert ours["standings"] != others["standings"]
+    # A run that failed leaves the gallery as it is.
+    failed = [one["path"] for one in read(site, f"images/{FAILED_CELL}.js")["common"]]
+    assert failed == shared["places"]["general-m1"]
 
 
 def test_the_list_of_images_has_every_role(site: Site):

@@ -1,7 +1,7 @@
 """Step ``report_cell``: what the page shows of one table cell.
 
 Written are two scripts: one with numbers, digests, curves and histograms, one with small pictures
-of the images that the method gets most wrong.
+of the images that the method gets most wrong, and its heat maps of the images of the gallery.
 """
 
 import argparse
@@ -13,13 +13,14 @@ from osad.core.cells import Cell
 from osad.core.errors import DataError
 from osad.core.files import read_metadata, sha256_file, write_text
 from osad.data.images import open_verified
-from osad.data.splits import read_split
+from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import read_scores, select
 from osad.evaluation.tables.cells import read_metrics
 from osad.report.cell import Run, numbers, pictures
+from osad.report.gallery import chosen
 from osad.report.scripts import script
-from osad.report.wrong import Ranked, heat, heat_limits, most_wrong, thumbnail
+from osad.report.wrong import Ranked, heat, heat_limits, most_wrong, rank, thumbnail
 
 
 def read_run(options: argparse.Namespace, seed: int) -> Run:
@@ -49,6 +50,12 @@ def read_run(options: argparse.Namespace, seed: int) -> Run:
         {kind: sha256_file(path) for kind, path in paths.items()},
         {"device": str(read_metadata(paths["checkpoints"]).get("device", ""))},
     )
+
+
+def read_splits(options: argparse.Namespace) -> list[list[SplitRow]]:
+    """Return the splits of all seeds, those of failed runs too: a gallery is of the place."""
+    cells = [Cell.parse(f"{options.cell}/s{seed}") for seed in options.seeds]
+    return [read_split(options.results / "splits" / f"{cell.split_id}.csv") for cell in cells]
 
 
 def draw_heats(
@@ -103,17 +110,23 @@ def main(argv: Sequence[str]) -> list[Path]:
     ]
     value = numbers(options.cell, runs, fitted=options.fitted, upstream=options.upstream)
     write_text(options.output, script("cell", value))
-    alarms, missed = most_wrong({run.seed: run.tested for run in runs})
+    ranked = rank({run.seed: run.tested for run in runs})
+    alarms, missed = most_wrong(ranked)
     worst = [*alarms, *missed]
+    by_path = {one.image.path: one for one in ranked}
+    paths = [row.path for row in chosen(read_splits(options))]
+    common = [by_path[path] for path in paths if path in by_path]
     heats: Mapping[str, Any] = {}
     if options.maps:
         normal = {image.path for run in runs for image in run.tested if not image.label}
         folder = options.results / "maps" / (options.fitted or options.cell)
-        heats = draw_heats(folder, worst, normal)
+        heats = draw_heats(folder, [*worst, *common], normal)
     thumbnails = {
         one.image.path: thumbnail(open_verified(Path(one.image.path), one.image.sha256))
         for one in worst
     }
-    shown = pictures(options.cell, alarms, missed, thumbnails=thumbnails, heats=heats)
+    shown = pictures(
+        options.cell, alarms, missed, common, ranked, thumbnails=thumbnails, heats=heats
+    )
     write_text(options.images, script("pictures", shown))
     return [options.output, options.images]

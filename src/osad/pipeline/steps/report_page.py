@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> list[Path]:
         code=code,
         lock=options.lock,
         absent=lacking if options.partial else [],
+        bench=bench,
     )
     written = [output / "index.html", output / "data.js"]
     write_text(written[1], script("page", value))

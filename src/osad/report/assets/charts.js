@@ -114,4 +114,28 @@
     );
     return osad.make("div", { class: "charts" }, found, figure, osad.make("div", { class: "wide" }, "Seeds: ", seeds));
   };
+
+  // Standings of all test images by two methods.
+  osad.scatter = async (titles, [x, y]) => {
+    const Plot = await library();
+    const read = ({ standings }) => new Uint16Array(Uint8Array.from(atob(standings), (letter) => letter.charCodeAt(0)).buffer);
+    const [across, up] = [read(x), read(y)];
+    const points = [...x.labels].map((label, number) => [across[number] / 1000, up[number] / 1000, Number(label)]);
+    const axis = (title) => ({ domain: [0, 1], label: `share outranked, ${title}`, ticks: 5, tickFormat: ".1f" });
+    const plot = Plot.plot({
+      ...size,
+      width: 440,
+      height: 420,
+      grid: true,
+      x: axis(titles[0]),
+      y: axis(titles[1]),
+      marks: [
+        Plot.line([[0, 0], [1, 1]], { stroke: "currentColor", strokeOpacity: 0.4 }),
+        Plot.dot(points, { x: "0", y: "1", r: 2.2, fill: (one) => COLOURS[one[2]], fillOpacity: 0.55, symbol: (one) => (one[2] ? "triangle" : "circle") }),
+      ],
+      symbol: { legend: false },
+    });
+    const label = `Standings: share of the test images that each image outranks, by ${titles.join(" and by ")}`;
+    return osad.make("div", {}, drawing(label, plot), key([["normal", COLOURS[0]], ["anomalous", COLOURS[1]]]));
+  };
 }

@@ -21,6 +21,9 @@ osad.make = (tag, attributes = {}, ...children) => {
 osad.field = (row, name) => row.fields[osad.data.columns.indexOf(name)];
 osad.place = (row) =>
   ["dataset", "category", "setting", "shots", "known_class"].map((n) => osad.field(row, n)).join("/");
+osad.placeId = (row) => osad.field(row, "cell").split("/").slice(0, 3).join("/");
+// A rate with three places; all digits when the pointer rests on it.
+osad.short = (text) => (/\.\d{4}/.test(text) ? osad.make("span", { title: text }, Number(text).toFixed(3)) : text);
 osad.number = (row) => {
   const text = osad.field(row, "auroc_mean");
   return text === "" ? null : Number(text);
@@ -61,6 +64,7 @@ osad.load = (path) => {
 osad.cell = (value) => osad.loaded.set(`cells/${value.cell}.js`, value);
 osad.pictures = (value) => osad.loaded.set(`images/${value.cell}.js`, value);
 osad.images = (value) => osad.loaded.set(`manifests/${value.category}.js`, value);
+osad.gallery = (value) => osad.loaded.set(`gallery/${value.category}.js`, value);
 osad.page = (value) => {
   osad.data = value;
   for (const name of Object.keys(osad.settle)) osad.settle[name]();

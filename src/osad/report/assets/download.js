@@ -31,7 +31,7 @@
         return row.rank === 1 ? `\\textbf{${escape(row.ours)}}` : escape(row.ours);
       });
       const lines = [line([escape(of.label), "ours", ...ours])];
-      if (of.cells.some((row) => row && row.published)) {
+      if (!osad.hidden(osad.PUBLISHED) && of.cells.some((row) => row && row.published)) {
         lines.push(line(["", "published", ...of.cells.map((row) => escape(row?.published ?? ""))]));
       }
       return lines;

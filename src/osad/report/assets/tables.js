@@ -1,24 +1,9 @@
-// The tables: filters, layouts, order of rows.
+// The tables: layouts, order of rows, columns.
 "use strict";
 {
   const form = document.getElementById("filters");
   const SETTINGS = ["general", "hard", "normal"];
-  const sorted = new Map(); // by title of a table: column and direction
   const collator = new Intl.Collator("en");
-
-  const chosenMethods = () =>
-    new Set([...form.querySelectorAll("#method-boxes input:checked")].map((box) => box.value));
-
-  // The rows that the filters leave, in the order of summary.csv.
-  osad.shown = () => {
-    const wanted = ["dataset", "setting", "shots"].map((name) => [name, form.elements[name].value]);
-    const methods = chosenMethods();
-    return osad.data.rows.filter(
-      (row) =>
-        methods.has(osad.field(row, "method")) &&
-        wanted.every(([name, value]) => value === "" || osad.field(row, name) === value),
-    );
-  };
 
   const group = (items, key) => {
     const groups = new Map();
@@ -30,7 +15,7 @@
     return groups;
   };
 
-  const byMethod = (rows) => {
+  osad.byMethod = (rows) => {
     const present = new Set(rows.map((row) => osad.field(row, "method")));
     return osad.data.order.filter((name) => present.has(name));
   };
@@ -40,10 +25,11 @@
     [...group(rows, (row) => osad.field(row, "shots"))]
       .sort(([a], [b]) => Number(b) - Number(a))
       .map(([shots, ofShots]) => {
-        const methods = byMethod(ofShots);
+        const methods = osad.byMethod(ofShots);
         const lines = [...group(ofShots, osad.place)].map(([, ofPlace]) => ({
           label: ofPlace[0].label,
           average: osad.isAverage(ofPlace[0]),
+          place: osad.placeId(ofPlace[0]),
           cells: methods.map((name) => ofPlace.find((row) => osad.field(row, "method") === name)),
         }));
         const columns = methods.map((name) => osad.data.methods[name].title);
@@ -61,11 +47,12 @@
         return {
           title: label,
           head: "Method",
+          places: places.map(osad.placeId),
           columns: places.map((row) => {
             const shots = osad.shots(osad.field(row, "shots"));
             return known(row) ? `${known(row)}, ${shots}` : shots;
           }),
-          lines: byMethod(ofData).map((name) => {
+          lines: osad.byMethod(ofData).map((name) => {
             const { title, changes } = osad.data.methods[name];
             return {
               label: osad.data.methodsInRows && changes ? `${title}: ${changes}` : title,
@@ -79,8 +66,21 @@
       },
     );
 
+  // A table without the columns that are hidden.
+  const without = (table) => {
+    const kept = (items) => items?.filter((_, number) => !osad.hidden(table.columns[number]));
+    return {
+      ...table,
+      columns: kept(table.columns),
+      places: kept(table.places),
+      lines: table.lines.map((line) => ({ ...line, cells: kept(line.cells) })),
+    };
+  };
+
   // The tables of some rows: title, columns and lines of cells.
-  osad.arrange = (rows) => {
+  osad.arrange = (rows) => arranged(rows).map(without);
+
+  const arranged = (rows) => {
     const places = osad.data.datasets;
     const ordered = [...rows].sort(
       (a, b) =>
@@ -98,7 +98,7 @@
   const name = (table, setting) => `${setting}, ${table.title}`;
 
   const inOrder = (table, setting) => {
-    const order = sorted.get(name(table, setting));
+    const order = osad.sorted.get(name(table, setting));
     if (!order) return table.lines;
     const column = table.columns.indexOf(order.column);
     const lines = [...table.lines];
@@ -129,6 +129,11 @@
     return parts.join(": ");
   };
 
+  // Mean and deviation with all their digits.
+  const full = (row) => ["auroc_mean", "auroc_std"].map((name) => osad.field(row, name)).filter(Boolean).join(" \u00b1 ");
+
+  const compare = (place, text, label) => osad.make("a", { class: "place", href: `#/place/${place}`, "aria-label": label }, text);
+
   const entry = (row, letters) => {
     if (!row) return osad.make("td", { class: "absent" }, "-");
     const runs = Number(osad.field(row, "n_seeds"));
@@ -136,7 +141,7 @@
     const problems = osad.isAverage(row) ? [] : problemsOf(row);
     const kind = problems.length ? problems[0][0] : "";
     const rank = row.rank > 3 && row.rank * 2 <= row.of ? 4 : row.rank <= 3 ? row.rank : 0;
-    const published = row.published
+    const published = row.published && !osad.hidden(osad.PUBLISHED)
       ? osad.make(
           "span",
           { class: "published" },
@@ -147,7 +152,7 @@
           row.difference
             ? osad.make(
                 "span",
-                { class: row.difference.startsWith("-") ? "lower" : "higher" },
+                { class: row.difference.startsWith("-") ? "lower" : "higher", title: osad.field(row, "difference_to_published") },
                 osad.make("span", { class: "hidden" }, "difference "),
                 row.difference.replace("-", "\u2212"),
               )
@@ -159,7 +164,7 @@
       { class: rank ? `rank r${rank}` : "rank" },
       osad.make(
         "a",
-        { class: "ours", href: `#${osad.field(row, "cell")}`, "aria-label": spoken(row, few) },
+        { class: "ours", href: `#${osad.field(row, "cell")}`, title: full(row), "aria-label": spoken(row, few) },
         row.rank === 1 ? osad.make("strong", {}, row.ours) : row.ours,
         few,
       ),
@@ -180,12 +185,12 @@
 
   const draw = (table) => {
     const key = name(table, table.setting);
-    const order = sorted.get(key);
+    const order = osad.sorted.get(key);
     const sources = [
       ...new Set(
         table.lines
           .flatMap((line) => line.cells)
-          .filter((row) => row && row.published)
+          .filter((row) => row && row.published && !osad.hidden(osad.PUBLISHED))
           .map((row) => osad.field(row, "published_source")),
       ),
     ];
@@ -205,9 +210,9 @@
             click: () => {
               const first = column === table.head ? 1 : -1;
               const next = !active ? first : order.sign === first ? -first : 0;
-              if (next) sorted.set(key, { column, sign: next });
-              else sorted.delete(key);
-              osad.drawTables();
+              if (next) osad.sorted.set(key, { column, sign: next });
+              else osad.sorted.delete(key);
+              osad.redraw();
               const again = [...document.querySelectorAll("table[data-name]")]
                 .filter((one) => one.dataset.name === key)
                 .flatMap((one) => [...one.querySelectorAll("button.sort")]);
@@ -220,11 +225,13 @@
         ),
       );
     };
+    const competing = !table.lines.flatMap((line) => line.cells).some((row) => row && osad.isControl(row));
     const body = table.lines.map((line) =>
       osad.make(
         "tr",
         { class: line.average ? "average" : null },
-        osad.make("th", { scope: "row" }, line.label),
+        osad.make("th", { scope: "row" }, line.place && competing
+          ? compare(line.place, line.label, `${line.label}: compare all methods, ${table.title}`) : line.label),
         line.cells.map((row) => entry(row, letters)),
       ),
     );
@@ -241,6 +248,11 @@
           osad.make("caption", {}, osad.make("span", {}, table.title)),
           osad.make("thead", {}, osad.make("tr", {}, [table.head, ...table.columns].map(header))),
           osad.make("tbody", {}, body),
+          table.places?.length && competing
+            ? osad.make("tfoot", {}, osad.make("tr", {}, osad.make("th", { scope: "row" }, "Compare all"),
+                table.places.map((place, number) => osad.make("td", {},
+                  compare(place, "intervals, images", `intervals, images of all methods: ${table.title}, ${table.columns[number]}`)))))
+            : null,
         ),
       ),
       sources.length
@@ -257,6 +269,7 @@
   osad.drawTables = () => {
     const rows = osad.shown();
     const competing = rows.filter((row) => !osad.isControl(row));
+    osad.offerColumns([...new Set(arranged(rows).flatMap((table) => table.columns))]);
     const fill = (id, of) => {
       const parts = [...group(osad.arrange(of), (table) => table.setting)].flatMap(
         ([setting, tables]) => [
@@ -271,58 +284,5 @@
     fill("control-tables", rows.filter(osad.isControl));
     document.getElementById("count").textContent =
       `${rows.length} of ${osad.data.rows.length} table cells are shown.`;
-    const boxes = form.querySelectorAll("#method-boxes input");
-    const checked = form.querySelectorAll("#method-boxes input:checked").length;
-    document.getElementById("chosen").textContent =
-      checked === boxes.length ? "(all)" : `(${checked} of ${boxes.length})`;
-  };
-
-  osad.settle.tables = () => {
-    const data = osad.data;
-    const options = (field, values, label) => {
-      for (const value of values) {
-        form.elements[field].append(osad.make("option", { value }, label(value)));
-      }
-    };
-    const present = (field) => [...new Set(data.rows.map((row) => osad.field(row, field)))];
-    const titles = new Map(data.rows.map((r) => [osad.field(r, "dataset"), r.label.split(/[:/]/)[0].trim()]));
-    options("dataset", data.datasets, (value) => titles.get(value));
-    options("setting", SETTINGS.filter((s) => present("setting").includes(s)), (value) => value);
-    options("shots", present("shots").sort((a, b) => b - a), (value) => value);
-    document.getElementById("method-boxes").append(
-      ...data.order.map((method) =>
-        osad.make(
-          "label",
-          {},
-          osad.make("input", { type: "checkbox", value: method, checked: "" }),
-          data.methods[method].title,
-        ),
-      ),
-    );
-    const narrow = matchMedia("(max-width: 60rem)").matches;
-    // Many methods beside few data would be one line that is wider than any window.
-    const competing = data.rows.filter((row) => !osad.isControl(row));
-    const lines = Math.max(
-      ...SETTINGS.map((setting) => {
-        const of = competing.filter((row) => osad.field(row, "setting") === setting);
-        return new Set(of.map((row) => row.label)).size;
-      }),
-    );
-    const methods = byMethod(competing).length;
-    const inRows = data.methodsInRows || narrow || (methods > 8 && methods > lines);
-    form.elements.layout.querySelector(`[value=${inRows ? "methods" : "papers"}]`).defaultSelected = true;
-    const tick = (value) => () => {
-      for (const box of form.querySelectorAll("#method-boxes input")) box.checked = value;
-      osad.drawTables();
-    };
-    document.getElementById("all-methods").addEventListener("click", tick(true));
-    document.getElementById("no-methods").addEventListener("click", tick(false));
-    form.addEventListener("change", osad.drawTables);
-    form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => {
-      sorted.clear();
-      setTimeout(osad.drawTables); // After the fields have their first values again.
-    });
-    osad.drawTables();
   };
 }
