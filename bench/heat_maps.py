@@ -17,10 +17,11 @@ from PIL import Image
 
 from osad.data.images import open_verified
 from osad.evaluation import maps
+from osad.features.tiles import Frame
 from osad.predict.heat import overlay, scale_of
 
 RUN = "elpv/all/general-m10/dpdl/s0"
-FILE = Path("docs/images/heat-maps.png")
+FILE = "docs/images/heat-maps.png"
 QUARTERS = (1, 2, 3)
 GAP = 6
 """White around each picture, pixels."""
@@ -38,7 +39,7 @@ def chosen(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return found
 
 
-def main(run: str = RUN, file: Path = FILE) -> None:
+def main(run: str = RUN, name: str = FILE) -> None:
     """Lay the maps of a run over six of its images, side by side in two rows."""
     found = maps.read(Path(f"results/maps/{run}.safetensors"))
     with Path(f"results/scores/{run}.csv").open(encoding="utf-8", newline="") as stream:
@@ -49,7 +50,7 @@ def main(run: str = RUN, file: Path = FILE) -> None:
     for row in chosen(rows):
         image = open_verified(Path(row["path"]), row["sha256"]).convert("RGB")
         scores = found.select([row["path"]]).maps[0]
-        heat = overlay(image, scores, image_size=found.image_size, scale=scale)
+        heat = overlay(image, scores, frame=Frame(found.image_size), scale=scale)
         pair = Image.new("RGB", (2 * image.width, image.height))
         pair.paste(image, (0, 0))
         pair.paste(heat.crop((0, 0, *image.size)), (image.width, 0))
@@ -59,10 +60,11 @@ def main(run: str = RUN, file: Path = FILE) -> None:
     sheet = Image.new("RGB", (3 * width + GAP, 2 * height + GAP), "white")
     for number, picture in enumerate(drawn):
         sheet.paste(picture, (GAP + number % 3 * width, GAP + number // 3 * height))
+    file = Path(name)
     file.parent.mkdir(parents=True, exist_ok=True)
     sheet.quantize(COLOURS).save(file, optimize=True)
     print(f"{file}: {file.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(Path, sys.argv[2:3]))
+    main(*sys.argv[1:3])

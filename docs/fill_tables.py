@@ -119,7 +119,7 @@ def section(parser: argparse.ArgumentParser) -> str:
     for one in parser._actions:
         if isinstance(one, argparse._HelpAction):
             continue
-        value = one.metavar or (one.dest.upper() if one.nargs != 0 else "")
+        value = str(one.metavar or (one.dest.upper() if one.nargs != 0 else ""))
         if one.choices:
             value = f"{{{','.join(map(str, one.choices))}}}"
         name = " ".join([*one.option_strings[-1:], *filter(None, [value])])
@@ -190,7 +190,7 @@ def kind(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     if values := part.get("enum", [part["const"]] if "const" in part else []):
         return ", ".join(f"`{value}`" for value in values)
     types = part["type"] if isinstance(part["type"], list) else [part["type"]]
-    text = " or ".join(TYPES.get(name, name) for name in types)
+    text = " or ".join(str(TYPES.get(name, name)) for name in types)
     if "array" in types:
         items = part.get("items") or {"type": "object"}
         each = "pairs" if "prefixItems" in items else kind(items, schema)

@@ -32,11 +32,11 @@ def height(module: str) -> int:
     return LAYERS.index(module.split(".")[0])
 
 
-def test_every_room_has_its_layer():
+def test_every_room_has_its_layer() -> None:
     rooms = {path.stem for path in SOURCE.iterdir() if not path.name.startswith("_")}
     assert rooms - {"py"} == set(LAYERS)
 
 
-def test_imports_point_downward():
+def test_imports_point_downward() -> None:
     assert {("pipeline.grid", "methods.registry"), ("audit.graph", "core.cells.Cell")} <= arrows()
     assert [pair for pair in sorted(arrows()) if height(pair[0]) < height(pair[1])] == []

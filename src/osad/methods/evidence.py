@@ -74,16 +74,14 @@ class Terms:
 def distance(normals: Sequence[Terms], seen: Sequence[Terms]) -> float:
     """Return how far outside the normals the seen anomalies lie, in the normals' own spread.
 
-    It is the logarithm of how much longer than normals they are, |z|² in the mean, divided by the
-    standard deviation of log |z|² of left-out normals; both are means over the networks.
+    It is the mean over anomalies and networks of the standard score of log |z|² among those of
+    left-out normals.
     """
-    tiny = 1e-12
-    further = sum(
-        math.log(max(float(one.lengths.mean()), tiny) / max(float(normal.lengths.mean()), tiny))
-        for normal, one in zip(normals, seen, strict=True)
-    )
-    spread = sum(float(one.lengths.clamp_min(tiny).log().std()) for one in normals)
-    return further / max(spread, tiny)
+    scores = 0.0
+    for normal, anomaly in zip(normals, seen, strict=True):
+        low, high = (terms.lengths.clamp_min(1e-12).log() for terms in (normal, anomaly))
+        scores += float((high.mean() - low.mean()) / low.std().clamp_min(1e-9))
+    return scores / len(normals)
 
 
 @method(
@@ -98,11 +96,11 @@ class Evidence:
     """Is an image a normal one, or one of the kind of those seen, or of an unknown kind?
 
     Features are whitened by the normals, z ~ N(0, I). Anomalies are N(m, (1 + tau) I) with m a
-    shrunken mean of those seen: tau says how unlike them others may be. Where the seen ones lie far
-    outside the normals, being unlike normals is trusted more.
+    shrunken mean of those seen: tau says how unlike them others may be. The farther outside the
+    normals several seen ones lie, the more being unlike normals is trusted.
     """
 
-    tau: float = positive(0.15, "excess of the anomalies' variance, a unit of their distance")
+    tau: float = positive(0.2, "excess of the anomalies' variance; if several, by their distance")
     freedom: float = positive(2.0, "standard deviation of log tau before anomalies are seen")
     kappa: float = not_negative(2.0, "seen anomalies that the mean 0 of the prior counts for")
     shrinkage: float = share(0.1, "weight of the identity in the normals' covariances")
@@ -132,25 +130,20 @@ class Evidence:
                 f"{number}.matrix": matrix,
                 f"{number}.point": points[0],
             }
-        expected = self.tau * distance(normals[:-1], seen[:-1])
-        expected = min(max(expected, SPREADS[0]), SPREADS[-1])
-        tau, weight = self._chosen(normals, seen, expected)
+        tau, weight = self._chosen(normals, seen)
         shrink = count / (count + self.kappa)
         ratios = torch.stack([terms.ratios(0, tau, shrink) for terms in normals])
         state["ratio.mean"] = ratios.mean(1).float()
         state["ratio.std"] = ratios.std(1, unbiased=False).clamp_min(1e-9).float()
         return state | {"chosen": torch.tensor([tau, weight, shrink])}
 
-    def _chosen(
-        self, normals: Sequence[Terms], seen: Sequence[Terms], expected: float
-    ) -> tuple[float, float]:
-        """Choose tau and the positions' weight by how each seen anomaly ranks without itself.
-
-        Of tau ``expected`` is the median before the ranks are seen.
-        """
+    def _chosen(self, normals: Sequence[Terms], seen: Sequence[Terms]) -> tuple[float, float]:
+        """Choose tau and the positions' weight by how each seen anomaly ranks without itself."""
         count = len(seen[0].lengths)
         if count < 2:
-            return expected, 0.0
+            return self.tau, 0.0
+        expected = self.tau * distance(normals[:-1], seen[:-1])
+        expected = min(max(expected, SPREADS[0]), SPREADS[-1])
         shrink = (count - 1) / (count - 1 + self.kappa)
         best = (-math.inf, expected, 0.0)
         for tau in SPREADS:

@@ -72,27 +72,29 @@ def test_the_seen_direction_is_trusted_where_the_seen_share_one():
 def terms_of(*lengths: float) -> Terms:
     count = len(lengths)
     column = torch.tensor(lengths, dtype=torch.float64).unsqueeze(1)
-    return Terms(column, torch.zeros(count, 1, 1), torch.zeros(1, 1))
+    return Terms(column, torch.zeros(count, 1, 5), torch.zeros(1, 5))
 
 
 def test_the_distance_of_seen_anomalies_by_hand():
-    # Logarithms 0 and 2 have a standard deviation of sqrt 2 and, of the lengths, a mean of 4.19.
-    normal, seen = terms_of(1, math.exp(2)), terms_of(math.exp(3), math.exp(3))
-    further = 3 - math.log((1 + math.exp(2)) / 2)
-    assert distance([normal], [seen]) == pytest.approx(further / math.sqrt(2))
-    # Two networks: means of both parts. An anomaly like a normal is at no distance from them.
-    assert distance([normal, normal], [seen, normal]) == pytest.approx(further / 2 / math.sqrt(2))
+    # Logarithms 0 and 2 have mean 1 and standard deviation sqrt 2; those of the seen are 3 and 5.
+    normal, seen = terms_of(1, math.exp(2)), terms_of(math.exp(3), math.exp(5))
+    assert distance([normal], [seen]) == pytest.approx(3 / math.sqrt(2))
+    # Of two networks the mean counts; an anomaly like a normal is at no distance from them.
+    assert distance([normal, normal], [seen, normal]) == pytest.approx(1.5 / math.sqrt(2))
 
 
-def test_one_seen_anomaly_leaves_what_its_distance_makes_expected():
-    def chosen(tau: float) -> list[float]:
-        fitted = build("evidence", tau=tau).fit(PACKS.training(range(24), [25], "cell"))
-        return fitted["chosen"].tolist()
+def test_tau_is_expected_to_grow_with_the_distance_of_the_seen():
+    def chosen(length: float) -> float:
+        normals = [terms_of(1, math.e, math.e**2)] * 2
+        return build("evidence", freedom=1e-3)._chosen(normals, [terms_of(*[length] * 4)] * 2)[0]
 
-    once, twice = chosen(0.03), chosen(0.06)
-    assert twice[0] == pytest.approx(2 * once[0])
-    assert once[1:] == pytest.approx([0.0, 1 / 3])
-    assert (chosen(1e-9)[0], chosen(1e9)[0]) == pytest.approx((0.02, 2.0))
+    # At two standard deviations 0.4 is expected, of which 0.5 is the nearest value tried.
+    assert (chosen(math.e**2), chosen(math.e**3), chosen(math.e**9)) == (0.2, 0.5, 2.0)
+
+
+def test_one_seen_anomaly_leaves_the_prior():
+    state = build("evidence", tau=0.35).fit(PACKS.training(range(24), [25], "cell"))
+    assert state["chosen"].tolist() == pytest.approx([0.35, 0.0, 1 / 3])
 
 
 def test_it_needs_one_network_only():
