@@ -82,11 +82,11 @@ def changed(content: Any, draw: random.Random) -> tuple[Any, tuple[Any, ...]]:
     holder = content
     for key in path:
         holder = holder[key]
-    what = draw.random()
-    if what < 0.1:
+    what = draw.randrange(10)
+    if not what:
         del holder[last]
         return content, ()
-    elif what < 0.2 and isinstance(holder, dict):
+    elif what == 1 and isinstance(holder, dict):
         last = draw.choice(ODD)
         holder[last] = draw.choice(VALUES)
     else:

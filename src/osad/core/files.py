@@ -226,6 +226,21 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
+def read_keyed(
+    path: Path | str, key: str, columns: Sequence[str] = ()
+) -> dict[str, dict[str, str]]:
+    """Read a CSV file (see `read_csv`) as rows by the value of a column, in the file's order.
+
+    Raises:
+        DataError: see `read_csv`; or two rows have the same value.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(read_csv(path, [key, *columns]), start=2):
+        if rows.setdefault(row[key], row) is not row:
+            raise DataError(f"{path}, line {number}: {row[key]!r} is there twice; restore the file")
+    return rows
+
+
 def write_tensors(
     path: Path | str, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
 ) -> None:

@@ -12,7 +12,7 @@ from osad.audit import git, graph, ledger
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
 from osad.core.errors import CheckError, ConfigError, DataError
-from osad.core.files import csv_text, filling, read_csv, sha256_file
+from osad.core.files import csv_text, filling, read_keyed, sha256_file
 from osad.crate.bundle import LIMIT, Bundle, identifier
 from osad.crate.runs import Runs
 from osad.methods import registry as method_registry
@@ -200,7 +200,7 @@ def _rows(root: Path, known: Ledger, path: str, cells: Sequence[str]) -> str:
         )
     if sha256_file(root / path) != known.entries[path].sha256:
         raise CheckError(f"{path}: differs from the ledger; see `osad audit verify`")
-    rows = {row["cell"]: row for row in read_csv(root / path, ["cell"])}
+    rows = read_keyed(root / path, "cell")
     for cell in cells:
         if cell not in rows:
             raise DataError(f"{path}: has no row {cell}; run snakemake")

@@ -131,6 +131,16 @@ def read(path: Path) -> AnomalyMaps:
     return pack
 
 
+def check_cell(maps: AnomalyMaps, *, cell: str, where: Path) -> None:
+    """Check that maps are those of a run.
+
+    Raises:
+        CheckError: they are of another.
+    """
+    if maps.cell != cell:
+        raise CheckError(f"{where}: is of cell {maps.cell!r}, expected {cell!r}; {REMEDY}")
+
+
 def check(maps: AnomalyMaps, images: Sequence[tuple[str, str]], *, cell: str, where: Path) -> None:
     """Check that maps are those of a run and of exactly these images, in this order.
 
@@ -143,8 +153,7 @@ def check(maps: AnomalyMaps, images: Sequence[tuple[str, str]], *, cell: str, wh
     Raises:
         CheckError: they are not; the first image that differs is named.
     """
-    if maps.cell != cell:
-        raise CheckError(f"{where}: is of cell {maps.cell}, expected {cell}; {REMEDY}")
+    check_cell(maps, cell=cell, where=where)
     stored = zip(maps.paths, maps.sha256, strict=True)
     for image, expected in zip(stored, images, strict=False):
         if image != expected:

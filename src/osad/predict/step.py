@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell
+from osad.core.errors import DataError
 from osad.core.files import filling, read_metadata, read_tensors, sha256_file, write_csv, write_json
 from osad.data.manifest import Record
 from osad.data.splits import SplitRow, read_split
@@ -53,6 +54,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scores", type=Path, help="of the run: for the threshold")
     parser.add_argument("--threshold", help="from which score on an image is anomalous")
     parser.add_argument("--labelled", type=Path, help="images for the threshold, else the run's")
+    parser.add_argument("--normal", nargs="*", default=[], help="classes that are normal, too")
     parser.add_argument("--verified", choices=("yes", "no"), default="no")
     parser.add_argument("--notes", default="[]", help="what could not be checked, JSON")
     parser.add_argument("--cores", type=int, default=1)
@@ -136,7 +138,7 @@ def main(argv: Sequence[str]) -> list[Path]:
             read(find(paths, output=options.output), workers=options.cores) if paths else []
             for paths in (options.images, options.labelled and [options.labelled])
         )
-        labels = labels_of(labelled, options.labelled, split)
+        labels = labels_of(labelled, options.labelled, split, options.normal)
         # Too few images for it are known beforehand, whatever their scores will be.
         decide(options, test, labels, dict.fromkeys(labels, 0.0))
         if spec.maps:
@@ -158,7 +160,9 @@ def main(argv: Sequence[str]) -> list[Path]:
             maps = scores.maps.numpy()[: len(images)]
             scale = scale_of(maps, "the images scored")
             if options.maps:
-                scale = scale_of_run(anomaly_maps.read(options.maps), test)
+                run_maps = anomaly_maps.read(options.maps)
+                anomaly_maps.check_cell(run_maps, cell=options.trained, where=options.maps)
+                scale = scale_of_run(run_maps, test)
             write_maps(
                 folder / "maps", images, maps,
                 image_size=image_size, scale=scale, workers=options.cores,
@@ -226,6 +230,7 @@ def compute(
 
     Raises:
         ConfigError: the run had other features.
+        DataError: the checkpoint, for which no ledger vouches, holds other tensors.
     """
     from osad.runtime.device import make_deterministic, select_device
 
@@ -242,7 +247,15 @@ def compute(
     tensors = read_tensors(options.checkpoint)
     state = {name: value.to(device) for name, value in tensors.items()}
     method = spec.build(parse_hyper(options.hyper, spec))
-    scores = score_all(images, test, scorer(method, state, packs, device))
+    try:
+        scores = score_all(images, test, scorer(method, state, packs, device))
+    except (KeyError, RuntimeError, ValueError) as error:
+        if options.verified == "yes":
+            raise
+        raise DataError(
+            f"{options.checkpoint}: {spec.name} cannot score with it ({error}), and nothing "
+            "vouches for its tensors; delete it and train again"
+        ) from error
     for path in paths:
         path.unlink()
     size = max((info.image_size for info in infos if info.kind.maps), default=0)

@@ -26,6 +26,16 @@ from osad.predict.images import Found, find, read
 from osad.predict.step import scale_of_run
 
 
+def test_a_checkpoint_that_nothing_vouches_for_is_refused_where_it_does_not_fit(project):
+    put("in/a.png")
+    checkpoint(state={"median": FITTED["mean"], "std": FITTED["std"]})
+    with pytest.raises(DataError, match=r"c\.safetensors: mean_intensity cannot score .*'mean'"):
+        run_step("in")
+    assert not Path("out").exists()
+    with pytest.raises(KeyError):  # The ledger says that the file is right, so it is our fault.
+        run_step("in", verified="yes")
+
+
 def test_files_and_folders_are_found_once_and_sorted(project, capsys):
     put("in/b.png"), put("in/deep/A.JPG"), put("in/.hidden.png"), put("in/.git/x.png")
     put("../up.png"), put("named", format="PNG")

@@ -9,6 +9,7 @@ import errno
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import unicodedata
 import zipfile
@@ -38,6 +39,9 @@ DAMAGED = (
     EOFError,
     NotImplementedError,
     RuntimeError,
+    ValueError,  # Of names that are not Unicode, and of numbers that are none.
+    OverflowError,
+    struct.error,
 )
 """What the readers raise for archives that are damaged or use unknown compression."""
 

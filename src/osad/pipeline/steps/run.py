@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the checkpoints' metadata."""
-FEATURES = ("backbone", "image_size", "strides", "weights_sha256", "pack")
+FEATURES = {
+    "backbone": str, "image_size": int, "strides": list[int], "weights_sha256": str, "pack": str,
+}  # fmt: skip
 """What a checkpoint says of each feature pack that its run has read."""
 
 
@@ -126,7 +128,7 @@ def check_features(metadata: Mapping[str, Any], infos: Sequence[PackInfo], path:
     if "features" not in metadata:
         return False
     kinds, described = {info.pack for info in infos}, metadata["features"]
-    if not fits(described, list[dict[str, Any]]) or any({*FEATURES} - {*one} for one in described):
+    if not isinstance(described, list) or not all(fits(one, FEATURES) for one in described):
         raise DataError(f"{path}: does not say what its features were; delete it and run again")
     stated = [item for item in described if item["pack"] in kinds]
     for name in FEATURES:
