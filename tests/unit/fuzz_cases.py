@@ -99,6 +99,8 @@ def damaged(whole: bytes, draw: random.Random) -> bytes:
     """Return bytes with some cut out, doubled or replaced."""
     content = bytearray(whole)
     for _ in range(draw.randint(1, 4)):
+        if not content:
+            break
         start = draw.randrange(len(content))
         end = min(len(content), start + draw.randint(0, 30))
         part = draw.choice((
@@ -108,6 +110,4 @@ def damaged(whole: bytes, draw: random.Random) -> bytes:
             b"&a [*a]", b"!!python/name:os.system", b"? {a: b}\n: c\n", b"<<: *a", b"\t", b"- ",
         ))  # fmt: skip
         content[start:end] = part
-        if not content:
-            break
     return bytes(content)

@@ -160,9 +160,7 @@ def main(argv: Sequence[str]) -> list[Path]:
             maps = scores.maps.numpy()[: len(images)]
             scale = scale_of(maps, "the images scored")
             if options.maps:
-                run_maps = anomaly_maps.read(options.maps)
-                anomaly_maps.check_cell(run_maps, cell=options.trained, where=options.maps)
-                scale = scale_of_run(run_maps, test)
+                scale = run_scale(options.maps, options.trained, test)
             write_maps(
                 folder / "maps", images, maps,
                 image_size=image_size, scale=scale, workers=options.cores,
@@ -202,6 +200,17 @@ def decide(
     else:
         known = of_run(options.scores, test)
     return Decided.of(options.threshold, known)
+
+
+def run_scale(path: Path, run: str, test: Sequence[SplitRow]) -> Scale:
+    """Return the scale of the maps in a file (see `scale_of_run`).
+
+    Raises:
+        CheckError: they are those of another run.
+    """
+    maps = anomaly_maps.read(path)
+    anomaly_maps.check_cell(maps, cell=run, where=path)
+    return scale_of_run(maps, test)
 
 
 def scale_of_run(maps: AnomalyMaps, test: Sequence[SplitRow]) -> Scale:
