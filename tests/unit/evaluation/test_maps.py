@@ -47,7 +47,7 @@ def test_maps_come_back_as_they_were_and_equal_maps_give_equal_bytes(tmp_path):
     anomaly_maps.check(back, IMAGES, cell=CELL, where=one)
     anomaly_maps.write(other, pack(maps=np.asfortranarray(maps)), cell=CELL)
     assert one.read_bytes() == other.read_bytes()
-    assert set(read_metadata(one)) == anomaly_maps.KEYS
+    assert set(read_metadata(one)) == set(anomaly_maps.KINDS)
 
 
 def test_a_method_without_maps_has_a_file_without_images(tmp_path):
@@ -85,7 +85,7 @@ def test_wrong_maps_are_neither_written_nor_read(tmp_path, changes, message):
     with pytest.raises(TrainingError, match=f"{CELL}: .*{message}"):
         anomaly_maps.write(tmp_path / "m", wrong, cell=CELL)
     assert not (tmp_path / "m").exists()
-    metadata = {key: getattr(wrong, key) for key in anomaly_maps.KEYS - {"format"}}
+    metadata = {key: getattr(wrong, key) for key in anomaly_maps.KINDS.keys() - {"format"}}
     write_arrays(tmp_path / "m", {"maps": wrong.maps}, {"format": 1, **metadata})
     with pytest.raises(DataError, match=message):
         anomaly_maps.read(tmp_path / "m")
