@@ -84,11 +84,11 @@ def changed(content: Any, draw: random.Random) -> tuple[Any, tuple[Any, ...]]:
     holder = content
     for key in path:
         holder = holder[key]
-    what = draw.random()
-    if what < 0.1:
+    what = draw.randrange(10)
+    if not what:
         del holder[last]
         return content, ()
-    if what < 0.2 and isinstance(holder, dict):
+    if what == 1 and isinstance(holder, dict):
         last = draw.choice(ODD)
         holder[last] = draw.choice(VALUES)
     else:
@@ -101,6 +101,8 @@ def damaged(whole: bytes, draw: random.Random) -> bytes:
     """Return bytes with some cut out, doubled or replaced."""
     content = bytearray(whole)
     for _ in range(draw.randint(1, 4)):
+        if not content:
+            break
         start = draw.randrange(len(content))
         end = min(len(content), start + draw.randint(0, 30))
         part = draw.choice((
@@ -110,6 +112,4 @@ def damaged(whole: bytes, draw: random.Random) -> bytes:
             b"&a [*a]", b"!!python/name:os.system", b"? {a: b}\n: c\n", b"<<: *a", b"\t", b"- ",
         ))  # fmt: skip
         content[start:end] = part
-        if not content:
-            break
     return bytes(content)

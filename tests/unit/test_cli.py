@@ -204,7 +204,7 @@ def test_no_damaged_file_ends_in_a_traceback(made: MadeUp, monkeypatch):
         before = path.read_bytes() if path.exists() else None
         path.parent.mkdir(parents=True, exist_ok=True)
         new = draw.choice(CONTENTS).encode(errors="surrogateescape")
-        if before and draw.random() < 0.5:  # Else only a part of it.
+        if before and draw.randrange(2):  # Else only a part of it.
             place = draw.randrange(len(before))
             new = before[:place] + new[:9] + before[place + draw.randrange(9) :]
         path.write_bytes(new)

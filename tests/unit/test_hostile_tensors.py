@@ -14,6 +14,7 @@ from fuzz_cases import changed, damaged, tried
 from osad.backbones.registry import load_state
 from osad.core.arrays import read_arrays
 from osad.core.cells import Cell
+from osad.core.errors import DataError
 from osad.core.files import read_metadata, read_tensors, write_tensors
 from osad.data import masks
 from osad.evaluation import maps
@@ -86,10 +87,37 @@ FILES: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
 }
 
 
+def parts(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the header of a safetensors file, and what follows."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("maps", "paths", 5), ("maps", "cell", "\ud800"), ("maps", "image_size", "32"),
+        ("masks", "image_size", "9"), ("masks", "unmasked", {}), ("pack", "strides", [0]),
+        ("pack", "strides", [16, 32]), ("pack", "paths", 5), ("checkpoint", "features", 5),
+        ("checkpoint", "features", [{}]), ("checkpoint", "features", [{"pack": []}]),
+    ],
+)  # fmt: skip
+def test_the_smallest_descriptions_that_once_ended_in_a_traceback(tmp_path, kind, key, value):
+    write, read = FILES[kind]
+    path = tmp_path / "file.safetensors"
+    write(path)
+    header, rest = parts(path.read_bytes())
+    about = json.loads(header["__metadata__"]["osad"]) | {key: value}
+    text = json.dumps(header | {"__metadata__": {"osad": json.dumps(about)}}).encode()
+    path.unlink()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + rest)
+    with pytest.raises(DataError, match=r"^[^;]*file\.safetensors: "):
+        read(path)
+
+
 def rebuilt(content: bytes, draw: random.Random) -> bytes:
     """Change the description in a safetensors file, or its header, or the header's length."""
-    length = int.from_bytes(content[:8], "little")
-    header, rest = json.loads(content[8 : 8 + length]), content[8 + length :]
+    header, rest = parts(content)
     if draw.randrange(3):
         about = json.loads(header["__metadata__"]["osad"])
         header["__metadata__"]["osad"] = json.dumps(changed(about, draw)[0])

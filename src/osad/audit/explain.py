@@ -11,7 +11,7 @@ from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.config_files import read_yaml
 from osad.core.errors import ConfigError, OsadError
-from osad.core.files import read_csv, sha256_file
+from osad.core.files import read_csv, read_keyed, sha256_file
 from osad.evaluation.tables.cells import read_metrics
 from osad.pipeline.rules import Rules
 
@@ -93,12 +93,12 @@ def _run(known: Ledger, cell: Cell, missing: list[str]) -> dict[str, Any]:
 def _number(target: Target, path: str, missing: list[str]) -> dict[str, Any]:
     """Return the row of the table that prints the cell."""
     try:
-        rows = read_csv(path, ["cell", *(MEAN if target.mean else ONE)])
+        rows = read_keyed(path, "cell", MEAN if target.mean else ONE)
     except OsadError as error:
         missing.append(str(error))
         return {}
-    for number, row in enumerate(rows, start=2):
-        if row["cell"] == target.name:
+    for number, (cell, row) in enumerate(rows.items(), start=2):
+        if cell == target.name:
             return {"table": path, "line": number, **row}
     missing.append(f"{path}: has no row {target.name}")
     return {}

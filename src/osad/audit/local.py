@@ -11,7 +11,7 @@ from osad.audit import graph
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.errors import OsadError
-from osad.core.files import read_csv, sha256_file
+from osad.core.files import read_keyed, sha256_file
 from osad.evaluation.tables.cells import COUNTS, RATES, read_metrics
 
 
@@ -131,7 +131,7 @@ def wrong_numbers(
 def _rows(path: Path) -> dict[str, dict[str, str]]:
     """Return the rows of a table by cell; none if it is missing or damaged."""
     try:
-        return {row["cell"]: row for row in read_csv(path, ["cell"])}
+        return read_keyed(path, "cell")
     except OsadError:
         return {}
 

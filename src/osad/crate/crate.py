@@ -12,7 +12,7 @@ from osad.audit import git, graph, ledger
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
 from osad.core.errors import DataError
-from osad.core.files import csv_text, filling, read_csv
+from osad.core.files import csv_text, filling, read_keyed
 from osad.crate.bundle import LIMIT, Bundle, identifier
 from osad.crate.runs import Runs
 from osad.methods import registry as method_registry
@@ -186,7 +186,7 @@ def _add_number(bundle: Bundle, root: Path, known: Ledger, target: Target) -> No
 
 def _rows(root: Path, known: Ledger, path: str, cells: Sequence[str]) -> str:
     """Return some rows of a table as CSV."""
-    rows = {row["cell"]: row for row in read_csv(ledger.vouched(root, known, path), ["cell"])}
+    rows = read_keyed(ledger.vouched(root, known, path), "cell")
     for cell in cells:
         if cell not in rows:
             raise DataError(f"{path}: has no row {cell}; run snakemake")

@@ -160,7 +160,7 @@ def check_cell(maps: AnomalyMaps, *, cell: str, where: Path) -> None:
         CheckError: they are of another.
     """
     if maps.cell != cell:
-        raise CheckError(f"{where}: is of cell {maps.cell!r}, expected {cell!r}; {REMEDY}")
+        raise CheckError(f"{where}: is of cell {maps.cell}, expected {cell}; {REMEDY}")
 
 
 def check(maps: AnomalyMaps, images: Sequence[tuple[str, str]], *, cell: str, where: Path) -> None:

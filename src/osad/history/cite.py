@@ -18,13 +18,14 @@ DOI = re.compile(r"\s*\bdoi:(\S+)")
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 
 
-def references(grid: Grid, cell: Cell, commit: str) -> list[str]:
+def references(grid: Grid, cell: Cell, commit: str, *, changed: bool = False) -> list[str]:
     """Return the entries of a cell; those of weights are left out where it reads no network.
 
     Args:
         grid: that the cell is of.
         cell: a run.
         commit: digest and date of the project's commit, empty if there is none.
+        changed: whether what decides the numbers differs from it.
     """
     method, data = registry.get(cell.method), grid.dataset(cell.dataset)
     entries = [
@@ -48,7 +49,7 @@ def references(grid: Grid, cell: Cell, commit: str) -> list[str]:
     entries.append(
         entry(
             "osad", f"osad: {about}", year=date[:4], version=osad.__version__,
-            note=f"commit {digest}" if digest else "",
+            note=f"commit {digest}{' with uncommitted changes' * changed}" if digest else "",
         )
     )  # fmt: skip
     return entries

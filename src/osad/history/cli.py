@@ -50,10 +50,11 @@ def cite(options: argparse.Namespace) -> None:
 
     grid = load_rules(options).grid
     target = graph.choose(grid.cells, options.cell, "the grid")
-    commit = ""
+    commit, changed = "", False
     if git.is_repository(grid.root):
         commit = git.run(grid.root, "log", "-1", "--format=%H %cs").strip()
-    print("\n\n".join(references(grid, target.cells[0], commit)))
+        changed = bool(git.changes(grid.root))
+    print("\n\n".join(references(grid, target.cells[0], commit, changed=changed)))
 
 
 def add_options(name: str, command: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from osad.audit.changes import CODE
 from osad.audit.ledger import Ledger
 from osad.core.cells import Cell, Protocol
 from osad.core.errors import CheckError, ConfigError, OsadError, listed
-from osad.core.files import read_csv, sha256_file
+from osad.core.files import read_keyed, sha256_file
 from osad.evaluation.tables.request import MEAN
 from osad.evaluation.tables.summary import COMPARED
 from osad.pipeline.grid import Grid, path_of
@@ -85,7 +85,7 @@ def read_revision(grid: Grid, name: str) -> Revision:
                 raise CheckError(problems[0])
             known = ledger.read(folder / where)
             graph.in_order(known.entries.values())
-            tables = {Path(path).stem: _rows(folder / path) for path in paths[1:]}
+            tables = {Path(path).stem: read_keyed(folder / path, "cell") for path in paths[1:]}
         except (OsadError, tarfile.TarError) as error:
             told = str(error).replace(f"{folder}/", "").partition("; ")[0]
             raise CheckError(f"{name}: {told}; choose another commit") from error
@@ -95,10 +95,6 @@ def read_revision(grid: Grid, name: str) -> Revision:
             if path not in known.entries or known.entries[path].sha256 != sha256_file(folder / path)
         )
     return Revision(name, commit, results, known, tables | _apart(tables), notes)
-
-
-def _rows(path: Path) -> Rows:
-    return {row["cell"]: row for row in read_csv(path, ["cell"])}
 
 
 def _apart(tables: Mapping[str, Rows]) -> dict[str, Rows]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from osad.core.errors import OsadError
 from osad.core.files import read_json
+from osad.core.kinds import fits
 from osad.pipeline.failures import failures, of_cells
 from osad.pipeline.jobs import Job, jobs
 from osad.pipeline.rules import Rules
@@ -156,7 +157,7 @@ def span_of(job: Job) -> tuple[float, float] | None:
     """Return begin and end of a job by its receipt; None without one, or from a clone."""
     receipt = Path(job.receipt)
     try:
-        end = receipt.stat().st_mtime
-        return end - float(read_json(receipt)["machine"]["seconds"]), end
-    except (OSError, OsadError, KeyError, TypeError, ValueError):
+        end, seconds = receipt.stat().st_mtime, read_json(receipt)["machine"]["seconds"]
+        return (end - seconds, end) if fits(seconds, float) and seconds >= 0 else None
+    except (OSError, OsadError, KeyError, TypeError):
         return None

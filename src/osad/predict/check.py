@@ -32,6 +32,7 @@ class Tools:
         split: path of the run's split; None if it is not there.
         maps: path of the run's anomaly maps; None if it has none.
         scores: path of the run's scores; None if they are not there or not needed.
+        normal: classes besides ``good`` that are normal in the cell's data set.
         notes: what could not be checked or may make scores differ, one sentence each.
         verified: the ledger has the digests of all these files.
     """
@@ -45,6 +46,7 @@ class Tools:
     split: Path | None
     maps: Path | None
     scores: Path | None = None
+    normal: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     verified: bool = False
 
@@ -62,6 +64,7 @@ class Tools:
             *("--checkpoint", str(self.checkpoint)),
             *("--features", as_text(self.features)),
             *(["--weights", *map(str, self.weights)] if self.weights else []),
+            *(["--normal", *self.normal] if self.normal else []),
             *("--verified", "yes" if self.verified else "no", "--notes", as_text(self.notes)),
             *(text for name, path in named.items() if path for text in (f"--{name}", str(path))),
         ]
@@ -112,7 +115,7 @@ def find_tools(rules: Rules, cell: Cell, *, scores: bool = False) -> Tools:
     for path in weights:
         if not path.is_file():
             raise DataError(f"{path}: is missing; make it with: snakemake --cores 1 {path}")
-    split = Path(grid.split(run))
+    split, settings = Path(grid.split(run)), grid.params.dataset_settings.get(cell.dataset, {})
     maps, scored = (Path(grid.artefact(kind, cell)) for kind in ("maps", "scores"))
     tools = Tools(
         cell=cell,
@@ -127,6 +130,7 @@ def find_tools(rules: Rules, cell: Cell, *, scores: bool = False) -> Tools:
         split=split if split.is_file() else None,
         maps=maps if spec.maps and maps.is_file() else None,
         scores=scored if scores and scored.is_file() else None,
+        normal=tuple(settings.get("normal_classes", ())),
     )
     return _checked(rules, tools, scores=scores)
 

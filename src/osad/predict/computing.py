@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osad.core.cells import Cell
+from osad.core.errors import DataError
 from osad.core.files import read_metadata, read_tensors
 from osad.data.manifest import Record
 from osad.data.splits import SplitRow
@@ -107,6 +108,7 @@ class Scorer:
 
         Raises:
             ConfigError: the run had other features.
+            DataError: the checkpoint, for which no ledger vouches, holds other tensors.
         """
         from osad.runtime.device import make_deterministic
 
@@ -123,7 +125,15 @@ class Scorer:
         packs = open_packs(paths, self.spec, training=False)
         state = {name: value.to(self.device) for name, value in self.tensors.items()}
         method = self.spec.build(parse_hyper(options.hyper, self.spec))
-        scores = score_all(images, self.test, scorer(method, state, packs, self.device))
+        try:
+            scores = score_all(images, self.test, scorer(method, state, packs, self.device))
+        except (KeyError, RuntimeError, ValueError) as error:
+            if options.verified == "yes":
+                raise
+            raise DataError(
+                f"{options.checkpoint}: {self.spec.name} cannot score with it ({error}), and "
+                "nothing vouches for its tensors; delete it and train again"
+            ) from error
         for path in paths:
             path.unlink()
         self.frame = next((info.frame for info in infos if info.kind.maps), Frame(0))

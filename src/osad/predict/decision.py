@@ -1,7 +1,7 @@
 """What a threshold is made from, images with labels that were not trained on; and what it says."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,13 @@ def of_folder(
     return _reference(known, f"anomalous images of {folder}")
 
 
-def labels_of(images: Sequence[Found], folder: Path, split: Sequence[SplitRow]) -> dict[str, int]:
-    """Return the label of each image of a folder by its digest: 0 in ``good``, else 1.
+def labels_of(
+    images: Sequence[Found],
+    folder: Path,
+    split: Sequence[SplitRow],
+    normal: Collection[str] = (),
+) -> dict[str, int]:
+    """Return the label of each image of a folder by its digest: 0 in normal folders, else 1.
 
     An image that is there twice counts once: a copy says nothing about further images.
 
@@ -75,9 +80,10 @@ def labels_of(images: Sequence[Found], folder: Path, split: Sequence[SplitRow]) 
         images: all images of the folder.
         folder: holds ``good`` and, for each kind of anomaly, one more folder.
         split: of the run; empty when it is not known.
+        normal: folders besides ``good`` that are normal: the data set's ``normal_classes``.
 
     Raises:
-        DataError: an image is in no folder, in ``good`` and in another, or was trained on, or the
+        DataError: an image is in no folder, in a normal and in another, or was trained on, or the
             name of another folder speaks of good parts or of masks.
     """
     trained = {row.sha256 for row in split if row.role != "test"}
@@ -87,7 +93,7 @@ def labels_of(images: Sequence[Found], folder: Path, split: Sequence[SplitRow]) 
         first, *rest = Path(os.path.relpath(image.path, folder)).parts
         name = class_name(first) or first
         doubts = [kind for pattern, kind, _ in DOUBTFUL if pattern.fullmatch(name)]
-        label = int(name != NORMAL_CLASS)
+        label = int(name not in (NORMAL_CLASS, *normal))
         problem = ""
         if not rest:
             problem = f"{image.path}: lies in no folder; put it into good or into another"

@@ -72,14 +72,16 @@ class Model:
         return np.array([scores[path] for path in paths])
 
 
-def load(cell: str, *, configfiles: Sequence[str | Path] = (), strict: bool = False) -> Model:
+def load(
+    cell: str, *, configfiles: str | Path | Sequence[str | Path] = (), strict: bool = False
+) -> Model:
     """Load a trained cell of the project in the current folder.
 
     Everything is checked as ``osad predict`` does; what could not be is said on standard error.
 
     Args:
         cell: id of one run, such as ``elpv/all/normal-m0/patchcore/s0``.
-        configfiles: those of its grid, as for Snakemake.
+        configfiles: that or those of its grid, as for Snakemake.
         strict: refuse where something cannot be checked.
 
     Raises:
@@ -87,7 +89,8 @@ def load(cell: str, *, configfiles: Sequence[str | Path] = (), strict: bool = Fa
         DataError: the checkpoint or the weights are missing.
         CheckError: a file differs from the ledger.
     """
-    files = [Path(file) for file in configfiles]
+    named = [configfiles] if isinstance(configfiles, str | Path) else configfiles
+    files = [Path(file) for file in named]
     options = argparse.Namespace(
         cell=cell, configfile=files, strict=strict, threshold=None, labelled=None
     )

@@ -48,6 +48,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scores", type=Path, help="of the run: for the threshold")
     parser.add_argument("--threshold", help="from which score on an image is anomalous")
     parser.add_argument("--labelled", type=Path, help="images for the threshold, else the run's")
+    parser.add_argument("--normal", nargs="*", default=[], help="classes that are normal, too")
     parser.add_argument("--verified", choices=("yes", "no"), default="no")
     parser.add_argument("--notes", default="[]", help="what could not be checked, JSON")
     parser.add_argument("--cores", type=int, default=1)
@@ -103,7 +104,7 @@ def main(argv: Sequence[str]) -> list[Path]:
             read(find(paths, output=options.output), workers=options.cores) if paths else []
             for paths in (options.images, options.labelled and [options.labelled])
         )
-        labels = labels_of(labelled, options.labelled, split)
+        labels = labels_of(labelled, options.labelled, split, options.normal)
         # Too few images for it are known beforehand, whatever their scores will be.
         decide(options, test, labels, dict.fromkeys(labels, 0.0))
         if spec.maps:
@@ -120,7 +121,7 @@ def main(argv: Sequence[str]) -> list[Path]:
             maps = scores.maps.numpy()[: len(images)]
             scale = scale_of(maps, "the images scored")
             if options.maps:
-                scale = scale_of_run(anomaly_maps.read(options.maps), test)
+                scale = run_scale(options.maps, options.trained, test)
             write_maps(
                 folder / "maps", images, maps,
                 frame=scorer.frame, scale=scale, workers=options.cores,
@@ -187,6 +188,17 @@ def decide(
     else:
         known = of_run(options.scores, test)
     return Decided.of(options.threshold, known)
+
+
+def run_scale(path: Path, run: str, test: Sequence[SplitRow]) -> Scale:
+    """Return the scale of the maps in a file (see `scale_of_run`).
+
+    Raises:
+        CheckError: they are those of another run.
+    """
+    maps = anomaly_maps.read(path)
+    anomaly_maps.check_cell(maps, cell=run, where=path)
+    return scale_of_run(maps, test)
 
 
 def scale_of_run(maps: AnomalyMaps, test: Sequence[SplitRow]) -> Scale:

@@ -78,6 +78,18 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(project, name, monkey
     assert {path.name for path in project.iterdir()} == {"busy", "file"}
 
 
+def test_rows_by_a_column(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("cell,x\nb,1\na,2\n")
+    assert files.read_keyed(path, "cell", ["x"]) == {
+        "b": {"cell": "b", "x": "1"},
+        "a": {"cell": "a", "x": "2"},
+    }
+    path.write_text("cell,x\na,1\na,2\n")
+    with pytest.raises(DataError, match=r"t\.csv, line 3: 'a' is there twice"):
+        files.read_keyed(path, "cell")
+
+
 def test_json_has_one_form(tmp_path):
     path = tmp_path / "v.json"
     files.write_json(path, {"b": [1, 0.1], "a": "ü"})

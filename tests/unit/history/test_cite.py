@@ -4,7 +4,7 @@ import re
 
 import project_cases
 import pytest
-from project_cases import NAME, RUN, MadeUp, shipped
+from project_cases import METHOD, NAME, RUN, MadeUp, shipped
 
 from osad import cli
 from osad.core.cells import Cell
@@ -61,6 +61,12 @@ def test_method_data_weights_and_project_have_an_entry_each(made: MadeUp, capsys
     assert "efficientnet-lite0" in entries["weights-tf_efficientnet_lite0"]["howpublished"]
     assert re.fullmatch("commit [0-9a-f]{40}", entries["osad"]["note"])
     assert entries["osad"]["year"] == "2024"  # Of the commit.
+    # What has changed since is no part of the commit.
+    made.put(METHOD, "RATE = 2\n")
+    assert cli.main(["cite", RUN]) == 0
+    changed = parsed(capsys.readouterr().out)["osad"]["note"]
+    assert re.fullmatch("commit [0-9a-f]{40} with uncommitted changes", changed)
+    made.put(METHOD, project_cases.SOURCES[METHOD])
     # A mean is cited like its runs.
     assert cli.main(["cite", NAME]) == 0
     assert capsys.readouterr().out == out

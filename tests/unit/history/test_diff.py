@@ -244,6 +244,12 @@ def test_what_cannot_be_compared_is_told_in_a_line(made: MadeUp, capsys):
     subprocess.run([*git, "rm", "-r", "--quiet", "provenance"], check=True)
     subprocess.run([*git, "commit", "--quiet", "-m", "without"], check=True)
     assert "HEAD: this commit has no provenance" in refused(good, "HEAD")
+    subprocess.run([*git, "reset", "--quiet", "--hard", good], check=True)
+    text = (made.root / CELLS).read_text()
+    (made.root / CELLS).write_text(text + text.splitlines()[1] + "\n")
+    twice = commit(made)
+    assert f"{CELLS}, line 8: 'tiny/all/" in (said := refused(good, twice, 1))
+    assert "is there twice" in said
     shutil.rmtree(".git")
     assert "no repository" in refused(good, good)
 

@@ -61,8 +61,10 @@ def test_a_grid_is_measured_by_its_files_and_the_receipts_of_its_jobs(made: Made
     assert (part.done, part.failed, part.complete) == (5, 0, False)
     # Nothing is known of the only manifest; a job from a clone says nothing of time.
     assert part.seconds == 1.5 + 1.5
-    for job in jobs(rules):
-        write_json(job.receipt, {"machine": {}})
+    for odd in ({}, {"seconds": "nan"}, {"seconds": -5}, {"seconds": True}):
+        for job in jobs(rules):
+            write_json(job.receipt, {"machine": odd})
+        assert measure(rules).seconds is None
     write_json(makers(jobs(rules))[SCORES].failure, {"step": "run", "reason": "x", "error": "E"})
     assert (measure(rules).failed, measure(rules).seconds) == (1, None)
     assert RUN in map(str, rules.grid.cells)

@@ -12,6 +12,8 @@ from osad.core.files import read_csv, sha256_file, write_csv
 from osad.data.splits import SplitRow, write_split
 from osad.evaluation.scores import COLUMNS
 from osad.predict import computing
+from osad.predict.decision import labels_of
+from osad.predict.images import Found
 
 
 def grey(path: str, value: int) -> str:
@@ -94,6 +96,13 @@ def test_labelled_images_of_ones_own_give_the_threshold(run):
     assert threshold["threshold"] == pytest.approx((90 / 255 - 0.25) / 0.5, abs=1e-6)
     assert threshold["detections"]["above"] == 1
     assert decisions() == {"dark.png": "normal", "light.png": "anomalous", "90.png": "normal"}
+
+
+def test_classes_that_are_normal_in_the_data_set_are_normal_in_a_folder():
+    images = [Found(f"mine/{path}", path) for path in ("good/a", "Type B/a", "dent/a")]
+    labels = labels_of(images, Path("mine"), [], ["type_b"])
+    assert labels == {"good/a": 0, "Type B/a": 0, "dent/a": 1}
+    assert labels_of(images, Path("mine"), [])["Type B/a"] == 1
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ def test_a_cell_is_loaded_as_the_command_does(tmp_path, monkeypatch, capsys):
     assert "note: the run's maps are not there" in capsys.readouterr().err
     with pytest.raises(CheckError, match="--strict: the run's maps"):
         osad.load(SHARED, strict=True)
+    assert osad.load(SHARED, configfiles="params.yaml").tools.cell == found.tools.cell
+    with pytest.raises(ConfigError, match=r"^other\.yaml: cannot be read"):
+        osad.load(SHARED, configfiles=Path("other.yaml"))
     with pytest.raises(ConfigError, match="is a mean over runs"):
         osad.load(SHARED.removesuffix("/s0"))
 

@@ -20,10 +20,29 @@ from osad.features.packs import PackInfo
 from osad.learn.images import ImageSet
 from osad.methods import registry
 from osad.pipeline.steps.run import describe_features
-from osad.predict import computing
+from osad.predict import computing, step
 from osad.predict.heat import Scale
 from osad.predict.images import Found, find, read
 from osad.predict.step import scale_of_run
+
+
+def test_maps_of_another_run_give_no_colours(project):
+    other = AnomalyMaps("other/x", ("a",), ("1" * 64,), 4, np.ones((1, 2, 2), np.float32))
+    step.anomaly_maps.write(Path("maps.safetensors"), other, cell="other/x")
+    with pytest.raises(
+        CheckError, match=rf"maps\.safetensors: is of cell other/x, expected {CELL}"
+    ):
+        step.run_scale(Path("maps.safetensors"), CELL, [])
+
+
+def test_a_checkpoint_that_nothing_vouches_for_is_refused_where_it_does_not_fit(project):
+    put("in/a.png")
+    checkpoint(state={"median": FITTED["mean"], "std": FITTED["std"]})
+    with pytest.raises(DataError, match=r"c\.safetensors: mean_intensity cannot score .*'mean'"):
+        run_step("in")
+    assert not Path("out").exists()
+    with pytest.raises(KeyError):  # The ledger says that the file is right, so it is our fault.
+        run_step("in", verified="yes")
 
 
 def test_files_and_folders_are_found_once_and_sorted(project, capsys):

@@ -102,6 +102,9 @@ def test_rules_that_are_none_are_refused():
         "",
         "best",
         "fpr=-.1",
+        "1_0",
+        "\u0663",
+        " 1",
     ):
         with pytest.raises(ConfigError, match=r"^--threshold .*: expected fpr=RATE"):
             parse(rule)

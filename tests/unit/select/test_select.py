@@ -102,6 +102,17 @@ def test_settings_of_another_form_are_refused(text):
         cli.candidates([text])
 
 
+def test_a_number_that_is_none_is_refused():
+    for value in ("1e999", "-1e999", "[1;Infinity]"):
+        with pytest.raises(ConfigError, match="expected KEY=VALUE"):
+            cli.candidates([f"lr={value}"])
+
+
+def test_a_seed_given_twice_is_refused():
+    with pytest.raises(ConfigError, match="names a seed twice"):
+        cli.run(argparse.Namespace(jobs=1, seeds=[0, 1, 0]))
+
+
 def test_a_key_given_twice_is_refused():
     with pytest.raises(ConfigError, match="epochs is given twice"):
         cli.candidates(["epochs=5", "epochs=10"])

@@ -6,13 +6,11 @@ that an archive declares may be wrong.
 """
 
 import errno
-import lzma
 import shutil
 import stat
 import tarfile
 import unicodedata
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -29,17 +27,6 @@ FOREIGN = (".7z", ".rar")
 CHUNK = 1 << 20
 MAX_HEADER = 1 << 20
 """Bytes of a tar archive's extended header."""
-
-DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-)
-"""What the readers raise for archives that are damaged or use unknown compression."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +95,8 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
         unpack_kind = _unpack_zip if name.endswith(".zip") else _unpack_tar
         unpack_kind(archive, writer)
         temporary.rename(folder)
+    except DataError:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
@@ -117,7 +106,7 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
             f"{archive}: cannot be unpacked ({error.strerror or error}); check the file and the "
             f"rights of {folder.parent}, or get the archive again"
         ) from error
-    except DAMAGED as error:
+    except Exception as error:  # Damaged archives make the readers raise nearly anything.
         raise DataError(
             f"{archive}: is damaged or no such archive ({error or type(error).__name__}); delete "
             "it and get it again"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +27,11 @@ def parse_labels(text: str, where: str) -> dict[str, bool]:
     Raises:
         DataError: a line is not of that form, an id is repeated, or there is none.
     """
-    rows = list(
-        csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), skipinitialspace=True)
-    )
+    stream = io.StringIO(text.removeprefix("\ufeff"), newline="")
+    try:
+        rows = list(csv.reader(stream, skipinitialspace=True))
+    except csv.Error as error:
+        raise DataError(f"{where}: is no CSV file ({error}); {AGAIN}") from error
     if not rows or [field.strip() for field in rows[0]] != ["id", "hemorrhage"]:
         raise DataError(f"{where}, line 1: is not the header 'id, hemorrhage'; {AGAIN}")
     anomalous: dict[str, bool] = {}
@@ -36,7 +39,11 @@ def parse_labels(text: str, where: str) -> dict[str, bool]:
         fields = [field.strip() for field in row]
         if not any(fields):
             continue
-        if len(fields) != 2 or not fields[0].isdecimal() or fields[1] not in ("0", "1"):
+        if (
+            len(fields) != 2
+            or not re.fullmatch("[0-9]{1,6}", fields[0])
+            or fields[1] not in ("0", "1")
+        ):
             raise DataError(f"{where}, line {number}: {row!r} is not an id and 0 or 1; {AGAIN}")
         name = f"{int(fields[0]):03d}.png"
         if name in anomalous:

@@ -70,8 +70,12 @@ def check_metrics(metrics: Any, *, where: str) -> Mapping[str, Any]:
     """
     if not isinstance(metrics, dict):
         raise DataError(f"{where}: is not an object of metrics; delete it and rerun")
+
+    def is_rate(value: Any) -> bool:
+        return value is None or (type(value) in (int, float) and 0 <= value <= 1)
+
     checks: dict[str, Callable[[Any], bool]] = {
-        **dict.fromkeys(RATES, lambda v: v is None or (type(v) in (int, float) and 0 <= v <= 1)),
+        **dict.fromkeys(RATES, is_rate),
         **dict.fromkeys(COUNTS, lambda value: type(value) is int and value >= 0),
         "scores_sha256": lambda value: isinstance(value, str) and len(value) == 64,
     }
@@ -82,7 +86,8 @@ def check_metrics(metrics: Any, *, where: str) -> Mapping[str, Any]:
             )
     heads = metrics.get("heads", {})
     if not isinstance(heads, dict) or not all(
-        isinstance(head, dict) and "auroc" in head for head in heads.values()
+        isinstance(head, dict) and "auroc" in head and all(map(is_rate, head.values()))
+        for head in heads.values()
     ):
         raise DataError(f"{where}: heads is {heads!r:.60}; delete it and rerun")
     return metrics

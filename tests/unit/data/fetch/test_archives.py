@@ -235,3 +235,23 @@ def test_archives_for_a_person_to_unpack_and_a_folder_that_is_there(tmp_path):
     with pytest.raises(DataError, match="is there already"):
         unpack(archive, tmp_path / "out")
     assert tree(tmp_path / "out") == {"mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize("times", [1, -1])
+def test_a_name_in_broken_unicode_is_damage(tmp_path, times):
+    """In the header before a file, or in the list at the end, too."""
+    archive = zip_file(tmp_path / "x.zip", {"\u00e9.png": b"x"})
+    archive.write_bytes(archive.read_bytes().replace(b"\xc3\xa9", b"\xc3\xc3", times))
+    refused(tmp_path, archive, "is damaged or no such archive .'utf-8' codec can't decode")
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 9, 10, 30])
+@pytest.mark.parametrize("ending", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_an_archive_that_is_cut_is_damage(tmp_path, ending, size):
+    """Also in the middle of the header of its compression, with a name in it."""
+    archive = tar_file(tmp_path / f"x.{ending}", FILES)
+    whole = bytearray(archive.read_bytes())
+    if ending == "tar.gz":
+        whole[3] |= 0x1C  # Further fields, a name and a comment.
+    archive.write_bytes(whole[:size])
+    refused(tmp_path, archive, "is damaged or no such archive|cannot be unpacked")

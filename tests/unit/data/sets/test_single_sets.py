@@ -100,6 +100,19 @@ def test_sdd_stray_copies_are_left_out(project, capsys):
     assert "kos01/Part7.jpg: repeats Part2.jpg" in lines
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id, hemorrhage\n\u0663, 1\n", "line 2: .* is not an id"),
+        (f"id, hemorrhage\n{'9' * 5000}, 1\n", "line 2: .* is not an id"),
+        (f"id, hemorrhage\n{'x' * 200_000}, 1\n", "is no CSV file .field larger than"),
+    ],
+)
+def test_labels_of_headct_are_plain_numbers(text, message):
+    with pytest.raises(DataError, match=f"^labels.csv.*{message}"):
+        parse_labels(text, "labels.csv")
+
+
 TOPS = {"sdd": "kos01", "aitex": "AITEX", "headct": "head_ct/head_ct"}
 
 
