@@ -69,7 +69,7 @@ test-fast: $(VENV)/.test ## run the tests that take seconds
 	pytest -m "not slow and not workflow"
 
 fuzz: $(VENV)/.test ## try 10,000 generated inputs on each reader of files (an hour or two)
-	OMP_NUM_THREADS=1 pytest -m fuzz --hypothesis-profile=long --durations=0
+	OMP_NUM_THREADS=1 pytest -m fuzz --hypothesis-profile=long --timeout=0 --durations=0
 
 FAULTS := KILLS SERVERS DISKS PAIRS CUTS DAMAGES RIGHTS CLOCKS SEED
 torture: $(VENV)/.test ## inject faults into runs (KILLS=100 DISKS=20 ...), write docs/reliability.md
