@@ -97,7 +97,7 @@ reference: $(VENV)/.run ## write numbers, parameters and commands into README an
 docs: $(VENV)-docs/.run ## make the documentation as a site, site/index.html
 	rm -rf build/pages
 	mkdir -p build/pages
-	cp -R *.md docs LICENSE CITATION.cff build/pages
+	cp -R *.md docs examples profiles LICENSE CITATION.cff build/pages
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@echo "Open site/index.html in a browser."
 

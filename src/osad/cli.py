@@ -68,6 +68,7 @@ def tables(options: argparse.Namespace) -> None:
         from rich.console import Console
 
         Console().print(summary_table(rows))
+        print("osad explain CELL names what made a number; cells: results/tables/cells.csv")
     else:  # A program may read it: no colours, nothing cut off.
         print(render_summary(rows), end="")
 
@@ -117,6 +118,13 @@ def audit(options: argparse.Namespace) -> None:
     options.run(options)
 
 
+def explain(options: argparse.Namespace) -> None:
+    """Print every input of a number, as ``osad audit explain`` does."""
+    from osad.audit.cli import explain as run
+
+    run(options)
+
+
 def export(options: argparse.Namespace) -> None:
     """Write numbers in a format that others read: Parquet, Hugging Face, Every Eval Ever."""
     options.run(options)
@@ -149,6 +157,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "cite": cite,
     "datasets": datasets,
     "diff": diff,
+    "explain": explain,
     "export": export,
     "methods": methods,
     "page": page,
@@ -201,6 +210,11 @@ def parser() -> argparse.ArgumentParser:
             from osad.exports.cli import add_options as add_export_options
 
             add_export_options(name, command)
+        if name == "explain":
+            from osad.audit.cli import add_configfile, add_explain_options
+
+            add_configfile(command)
+            add_explain_options(command)
         if name == "methods":
             command.add_argument(
                 "--parameters", nargs="?", const="", metavar="NAME",

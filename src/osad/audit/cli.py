@@ -217,18 +217,22 @@ def add_command(
     return command
 
 
-def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
-    """Add the subcommands and their options to the parser of ``osad audit``; return them."""
-    commands = top.add_subparsers(dest="audit", required=True, metavar="COMMAND")
-    for function in (record, adopt, save):
-        add_command(commands, function)
-    command = add_command(commands, explain)
+def add_explain_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of ``osad audit explain`` but for the grid's."""
     command.add_argument("cell", metavar="CELL", help="id of a run, or of a mean (no /sN)")
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.add_argument(
         "--depth", type=int, choices=range(1, render.DEPTH + 1), default=render.DEPTH,
         help="1 the number, 2 files, 3 also commands and code, 4 also every image",
     )  # fmt: skip
+
+
+def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
+    """Add the subcommands and their options to the parser of ``osad audit``; return them."""
+    commands = top.add_subparsers(dest="audit", required=True, metavar="COMMAND")
+    for function in (record, adopt, save):
+        add_command(commands, function)
+    add_explain_options(add_command(commands, explain))
     command = add_command(commands, verify)
     command.add_argument("cells", nargs="*", metavar="CELL", help="ids of runs or of means")
     command.add_argument("--all", action="store_true", help="everything in the ledger")
