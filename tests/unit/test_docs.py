@@ -226,6 +226,13 @@ def test_the_site_has_every_page_and_loads_nothing_from_elsewhere():
     assert (ROOT / "docs/assets/iframe-worker.js").is_file()
 
 
+def test_every_release_says_which_numbers_changed():
+    _, *releases = re.split(r"^## ", PAGES["CHANGELOG.md"], flags=re.MULTILINE)
+    assert releases[0].startswith(f"{osad.__version__} (")
+    for release in releases:
+        assert re.search(r"^### Numbers that changed$", release, re.MULTILINE), release[:20]
+
+
 def test_what_is_cited_is_this_package():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
