@@ -294,12 +294,9 @@ import importlib, pkgutil, sys, osad
 names = [info.name for info in pkgutil.walk_packages(osad.__path__, "osad.")]
 names = [name for name in names if not name.endswith("__main__")]
 heavy = {"torch", "torchvision", "timm", "pandas", "sklearn", "scipy", "matplotlib", "snakemake"}
-for name in ("figures", "metrics", "tables", "report_page"):
-    importlib.import_module(f"osad.pipeline.steps.{name}")
-found = {"PIL"} & sys.modules.keys()
 for name in names:
     importlib.import_module(name)
-print(len(names), *found, *sorted((heavy | {"rich"}) & sys.modules.keys()))
+print(len(names), *sorted((heavy | {"rich"}) & sys.modules.keys()))
 """
 
 
