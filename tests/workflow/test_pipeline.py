@@ -118,6 +118,7 @@ def test_a_run_makes_exactly_the_files_of_the_grid(finished: Project) -> None:
         "results/report/data.js",
         "results/report/figures/methods.svg",
         "results/report/manifests/tiny/all.js",
+        "results/report/gallery/tiny/all.js",
         *(f"results/report/assets/{path.name}" for path in (ROOT / ASSETS).iterdir()),
         *(
             f"results/report/{kind}/{cell.rpartition('/')[0]}.js"

@@ -278,8 +278,22 @@ def load(root: Path, *overrides: Path) -> Params:
 
 
 def read_schema(root: Path) -> dict[str, Any]:
-    """Read the JSON schema of the parameters."""
-    return read_yaml(root / SCHEMA)
+    """Read the JSON schema of the parameters.
+
+    Raises:
+        ConfigError: it cannot be read, or is none.
+    """
+    import jsonschema
+
+    schema = read_yaml(root / SCHEMA)
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ConfigError(
+            f"{SCHEMA}: is no JSON schema ({shortened(error.message)}); restore it with "
+            f"`git checkout {SCHEMA}`"
+        ) from error
+    return schema
 
 
 def protocols(params: Params, dataset: str, category: str) -> list[Protocol]:

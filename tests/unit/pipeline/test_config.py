@@ -467,3 +467,13 @@ def test_references_are_fine_in_moderation(tmp_path):
     path.write_text("methods: {devnet: {epochs: &n 3}, flos: {epochs: *n}}")
     params = config.load(ROOT, path)
     assert params.hyper["devnet"]["epochs"] == params.hyper["flos"]["epochs"] == 3
+
+
+def test_a_damaged_schema_is_named_with_the_remedy(tmp_path):
+    place = tmp_path / config.SCHEMA
+    place.parent.mkdir(parents=True)
+    place.write_text("properties: {seeds: {maximum: '1000'}}\n")
+    with pytest.raises(
+        ConfigError, match=r"params\.schema\.yaml: is no JSON schema .*git checkout"
+    ):
+        config.read_schema(tmp_path)
