@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from osad.core.cells import Cell
 from osad.core.files import filling, read_metadata, sha256_file, write_csv, write_json
@@ -26,9 +26,6 @@ from osad.predict.heat import COLOURS, Scale, scale_of
 from osad.predict.images import Found, find, read
 from osad.predict.output import claim, write_maps
 from osad.predict.scoring import places
-
-if TYPE_CHECKING:
-    pass
 
 COLUMNS = ("path", "sha256", "score")
 UNCOMPARED = "could not be compared"

@@ -16,7 +16,6 @@ from osad.core.errors import ConfigError, DataError
 from osad.core.files import filling, read_metadata, write_csv, write_json
 from osad.data.manifest import byte_order, is_image_name
 from osad.data.splits import read_split
-from osad.evaluation import maps as anomaly_maps
 from osad.methods import registry
 from osad.methods.inputs import of_role
 from osad.pipeline.steps.run import check_checkpoint, parse_hyper
@@ -32,7 +31,7 @@ from osad.predict.step import (
     lines_of,
     of_digest,
     parse,
-    scale_of_run,
+    run_scale,
 )
 
 PERIOD = 1.0
@@ -128,13 +127,13 @@ class Watch:
         scores: dict[str, float] = {}
         if options.labelled:
             known = read(find([options.labelled], output=options.output), workers=options.cores)
-            labels = labels_of(known, options.labelled, split)
+            labels = labels_of(known, options.labelled, split, options.normal)
             decide(options, test, labels, dict.fromkeys(labels, 0.0))
             scores = of_digest(known, self.scorer(known, folder=output))
         self.decided = decide(options, test, labels, scores)
         self.scale: Scale | None = None
         if self.spec.maps and options.maps:
-            self.scale = scale_of_run(anomaly_maps.read(options.maps), test)
+            self.scale = run_scale(options.maps, options.trained, test)
         self.lines: dict[str, dict[str, Any]] = {}
         self.problems: dict[str, str] = {}
 

@@ -13,7 +13,8 @@ from PIL import Image
 from predict_cases import CELL, checkpoint, put, run_step
 
 from osad.core.files import read_csv
-from osad.predict.watch import Arrivals, listing
+from osad.predict.step import parse
+from osad.predict.watch import Arrivals, Watch, listing
 from osad.runtime.environment import computing_environment
 
 OPTIONS = {
@@ -44,6 +45,19 @@ def test_only_visible_images_are_listed(project):
     Path("in/f.png.part").write_bytes(b"x")
     assert [*listing(Path("in"))] == ["in/a.png", "in/deep/b.JPG"]
     assert listing(Path("nowhere")) == {}
+
+
+def test_normal_classes_of_labelled_images_are_normal_here_too(project):
+    checkpoint()
+    for number, name in enumerate(("good/a.png", "fine/b.png", "bad/c.png")):
+        put(f"known/{name}", Image.new("L", (6, 4), 80 * number))
+    words = [f"--{name}={value}" for name, value in OPTIONS.items()]
+    words += ["--output=out", "--labelled=known", "--images", "in", "--normal", "fine"]
+    Path("out").mkdir()
+    decided = Watch(parse(words), Path("out")).decided
+    assert decided is not None
+    told = decided.description()
+    assert (told["false_alarms"]["images"], told["detections"]["images"]) == (2, 1)
 
 
 def test_images_are_scored_as_they_arrive_until_the_process_is_interrupted(project):
