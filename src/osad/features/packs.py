@@ -19,7 +19,7 @@ from osad.core.files import read_metadata, write_tensors
 from osad.core.kinds import fits
 from osad.core.lazy import lazy
 from osad.features.kinds import KINDS, Kind
-from osad.features.tiles import PAD, RESIZES, SQUASH, Frame
+from osad.features.tiles import PAD, RESIZES, SQUASH, USUAL, Frame
 
 if TYPE_CHECKING:
     import torch
@@ -114,8 +114,7 @@ class PackInfo:
 
     def described(self) -> dict[str, Any]:
         """Return the description in the file; what is new and as by default is left out."""
-        frame = asdict(Frame(0))
-        return {n: v for n, v in asdict(self).items() if n not in frame or v != frame[n]}
+        return {n: v for n, v in asdict(self).items() if n not in USUAL or v != USUAL[n]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, where: Path) -> PackInfo:
@@ -124,8 +123,7 @@ class PackInfo:
         Raises:
             DataError: the content is not that of a pack of this version.
         """
-        framed = {name: value for name, value in asdict(Frame(0)).items() if name != "size"}
-        content, version = framed | {**content}, content.get("format")
+        content, version = USUAL | {**content}, content.get("format")
         if (
             version != FORMAT
             or not fits(content, get_type_hints(cls))

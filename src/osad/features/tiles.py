@@ -10,21 +10,20 @@ A padded image lies in the upper left corner of the square; the rest mirrors it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as pil
-from PIL.Image import Image, Resampling
 
 from osad.core.errors import ConfigError
 from osad.core.lazy import lazy
 
 if TYPE_CHECKING:
+    import PIL.Image as pil
     import torch
 else:
-    torch = lazy("torch")
+    pil, torch = lazy("PIL.Image"), lazy("torch")
 
 SQUASH, PAD = "squash", "pad"
 RESIZES = (SQUASH, PAD)
@@ -59,8 +58,7 @@ class Frame:
     @property
     def options(self) -> str:
         """What of it is not as by default, as options of the features step."""
-        names = ("resize", "grid", "overlap")
-        changed = {n: getattr(self, n) for n in names if getattr(self, n) != getattr(type(self), n)}
+        changed = {n: getattr(self, n) for n in USUAL if getattr(self, n) != USUAL[n]}
         return "".join(f" --{name} {value}" for name, value in changed.items())
 
     def check(self, strides: Sequence[int]) -> None:
@@ -99,17 +97,21 @@ class Frame:
             max((2 * width * self.side + longer) // (2 * longer), 1),
         )
 
-    def fit(self, image: Image, interpolation: str) -> Image:
+    def fit(self, image: pil.Image, interpolation: str) -> pil.Image:
         """Bring an RGB image to the square.
 
         Interpolations are ``bicubic`` and ``bilinear``; both average when they shrink.
         """
         height, width = self.content(*image.size)
-        small = image.resize((width, height), Resampling[interpolation.upper()])
+        small = image.resize((width, height), pil.Resampling[interpolation.upper()])
         if (height, width) == (self.side, self.side):
             return small
         rows, columns = (mirrored(length, self.side) for length in (height, width))
         return pil.fromarray(np.asarray(small)[rows][:, columns])
+
+
+USUAL: dict[str, Any] = {field.name: field.default for field in fields(Frame)[1:]}
+"""What a frame is besides its size where nobody says otherwise."""
 
 
 def mirrored(length: int, size: int) -> NDArray[np.int64]:

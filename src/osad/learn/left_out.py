@@ -14,17 +14,18 @@ the others and mu' their mean:
 and with G = D A^-1 D', v = D A^-1 u, B = (1 - lam) K the matrix inversion lemma gives
 
     D S^-1 D' = (I - G B)^-1 G = H                 D S^-1 u = (I - G B)^-1 v = w
-    u' S^-1 u = u' A^-1 u + v' B w
+    u' S^-1 u = u' A^-1 u + v' B w                 det S = det A det(I - G B)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from osad.core.errors import TrainingError
 from osad.learn.gaussian import check_finite
 from osad.learn.lazy_torch import torch
-from osad.learn.products import bmm, eigh, matmul, solve
+from osad.learn.products import bmm, eigh, logdet, matmul, solve
 
 
 @dataclass(frozen=True)
@@ -100,27 +101,57 @@ class Gaussian:
         Raises:
             TrainingError: there is a single image.
         """
+        delta, root, gram, lost = self._without(slice(None))
+        rest, lam = self._rest, self.shrinkage
+        u = points.double() * (self.shrunk.sqrt() / root)
+        v = matmul(delta, u.T)
+        one = torch.eye(gram.shape[1], dtype=lost.dtype, device=lost.device)
+        h, w = solve(one - lost, torch.cat([gram, v], 2)).split([len(one), len(points)], 2)
+        own = h.sum(2, keepdim=True) / rest
+        lengths = self._moved(self._moved(h).transpose(1, 2)).diagonal(dim1=1, dim2=2)
+        levels = u.square().sum(1) + ((1 - lam) / rest * v * self._moved(w)).sum(1)
+        return lengths, self._moved(w + own), levels + (2 * w + own).sum(1) / rest
+
+    def log_density(self, most: int = 2**13) -> float:
+        """Return the mean log density of the images' vectors under the Gaussian of all others.
+
+        Without its constant, and of evenly spaced images with at most ``most`` vectors.
+
+        Raises:
+            TrainingError: there is a single image.
+        """
         n, per_image, _ = self.vectors.shape
+        _, root, gram, lost = self._without(slice(None, None, -(-n * per_image // most)))
+        one = torch.eye(per_image, dtype=lost.dtype, device=lost.device)
+        h = solve(one - lost, gram)
+        lengths = self._moved(self._moved(h).transpose(1, 2)).diagonal(dim1=1, dim2=2).mean()
+        return float(-root.log().sum() - (logdet(one - lost).mean() + lengths) / 2)
+
+    def likeliest(self, shrinkages: Sequence[float]) -> Gaussian:
+        """Return the one with the shrinkage by which left-out images are most likely."""
+        each = [replace(self, shrinkage=value) for value in shrinkages]
+        return max(each, key=Gaussian.log_density)
+
+    @property
+    def _rest(self) -> int:
+        """How many vectors the other images have."""
+        return (len(self.vectors) - 1) * self.vectors.shape[1]
+
+    def _moved(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute J x of (n, P, m)."""
+        return x + x.sum(1, keepdim=True) / self._rest
+
+    def _without(
+        self, images: slice
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return D A^-1/2 (k, P, d) of some images, A^1/2 (d,), G and G B (k, P, P)."""
+        n = len(self.vectors)
         if n < 2:
             raise TrainingError(
                 "there is one training normal; none can be left out of fewer than two"
             )
-        rest = (n - 1) * per_image
         spread, lam = self.values, self.shrinkage
         root = ((1 - lam) * n / (n - 1) * spread + lam * spread.mean()).sqrt()
-        delta = self.vectors / root
-        u = points.double() * (self.shrunk.sqrt() / root)
-
-        def moved(x: torch.Tensor) -> torch.Tensor:
-            """Compute J x of (n, P, m)."""
-            return x + x.sum(1, keepdim=True) / rest
-
-        gram = bmm(delta, delta.transpose(1, 2))  # G
-        v = matmul(delta, u.T)
-        lost = (1 - lam) / rest * moved(gram).transpose(1, 2)  # G B
-        one = torch.eye(per_image, dtype=lost.dtype, device=lost.device)
-        h, w = solve(one - lost, torch.cat([gram, v], 2)).split([per_image, len(points)], 2)
-        own = h.sum(2, keepdim=True) / rest
-        lengths = moved(moved(h).transpose(1, 2)).diagonal(dim1=1, dim2=2)
-        levels = u.square().sum(1) + ((1 - lam) / rest * v * moved(w)).sum(1)
-        return lengths, moved(w + own), levels + (2 * w + own).sum(1) / rest
+        delta = self.vectors[images] / root
+        gram = bmm(delta, delta.transpose(1, 2))
+        return delta, root, gram, (1 - lam) / self._rest * self._moved(gram).transpose(1, 2)

@@ -58,6 +58,14 @@ def solve(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.linalg.solve(a.numpy(), b.numpy()))
 
 
+def logdet(a: torch.Tensor) -> torch.Tensor:
+    """Return the logarithms of positive determinants: (n, k, k) -> (n,), without gradient."""
+    if a.device.type != "cpu":
+        logs: torch.Tensor = torch.linalg.slogdet(a).logabsdet
+        return logs
+    return torch.from_numpy(np.linalg.slogdet(a.numpy()).logabsdet)
+
+
 def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Compute Euclidean distances between vectors (n, d) and (m, d): (n, m), without gradient.
 

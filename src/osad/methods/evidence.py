@@ -11,11 +11,15 @@ from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData
 from osad.learn.lazy_torch import F, torch
 from osad.learn.left_out import Gaussian
 from osad.learn.products import matmul
-from osad.methods.fields import not_negative, positive, share
+from osad.methods.fields import not_negative, positive, probability
 from osad.methods.registry import method
 
 SPREADS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 """Values of tau that a run chooses from."""
+SHRINKAGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Weights of the identity that a run chooses from, for what is pooled of each network."""
+OF_POSITIONS = 0.1
+"""That of positions: those of an image are so alike that their likelihood asks for less."""
 WEIGHTS = (0.0, 0.5, 1.0)
 """Values of the weight of the positions that a run chooses from."""
 
@@ -103,7 +107,9 @@ class Evidence:
     tau: float = positive(0.2, "excess of the anomalies' variance; if several, by their distance")
     freedom: float = positive(2.0, "standard deviation of log tau before anomalies are seen")
     kappa: float = not_negative(2.0, "seen anomalies that the mean 0 of the prior counts for")
-    shrinkage: float = share(0.1, "weight of the identity in the normals' covariances")
+    shrinkage: float = probability(
+        0.0, "weight of the identity in the covariances; 0: the likeliest, 0.1 of positions"
+    )
 
     def fit(self, data: TrainingData) -> State:
         """Return whitenings, means of the seen anomalies, tau and the scales of the ratios."""
@@ -114,7 +120,9 @@ class Evidence:
             others = _views(data.anomaly)[number]
             vectors = rows.map(_vectors)
             local = vectors.shape[1] > 1
-            gaussian = Gaussian.fit(vectors, self.shrinkage)
+            gaussian = Gaussian.fit(vectors, self.shrinkage or OF_POSITIONS)
+            if not (self.shrinkage or local):
+                gaussian = gaussian.likeliest(SHRINKAGES)
             mean, matrix = gaussian.whitening()
             z = matmul(others.map(_vectors) - mean, matrix)
             # What is special about an anomaly's own longest vectors, beside a normal's longest.

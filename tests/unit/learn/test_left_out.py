@@ -1,8 +1,11 @@
 """A normal left out of a Gaussian, in closed form and by fitting again."""
 
+import math
+
 import pytest
 import torch
 from learn_cases import draws
+from torch.distributions import MultivariateNormal
 
 from osad.core.errors import TrainingError
 from osad.learn.left_out import Gaussian
@@ -32,6 +35,28 @@ def test_an_image_left_out_is_what_another_fit_says(shape):
         torch.testing.assert_close(products[one], own @ inverse @ points.T, rtol=1e-5, atol=1e-5)
         expected = ((points @ inverse) * points).sum(1)
         torch.testing.assert_close(levels[one], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 1, 4), (6, 3, 4)])
+def test_the_density_of_images_left_out_is_what_other_fits_say(shape):
+    x = draws(*shape, dtype=torch.float64) * torch.linspace(0.5, 2, shape[2]) + 3
+    gaussian = Gaussian.fit(x, 0.2)
+    found = []
+    for one in range(shape[0]):
+        others = MultivariateNormal(*refitted(x, one, 0.2))
+        found.append(others.log_prob(x[one]).mean() + shape[2] / 2 * math.log(2 * math.pi))
+    assert gaussian.log_density() == pytest.approx(float(torch.stack(found).mean()))
+    # Every second image.
+    some = float(torch.stack(found[::2]).mean())
+    assert gaussian.log_density(most=-(-shape[0] * shape[1] // 2)) == pytest.approx(some)
+
+
+def test_the_fewer_images_the_more_is_shrunk():
+    def chosen(count: int) -> float:
+        x = draws(count, 1, 12) * torch.linspace(0.2, 3, 12)
+        return Gaussian.fit(x, 0.5).likeliest((0.01, 0.1, 0.3)).shrinkage
+
+    assert (chosen(8), chosen(1000)) == (0.3, 0.01)
 
 
 def test_the_whitened_normals_have_the_covariance_that_was_shrunk():

@@ -9,7 +9,8 @@ from learn_cases import PACKS, auroc_of, build, draws
 from torch.distributions import MultivariateNormal
 
 from osad.learn.images import ImageSet, TrainingData
-from osad.methods.evidence import Terms, distance, log_ratio
+from osad.learn.left_out import Gaussian
+from osad.methods.evidence import SHRINKAGES, Terms, distance, log_ratio
 
 
 def test_the_ratio_is_that_of_two_densities():
@@ -108,3 +109,14 @@ def test_it_needs_one_network_only():
     shown = [first(PACKS.images(part)) for part in (range(20, 24), range(27, 32))]
     low, high = (method.score(method.fit(one), part).total for part in shown)
     assert auroc_of(low, high) > 0.9
+
+
+def test_the_likeliest_shrinkage_is_taken_of_images_and_a_fixed_one_of_positions():
+    data = PACKS.training(range(24), [25], "cell")
+    chosen, given = (build("evidence", shrinkage=value).fit(data) for value in (0.0, 0.1))
+    (vectors,) = (rows.take().flatten(1).unsqueeze(1) for rows in data.normal.pooled[:1])
+    likeliest = Gaussian.fit(vectors, 0.5).likeliest(SHRINKAGES)
+    assert likeliest.shrinkage != 0.1
+    torch.testing.assert_close(chosen["0.matrix"], likeliest.whitening()[1])
+    last = len(data.normal.pooled)
+    assert torch.equal(chosen[f"{last}.matrix"], given[f"{last}.matrix"])

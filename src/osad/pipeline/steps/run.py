@@ -17,6 +17,7 @@ from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import write_scores
 from osad.features.packs import CONTENT, Pack, PackInfo
+from osad.features.tiles import USUAL
 from osad.learn.images import Scores, State, TrainingData
 from osad.methods import registry
 from osad.methods.inputs import image_set, of_role, open_packs
@@ -31,9 +32,8 @@ FEATURES = {
     "backbone": str, "image_size": int, "strides": list[int], "weights_sha256": str, "pack": str,
 }  # fmt: skip
 """What a checkpoint says of each feature pack that its run has read."""
-FRAME = {"resize": "squash", "grid": 1, "overlap": 0}
-"""What it says besides where it is not as by default."""
-STATED: dict[str, Any] = FEATURES | {name: type(usual) for name, usual in FRAME.items()}
+STATED: dict[str, Any] = FEATURES | {name: type(usual) for name, usual in USUAL.items()}
+"""The same, and what it says besides where it is not as by default."""
 
 
 def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def describe_features(infos: Iterable[PackInfo]) -> list[dict[str, Any]]:
     """Return what a checkpoint says of feature packs, as JSON gives it back."""
     described = [
         {name: getattr(info, name) for name in FEATURES}
-        | {n: getattr(info, n) for n, usual in FRAME.items() if getattr(info, n) != usual}
+        | {n: getattr(info, n) for n, usual in USUAL.items() if getattr(info, n) != usual}
         for info in infos
     ]
     result: list[dict[str, Any]] = json.loads(json.dumps(described))
@@ -136,13 +136,13 @@ def check_features(metadata: Mapping[str, Any], infos: Sequence[PackInfo], path:
         return False
     kinds, described = {info.pack for info in infos}, metadata["features"]
     if not fits(described, list[dict[str, Any]]) or not all(
-        fits({**FRAME, **one}, STATED) for one in described
+        fits({**USUAL, **one}, STATED) for one in described
     ):
         raise DataError(f"{path}: does not say what its features were; delete it and run again")
     stated = [item for item in described if item["pack"] in kinds]
-    for name in (*FEATURES, *FRAME):
+    for name in (*FEATURES, *USUAL):
         then, now = (
-            ", ".join(str(item.get(name, FRAME.get(name))) for item in items) or "nothing"
+            ", ".join(str(item.get(name, USUAL.get(name))) for item in items) or "nothing"
             for items in (stated, describe_features(infos))
         )
         if then != now:
