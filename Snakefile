@@ -24,6 +24,6 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        [path for rule in RULES for path in rule.files],
+        wanted(RULES),
     message:
         "everything is there"

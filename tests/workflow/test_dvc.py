@@ -101,23 +101,22 @@ def test_an_experiment_computes_only_its_cells_and_is_compared(changeable: Proje
         "--name",
         "larger",
         "--set-param",
-        "methods.dra.iterations=30",
+        "methods.devnet.iterations=30",
     )
     output = changeable.run(*experiment).check().output
     trained = {line.split(": run ")[1] for line in output.splitlines() if ": run " in line}
-    # AHL starts from the checkpoints of DRA.
-    assert trained == cells(methods=["dra", "ahl"])
+    assert trained == cells(methods=["devnet"])
     after = changeable.outputs()
     changed = {path for path in before if before[path] != after[path]}
     kinds = ("checkpoints", "scores", "maps", "metrics")
     of_cells = [path.split("/") for path in changed if path.split("/")[1] in kinds]
-    assert {parts[5] for parts in of_cells} == {"dra", "ahl"}
+    assert {parts[5] for parts in of_cells} == {"devnet"}
     assert "provenance/tiny.jsonl" in changed
     shown = json.loads(changeable.run("dvc", "exp", "show", "--json").check().output)[1]
     (experiment_shown,) = shown["experiments"]
     commit, experiment = shown["data"], experiment_shown["revs"][0]["data"]
     steps = [
-        data["params"]["params.yaml"]["data"]["methods"]["dra"]["iterations"]
+        data["params"]["params.yaml"]["data"]["methods"]["devnet"]["iterations"]
         for data in (commit, experiment)
     ]
     assert steps == [3, 30]
@@ -128,8 +127,6 @@ def test_an_experiment_computes_only_its_cells_and_is_compared(changeable: Proje
     stored = (changeable.root / "results/tables/metrics.json").read_text(encoding="utf-8")
     assert later == means(json.loads(stored))
     assert earlier.keys() == later.keys()
-    assert {cell.split("/")[3] for cell in earlier} >= {"dra", "ahl", "devnet", "patchcore"}
+    assert {cell.split("/")[3] for cell in earlier} >= {"dra", "devnet", "patchcore"}
     methods = {cell.split("/")[3] for cell in earlier if earlier[cell] != later[cell]}
-    # Where DRA ranks all images right before and after, AHL's numbers alone are others.
-    assert methods
-    assert methods <= {"dra", "ahl"}
+    assert methods == {"devnet"}

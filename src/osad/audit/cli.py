@@ -3,14 +3,13 @@
 import argparse
 import json
 import random
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from osad.audit import actions, git, graph, ledger, render
+from osad.audit import actions, dvc, git, graph, ledger, render
 from osad.audit.ledger import Ledger
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.pipeline import config
@@ -89,14 +88,20 @@ def save(options: argparse.Namespace) -> None:
     if rules.grid.results != "results":  # The other stages of dvc.yaml are of params.yaml's grid.
         commands = [["commit", "--force", "fetch"], ["add", rules.grid.results]]
     for command in commands:
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "dvc"), *command], env=git.environment(),
-            capture_output=True, encoding="utf-8", errors="replace", check=False,
-        )  # fmt: skip
-        if done.returncode:
-            said = done.stderr.strip() or done.stdout.strip() or "failed"
-            raise CheckError(f"dvc {' '.join(command)}: {said}")
+        dvc.run(rules.grid.root, *command)
     print("committed to DVC; now: git add --all; git commit; dvc push")
+
+
+def merge(options: argparse.Namespace) -> None:
+    """Unite what other machines made of parts of the grid with what is here."""
+    from osad.audit.merge import merge as merged
+
+    rules = load_rules(options)
+    done = merged(rules.grid.root, rules.grid.results, options.folders)
+    print(
+        f"merged {len(done.new)} outputs, {len(done.equal)} were here with equal bytes; now: "
+        "snakemake makes what is made of all of them, then `osad audit save`"
+    )
 
 
 def explain(options: argparse.Namespace) -> None:
@@ -232,6 +237,8 @@ def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
     commands = top.add_subparsers(dest="audit", required=True, metavar="COMMAND")
     for function in (record, adopt, save):
         add_command(commands, function)
+    command = add_command(commands, merge)
+    command.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="other copies of it")
     add_explain_options(add_command(commands, explain))
     command = add_command(commands, verify)
     command.add_argument("cells", nargs="*", metavar="CELL", help="ids of runs or of means")

@@ -42,6 +42,7 @@ class Params:
             variant of, with both values: ``{"prototypes": (8, 32)}``.
         cuts: by method, its hyper-parameters below a full budget, with the full values.
         figures: figures to draw of the grid.
+        part: ``K/N`` where this machine makes the K-th of N parts, else empty.
     """
 
     results: str
@@ -57,6 +58,7 @@ class Params:
     changes: Mapping[str, Changes]
     cuts: Mapping[str, Changes]
     figures: tuple[FigureSpec, ...]
+    part: str = ""
 
 
 def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
@@ -141,8 +143,12 @@ def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             f"params.yaml, grid.shots: {most} is more than protocol.removed ({removed}); raise "
             "protocol.removed or lower the shots"
         )
+    part = config.get("part", "")
+    if part and int(part.split("/")[0]) > int(part.split("/")[1]):
+        raise ConfigError(f"params.yaml, part: {part} is beyond the last part; count from 1")
     params = Params(
         results=config["results"],
+        part=part,
         **{name: tuple(grid[name]) for name in GRID},
         dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
         removed=removed,

@@ -11,6 +11,7 @@ from osad.core.errors import ConfigError
 from osad.core.files import write_json
 from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.jobs import Job, jobs, makers
+from osad.pipeline.parts import wanted
 from osad.pipeline.rules import Rules
 from osad.runtime import snakemake_records as records
 from osad.runtime.control import Server, start_server
@@ -84,7 +85,7 @@ class Handlers:
         Raises:
             OsadError: the ledger is damaged, or an output was edited.
         """
-        files = [path for rule in self.rules for path in rule.files]
+        files = wanted(self.rules)
         ended = self._turn.take(files)
         for message in self.adopt(self.rules):
             _say(message)
@@ -118,11 +119,12 @@ class Handlers:
         written as at the end of a successful run.
         """
         self._stop()
-        grid_jobs = jobs(self.rules)
+        files = {*wanted(self.rules)}
+        grid_jobs = [job for job in jobs(self.rules) if job.outputs[0] in files]
         failed = failures(grid_jobs)
         if not failed:
             return
-        shown = "tables and page show"
+        shown = "tables and page" + " of all parts" * bool(self.rules.grid.params.part) + " show"
         try:
             self._drop_stale(grid_jobs)
             self._partial(grid_jobs, failed)
@@ -194,6 +196,8 @@ class Handlers:
         grid, maker = self.rules.grid, makers(grid_jobs)
         for cell in grid.cells:
             metrics = grid.artefact("metrics", cell)
+            if metrics not in maker:
+                continue  # Of another part.
             run = maker[grid.artefact("scores", cell)]
             earlier = (*maker[metrics].inputs, *run.inputs)
             manifest = grid.manifest(cell.dataset, cell.category)

@@ -160,6 +160,8 @@ FIGURE = f"""{VARIANT}, figures: [{{
         ("grid.seeds: []", "grid.seeds: [] "),
         ("grid.settings: [easy]", "grid.settings.0: 'easy' is not one of"),
         ("grid.shots: [ten]", "grid.shots.0: 'ten' is not of type 'integer'"),
+        ("part: 3/2", "params.yaml, part: 3/2 is beyond the last part"),
+        ("part: 0/2", "params.yaml, part: '0/2' does not match"),
         ("protocol.removed: 5", "grid.shots: 10 is more than protocol.removed (5)"),
         ("results: /tmp/x", "results: '/tmp/x' does not match"),
         ("results: ../x", "results: '../x' does not match"),

@@ -1,0 +1,92 @@
+"""Two machines that share nothing make a part of a grid each; united they are one run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from projects import Outcome, Project, new_project, params
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+GRID = params(
+    settings=["general", "normal"], seeds=[0, 1], methods=["mean_intensity", "true_labels"]
+)
+
+
+@pytest.fixture(scope="module")
+def machines(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Project, Project, Project]]:
+    """Projects that made all, part 1/2 and part 2/2 of a grid; not to be changed."""
+    root, made = tmp_path_factory.mktemp("machines"), []
+    for name, asked in (("whole", []), ("one", ["part=1/2"]), ("two", ["part=2/2"])):
+        project = new_project(root / name, photos=photos)
+        project.write_params(GRID)
+        project.snakemake(*(["--config", *asked] if asked else [])).check()
+        made.append(project)
+    yield made[0], made[1], made[2]
+    shutil.rmtree(root)
+
+
+def merge(project: Project, *others: Project) -> Outcome:
+    command = (sys.executable, "-m", "osad.cli", "audit", "merge")
+    return project.run(*command, *(str(other.root) for other in others))
+
+
+def runs(project: Project) -> set[str]:
+    folder = project.root / "results/scores"
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")}
+
+
+def test_parts_are_disjoint_and_united_they_are_one_run(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    whole, one, two = machines
+    assert runs(one)
+    assert runs(two)
+    assert runs(one).isdisjoint(runs(two))
+    assert runs(one) | runs(two) == runs(whole)
+    assert not (one.root / "results/tables").exists()
+    again = one.run("snakemake", "--dry-run", "--config", "part=1/2").check().output
+    assert "Nothing to be done" in again
+    united = one.copy(tmp_path / "project")
+    assert "were here with equal bytes" in merge(united, two).check().output
+    done = united.jobs_done()
+    assert {job.split(" ")[0] for job in done}.isdisjoint({"run", "metrics", "split", "pixels"})
+    assert united.outputs() == whole.outputs()
+    assert united.dry_run() == ({}, set())
+    verify = (sys.executable, "-m", "osad.cli", "audit", "verify", "--all")
+    assert "verified everything in the ledger" in united.run(*verify).check().output
+
+
+def test_an_altered_byte_is_refused_and_nothing_is_merged(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    _, one, two = machines
+    united, other = one.copy(tmp_path / "project"), two.copy(tmp_path / "other")
+    file = sorted((other.root / "results/scores").rglob("*.csv"))[0]
+    path = file.relative_to(other.root).as_posix()
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+    before = united.outputs()
+    merge(united, other).refused(f"{path} differs from its ledger", "nothing is merged")
+    assert united.outputs() == before
+    file.unlink()
+    merge(united, other).refused(f"{path} is missing", "dvc pull")
+
+
+def test_parts_of_other_parameters_are_refused(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    _, one, two = machines
+    other = two.copy(tmp_path / "other")
+    changed = params(**GRID["grid"])
+    changed["protocol"]["removed"] = 11
+    other.write_params(changed)
+    other.snakemake("--config", "part=1/2").check()
+    merge(one.copy(tmp_path / "project"), other).refused("results/splits/", "nothing is merged")
