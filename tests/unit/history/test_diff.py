@@ -27,8 +27,9 @@ from project_cases import (
 )  # fmt: skip
 
 from osad import cli
-from osad.audit.ledger import Module, write
+from osad.audit.ledger import write
 from osad.history.diff import render
+from osad.pipeline.fingerprint import Module
 
 made = project_cases.made
 SOURCE, PUBLISHED = "data/raw/tiny/SOURCE.json", "data/published/paper.csv"
