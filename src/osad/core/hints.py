@@ -33,10 +33,14 @@ def hint(options: argparse.Namespace) -> str:
     if values.get("json"):
         return ""
     name = " ".join(values[key] for key in ("command", "audit") if key in values)
-    files = values.get("configfile")
+    return HINTS.get(name, "").format(grid=grid(options), **values)
+
+
+def grid(options: argparse.Namespace) -> str:
+    """Return the options that name the same grid again; empty for that of ``params.yaml``."""
+    files = getattr(options, "configfile", [])
     files = files if isinstance(files, list) else []
-    grid = "".join(f" --configfile {shlex.quote(str(file))}" for file in files)
-    return HINTS.get(name, "").format(grid=grid, **values)
+    return "".join(f" --configfile {shlex.quote(str(file))}" for file in files)
 
 
 def tell(options: argparse.Namespace) -> None:
