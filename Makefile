@@ -61,8 +61,8 @@ test-oldest: $(VENV)/.test ## run tests of numbers with the oldest packages that
 	uv pip install --python $(OLDEST) --no-deps --requirement requirements/test.lock
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 -W default -m "not slow" $(ROOMS)
 
-coverage: $(VENV)/.test ## measure which lines the unit tests of core and learn run there, fail below the floor
-	OMP_NUM_THREADS=1 coverage run -m pytest $(foreach room,core learn,tests/unit/$(room) src/osad/$(room))
+coverage: $(VENV)/.test ## measure which lines the quick unit tests run, fail below the floor (ten minutes)
+	OMP_NUM_THREADS=1 coverage run -m pytest -m "not slow" tests/unit src --ignore $(BROWSER)
 	coverage report --skip-covered
 
 test-fast: $(VENV)/.test ## run the tests that take seconds

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from osad import __version__
 from osad.core.errors import ConfigError, OsadError
+from osad.core.hints import tell
 
 
 def datasets(options: argparse.Namespace) -> None:
@@ -68,7 +69,6 @@ def tables(options: argparse.Namespace) -> None:
         from rich.console import Console
 
         Console().print(summary_table(rows))
-        print("osad explain CELL names what made a number; cells: results/tables/cells.csv")
     else:  # A program may read it: no colours, nothing cut off.
         print(render_summary(rows), end="")
 
@@ -271,6 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(argv)
         command = f"osad {options.command}"
         COMMANDS[options.command](options)
+        tell(options)
         sys.stdout.flush()
         return 0
     except OsadError as error:

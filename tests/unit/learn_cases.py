@@ -16,7 +16,6 @@ from osad.evaluation.metrics import auroc
 from osad.learn import single_head
 from osad.learn.images import ImageSet, Rows, State, TrainingData
 from osad.methods import registry
-from osad.methods.registry import Method
 from osad.methods.trial import CHANNELS as CHANNELS
 from osad.methods.trial import SyntheticPacks
 
@@ -48,8 +47,10 @@ def draws(*shape: int, key: str = "draws", dtype: torch.dtype = torch.float32) -
     return torch.randn(*shape, generator=torch_generator(key), dtype=dtype)
 
 
-def build(name: str, **values: Any) -> Method:
-    """Return a method or variant with other values, but for those that the variant fixes."""
+def build(name: str, **values: Any) -> Any:
+    """Return a method or variant with other values, but for those that the variant fixes.
+
+    Of any class: tests look at fields that only some have."""
     spec = registry.get(name)
     free = {key: value for key, value in values.items() if key not in spec.overrides}
     return spec.build(spec.resolve(free))

@@ -29,7 +29,7 @@ from project_cases import (
 )  # fmt: skip
 
 from osad import cli
-from osad.core.errors import CheckError
+from osad.core.errors import CheckError, ConfigError
 from osad.runtime import control
 
 made = project_cases.made
@@ -129,7 +129,7 @@ def test_jobs_get_the_interpreter_that_runs(tmp_path, monkeypatch):
     control.use_interpreter()
     assert os.environ["PATH"].startswith(f"{Path(sys.executable).parent}{os.pathsep}")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
-    with pytest.raises(control.ConfigError, match=r"has no `python`.*source .venv/bin/activate"):
+    with pytest.raises(ConfigError, match=r"has no `python`.*source .venv/bin/activate"):
         control.use_interpreter()
 
 

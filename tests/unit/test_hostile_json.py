@@ -18,7 +18,7 @@ from table_cases import request_of
 from osad import cli
 from osad.audit import graph, ledger
 from osad.audit.record import read_receipt
-from osad.core.files import read_json, sha256_bytes
+from osad.core.files import read_json, sha256_bytes, write_text
 from osad.data.fetch import original
 from osad.data.registry import Archive
 from osad.data.source import read_source
@@ -133,7 +133,7 @@ def test_any_ledger_is_read_or_refused(made: MadeUp, monkeypatch):
         else:
             path.write_bytes(damaged(path.read_bytes(), draw))
         # Whoever changes a line changes its digest too.
-        ledger.write_text(where / ledger.SUMS, ledger._listing(ledger.sums(where)))
+        write_text(where / ledger.SUMS, ledger._listing(ledger.sums(where)))
         if not draw.randrange(4):
             codes[cli.main(draw.choice(COMMANDS).split())] += 1
             shutil.rmtree("crate", ignore_errors=True)

@@ -62,7 +62,7 @@ def arranged(draw: random.Random) -> None:
 def labelled(draw: random.Random) -> None:
     paths = ["/".join(draw.choice(WORDS) for _ in range(draw.randint(1, 3))) for _ in range(4)]
     images = [Found(f"mine/{path}", str(draw.randrange(3))) for path in filter(plain, paths)]
-    found = decision.labels_of(images, Path("mine"), [])
+    found = decision.labels_of(images, Path("mine"), [], [])
     assert {*found.values()} <= {0, 1}
 
 

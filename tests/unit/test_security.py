@@ -24,8 +24,9 @@ def name_of(node: ast.AST) -> str:
     """Return a name with dots, such as ``torch.hub.load``; empty for what is none."""
     if isinstance(node, ast.Name):
         return node.id
-    before = name_of(node.value) if isinstance(node, ast.Attribute) else ""
-    return f"{before}.{node.attr}" if before else ""
+    if isinstance(node, ast.Attribute) and (before := name_of(node.value)):
+        return f"{before}.{node.attr}"
+    return ""
 
 
 def unsafe(text: str) -> Iterator[str]:

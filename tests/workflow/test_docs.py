@@ -28,9 +28,12 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 README, AUDIT, OWN = "README.md", "docs/audit.md", "docs/own-images.md"
 COMMANDS = "docs/commands.md"
 EXPORTS = "docs/exports.md"
+FEATURES, GRIDS = "docs/features.md", "docs/grids.md"
+SELECT, REPORT, CONTRIBUTING = "docs/hyper-parameters.md", "docs/report.md", "CONTRIBUTING.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = {
-    "cd", "dvc", "git", "make", "osad", "rocrate-validator", "sha256sum", "snakemake", "source",
+    "cd", "dvc", "git", "make", "osad", "python", "rocrate-validator", "sha256sum",
+    "snakemake", "source",
 }  # fmt: skip
 """Programs that are known here."""
 PRELUDE = """
@@ -39,7 +42,7 @@ set -euo pipefail
 # are planned.
 make() {
   command make --dry-run "$@" | tee made.txt
-  { grep '^snakemake' made.txt || true; } | sed 's/$/ --dry-run --quiet/' > planned.sh
+  { grep '^snakemake --cores' made.txt || true; } | sed 's/$/ --dry-run --quiet/' > planned.sh
   builtin source ./planned.sh
   rm made.txt planned.sh
 }
@@ -51,6 +54,15 @@ rocrate-validator() {
 }
 """
 """What stands in for programs, and why."""
+PLANNED = """
+# Grids that take hours: their jobs are planned.
+snakemake() { command snakemake "$@" --dry-run --quiet; }
+# Each measures for minutes or hours, so only its words are checked (test_page_commands.py);
+# test_select.py runs one.
+osad() { [ "$1" = select ]; }
+python() { [ "$1" = bench/bench.py ]; }
+"""
+"""What stands in for them where nothing is computed."""
 WHERE = {
     README: {
         "git clone <this repository> osad && cd osad": "beside",
@@ -81,6 +93,16 @@ WHERE = {
         "osad export huggingface elpv/all/general-m10/dpdl --output exported/huggingface": "saved",
         "osad page --publish site": "saved",
     },
+    FEATURES: {
+        "python -m osad.runtime.job features --pack plain --manifest data/manifests/elpv.csv \\":
+            "saved",
+    },
+    GRIDS: {
+        "snakemake --cores 2 --resources gpu=1 --configfile configs/ablation.yaml": "planned",
+    },
+    SELECT: {"snakemake splits features --cores 2 --configfile configs/select.yaml": "planned"},
+    REPORT: {"python bench/bench.py --only cells --json data/bench/NAME.json": "planned"},
+    CONTRIBUTING: {"make test": "clone"},
 }  # fmt: skip
 """The fixture in which a block of a page runs, by its first command."""
 
@@ -104,19 +126,21 @@ class Place:
         project: its folder.
         names: what stands in for names in blocks.
         environment: further variables.
+        prelude: what else stands in for programs.
         done: the outcomes of blocks; each runs once.
     """
 
     project: Project
     names: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    prelude: str = ""
     done: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self, block: str) -> Outcome:
         """Run a block, and check that it says what its comments promise in quotes."""
         if block not in self.done:
             shutil.rmtree(self.project.root / "crate", ignore_errors=True)
-            script = PRELUDE + block
+            script = PRELUDE + self.prelude + block
             for name, value in self.names.items():
                 script = script.replace(name, value)
             outcome = self.project.run("bash", "-c", script, **self.environment)
@@ -170,6 +194,12 @@ def clone(beside: Place) -> Place:
 
 
 @pytest.fixture(scope="module")
+def planned(clone: Place) -> Place:
+    """The same, in which nothing is computed."""
+    return Place(clone.project, prelude=PLANNED)
+
+
+@pytest.fixture(scope="module")
 def saved(plain_run: tuple[Project, Outcome], root: Path) -> Place:
     """A finished project in git and DVC, of a data set that takes seconds."""
     project = plain_run[0].copy(root / "saved")
@@ -181,6 +211,7 @@ def saved(plain_run: tuple[Project, Outcome], root: Path) -> Place:
     names = {
         " elpv/": " tiny/",
         " elpv=": " tiny=",
+        "/elpv.csv": "/tiny.csv",
         "<this repository>": str(project.root),
         "ssh://host/path": str(root / "store"),
         " v1.0 ": " HEAD ",  # It has no commit before.
@@ -253,6 +284,12 @@ def good(root: Path) -> Place:
     return Place(project, {"--cores 8": "--cores 2"})
 
 
+def test_every_page_with_commands_is_among_them() -> None:
+    names = (path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.md"))
+    pages = [name for name in names if re.match(r"[\w-]+\.md|(docs|examples|profiles)/", name)]
+    assert {page for page in pages if blocks(page)} == set(WHERE)
+
+
 @pytest.mark.parametrize("page", WHERE)
 def test_every_command_is_known(page: str) -> None:
     """A new one fails here until `WHERE` and `PROGRAMS` say how it is run."""
@@ -261,7 +298,8 @@ def test_every_command_is_known(page: str) -> None:
     assert not re.search(r"\n\n( {4}|\t)", FENCE.sub("", text)), "a block without a language"
     assert [commands(block)[0] for block in blocks(page)] == list(WHERE[page])
     lines = "\n".join(line for block in blocks(page) for line in commands(block))
-    assert {part.split()[0] for part in re.split(r"\n|;|&&", lines)} <= PROGRAMS
+    parts = re.split(r"\n|;|&&", lines.replace("\\\n", ""))
+    assert {part.split()[0] for part in parts} <= PROGRAMS
 
 
 @pytest.mark.parametrize("page", WHERE)

@@ -7,6 +7,7 @@ import sys
 from osad.audit import actions, git, graph
 from osad.audit.cli import add_configfile, load_rules
 from osad.core.errors import CheckError
+from osad.core.hints import grid
 
 
 def status(options: argparse.Namespace) -> None:
@@ -24,7 +25,7 @@ def status(options: argparse.Namespace) -> None:
     print(*found.lines(), sep="\n", flush=True)
     if found.stale:
         job, causes = found.stale[0]
-        raise CheckError(f"{job.outputs[0]}: {causes[0]}; run snakemake")
+        raise CheckError(f"{job.outputs[0]}: {causes[0]}; run snakemake{grid(options)}")
     if found.unvouched:
         raise CheckError(found.unvouched[0])
 

@@ -22,7 +22,8 @@ WORDS = {"cells": "run", "summary": "mean", "comparison": "comparison"}
 """What a row of a table is; comparisons are read from the columns of the summary."""
 OWN = {"n_seeds", "auroc_mean", "auroc_std"}
 """Columns of the summary that come from the runs; others from the published numbers."""
-TOLD = ("auroc", "auroc_mean", "rank")
+MEAN_FIELD = "auroc_mean"
+TOLD = ("auroc", MEAN_FIELD, "rank")
 """The field of a row that is shown, if it is among those that differ."""
 SHOWN = 3
 """Rows of a group that are shown one by one."""
@@ -113,17 +114,21 @@ def compare(old: Revision, new: Revision) -> dict[str, Any]:
     Returns:
         ``from`` and ``to``, the commits, and ``changes``: of each row ``table``, ``cell``,
         ``fields`` (both values by column; none if only one of the commits has the row) and
-        ``causes``, sorted.
+        ``causes``, sorted: code last, of which first what the fewest outputs are made with.
     """
-    walked = _walk(old, new)
+    walked, entries = _walk(old, new), new.ledger.entries.values()
+    uses = Counter(name for entry in entries for name in new.ledger.closures[entry.code])
     found: list[dict[str, Any]] = []
     of_mean: dict[str, set[str]] = defaultdict(set)
     of_place: dict[str, set[str]] = defaultdict(set)  # Whose methods are compared.
 
-    def add(kind: str, cell: str, causes: Iterable[str]) -> set[str]:
+    def order(cause: str) -> tuple[bool, int, str]:
+        return cause.startswith(CODE), uses[cause.removeprefix(CODE)], cause
+
+    def add(kind: str, cell: str, behind: Iterable[str]) -> set[str]:
         """Add a row, if it differs; without causes of its own those of its table count."""
         before, after = old.tables[kind].get(cell), new.tables[kind].get(cell)
-        told, fields = {*causes}, {}
+        told, fields = {*behind}, {}
         if before is None or after is None:
             told = {f"only {(new if before is None else old).name} has such cells"}
         else:
@@ -133,7 +138,8 @@ def compare(old: Revision, new: Revision) -> dict[str, Any]:
             if not told or (kind == "summary" and not {*fields} <= OWN):
                 told |= _local(old, new, new.table(kind))
         row = {"table": new.table(kind), "cell": cell, "fields": fields}
-        found.append(row | {"causes": sorted(told or {"nothing that the ledgers record"})})
+        causes = sorted(told or {"nothing that the ledgers record"}, key=order)
+        found.append(row | {"causes": causes})
         return told
 
     for cell in _cells(old, new, "cells"):
@@ -225,12 +231,28 @@ def render(found: Mapping[str, Any]) -> Iterator[str]:
         told = [cause for cause in causes if not cause.startswith(CODE)]
         told += [f"{CODE}{listed(code, between=', ')}"] if code else []
         yield listed([f"  {cause}" for cause in told])
-        for row in rows if len(rows) <= SHOWN else rows[:1]:
-            name = next((n for n in TOLD if n in row["fields"]), next(iter(row["fields"]), ""))
+        for row in sorted(rows, key=_importance)[:SHOWN]:
+            name = _told(row)
             value = f": {name} {' -> '.join(row['fields'][name])}" if name else ""
             yield f"    {row['cell']}{value}"
         if len(rows) > SHOWN:
-            yield f"    and {len(rows) - 1} more (--json)"
+            yield f"    and {len(rows) - SHOWN} more (--json)"
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """Return the field of a row that is shown; empty without any."""
+    return next((name for name in TOLD if name in row["fields"]), next(iter(row["fields"]), ""))
+
+
+def _importance(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """Order rows: means before others, then those that changed most."""
+    name = _told(row)
+    values = row["fields"].get(name, ())
+    try:
+        before, after = map(float, values)
+    except ValueError:  # One of them has none, or they are no numbers.
+        return name != MEAN_FIELD, 0.0
+    return name != MEAN_FIELD, -abs(after - before)
 
 
 def _count(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from osad.audit import changes, ledger
+from osad.audit.changes import CODE
 from osad.audit.ledger import Digests, Entry, Ledger
 from osad.audit.record import Outcome, collect, recorded_params
 from osad.core.errors import OsadError, listed
@@ -55,8 +56,12 @@ class Status:
             for job, causes in self.stale:
                 for cause in causes:
                     groups[cause].append(job)
-            for cause, found in sorted(groups.items(), key=lambda group: group[0] == BEHIND):
-                yield f"  {cause}: {_by_rule(found)}; {found[0].outputs[0]}"
+            # What a person set comes before code, and what concerns many jobs before the rest.
+            order = sorted(groups, key=lambda c: (c == BEHIND, c.startswith(CODE), -len(groups[c])))
+            yield listed(
+                [f"  {cause}: {_by_rule(groups[cause])}; {groups[cause][0].outputs[0]}"
+                 for cause in order]
+            )  # fmt: skip
             known = len(self.stale) - self.unknown.total()
             yield (
                 f"{known} of them take about {duration(self.seconds)} one after the other"

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from osad.audit.cli import add_configfile, load_rules
 from osad.core.errors import CheckError, ConfigError
+from osad.core.hints import tell
 from osad.predict import threshold
 from osad.predict.check import Tools, find_tools, parse_cell
 from osad.runtime.environment import computing_environment
@@ -64,6 +65,7 @@ def run(options: argparse.Namespace) -> NoReturn:
     if options.watch and len(options.images) != 1:
         raise ConfigError(f"--watch: wants one folder, not {len(options.images)} of IMAGES")
     words = job(prepare(options), options.images, options)
+    tell(options)  # Now: this process becomes the job's.
     sys.stdout.flush()
     sys.stderr.flush()
     if options.watch:

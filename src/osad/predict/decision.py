@@ -70,7 +70,7 @@ def labels_of(
     images: Sequence[Found],
     folder: Path,
     split: Sequence[SplitRow],
-    normal: Collection[str] = (),
+    normal: Collection[str],
 ) -> dict[str, int]:
     """Return the label of each image of a folder by its digest: 0 in normal folders, else 1.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,42 @@ def description(
     }
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a run left for those who score with it.
+
+    Attributes:
+        spec: its method.
+        hyper: its hyper-parameters.
+        split: its images with their roles; empty when they are not known.
+        test: those that it was tested on.
+        scale: of its heat maps; None for a method without maps, or where they are not at hand.
+    """
+
+    spec: MethodSpec
+    hyper: dict[str, Any]
+    split: Sequence[SplitRow]
+    test: Sequence[SplitRow]
+    scale: Scale | None
+
+    @classmethod
+    def open(cls, options: argparse.Namespace) -> Run:
+        """Read it, as the options of this step name it.
+
+        Raises:
+            ConfigError: an option is wrong.
+            DataError: a file is missing.
+            CheckError: the checkpoint or the maps are those of another run.
+        """
+        spec = registry.get(Cell.parse(options.cell).method)
+        hyper, checkpoint = parse_hyper(options.hyper, spec), options.checkpoint
+        check_checkpoint(read_metadata(checkpoint), Cell.parse(options.trained), hyper, checkpoint)
+        split = read_split(options.split) if options.split else []
+        test, maps = of_role(split, "test"), options.maps if spec.maps else None
+        scale = None if maps is None else run_scale(maps, options.trained, test)
+        return cls(spec, hyper, split, test, scale)
+
+
 def main(argv: Sequence[str]) -> list[Path]:
     """Write ``scores.csv``, ``prediction.json`` and, for methods with maps, ``maps/*.png``.
 
@@ -91,17 +127,14 @@ def main(argv: Sequence[str]) -> list[Path]:
         CheckError: a file is not what it should be.
     """
     options = parse(argv)
-    spec = registry.get(Cell.parse(options.cell).method)
-    hyper, checkpoint = parse_hyper(options.hyper, spec), options.checkpoint
-    check_checkpoint(read_metadata(checkpoint), Cell.parse(options.trained), hyper, checkpoint)
-    split = read_split(options.split) if options.split else []
-    test = of_role(split, "test")
+    run = Run.open(options)
+    spec, test = run.spec, run.test
     with filling(options.output) as folder:
         images, labelled = (
             read(find(paths, output=options.output), workers=options.cores) if paths else []
             for paths in (options.images, options.labelled and [options.labelled])
         )
-        labels = labels_of(labelled, options.labelled, split, options.normal)
+        labels = labels_of(labelled, options.labelled, run.split, options.normal)
         # Too few images for it are known beforehand, whatever their scores will be.
         decide(options, test, labels, dict.fromkeys(labels, 0.0))
         if spec.maps:
@@ -116,16 +149,14 @@ def main(argv: Sequence[str]) -> list[Path]:
         scale = None
         if scores.maps is not None:
             maps = scores.maps.numpy()[: len(images)]
-            scale = scale_of(maps, "the images scored")
-            if options.maps:
-                scale = run_scale(options.maps, options.trained, test)
+            scale = run.scale or scale_of(maps, "the images scored")
             write_maps(
                 folder / "maps", images, maps,
                 frame=scorer.frame, scale=scale, workers=options.cores,
             )  # fmt: skip
         written = description(
             options,
-            hyper,
+            run.hyper,
             scale=scale,
             images=len(images),
             compared=scorer.compared,

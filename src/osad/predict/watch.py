@@ -11,28 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from osad.core.cells import Cell
 from osad.core.errors import ConfigError, DataError
-from osad.core.files import filling, read_metadata, write_csv, write_json
+from osad.core.files import filling, write_csv, write_json
 from osad.data.manifest import byte_order, is_image_name
-from osad.data.splits import read_split
-from osad.methods import registry
-from osad.methods.inputs import of_role
-from osad.pipeline.steps.run import check_checkpoint, parse_hyper
 from osad.predict.computing import Scorer
 from osad.predict.decision import ANOMALOUS, labels_of
-from osad.predict.heat import Scale, scale_of
+from osad.predict.heat import scale_of
 from osad.predict.images import Found, find, read
 from osad.predict.output import write_maps
-from osad.predict.step import (
-    columns_of,
-    decide,
-    description,
-    lines_of,
-    of_digest,
-    parse,
-    run_scale,
-)
+from osad.predict.step import Run, columns_of, decide, description, lines_of, of_digest, parse
 
 PERIOD = 1.0
 """Seconds between two looks at the folder."""
@@ -115,25 +102,17 @@ class Watch:
             OsadError: as the step ``predict`` does.
         """
         self.options, self.output = options, output
-        self.spec = registry.get(Cell.parse(options.cell).method)
-        self.hyper = parse_hyper(options.hyper, self.spec)
-        trained = Cell.parse(options.trained)
-        metadata = read_metadata(options.checkpoint)
-        check_checkpoint(metadata, trained, self.hyper, options.checkpoint)
-        split = read_split(options.split) if options.split else []
-        test = of_role(split, "test")
-        self.scorer = Scorer(options, test, resident=True)
+        run = Run.open(options)
+        self.spec, self.hyper, self.scale = run.spec, run.hyper, run.scale
+        self.scorer = Scorer(options, run.test, resident=True)
         labels: dict[str, int] = {}
         scores: dict[str, float] = {}
         if options.labelled:
             known = read(find([options.labelled], output=options.output), workers=options.cores)
-            labels = labels_of(known, options.labelled, split, options.normal)
-            decide(options, test, labels, dict.fromkeys(labels, 0.0))
+            labels = labels_of(known, options.labelled, run.split, options.normal)
+            decide(options, run.test, labels, dict.fromkeys(labels, 0.0))
             scores = of_digest(known, self.scorer(known, folder=output))
-        self.decided = decide(options, test, labels, scores)
-        self.scale: Scale | None = None
-        if self.spec.maps and options.maps:
-            self.scale = run_scale(options.maps, options.trained, test)
+        self.decided = decide(options, run.test, labels, scores)
         self.lines: dict[str, dict[str, Any]] = {}
         self.problems: dict[str, str] = {}
 

@@ -1,11 +1,13 @@
 """What differs in how an output was made, in words."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from osad.audit.changes import between, leaves
-from osad.audit.ledger import Entry, Ledger, Module
+from osad.audit.ledger import Entry, Ledger
+from osad.pipeline.fingerprint import Module
 
 RUN = "results/scores/tiny/all/normal-m0/dra/s0.csv"
 LINE = Entry(
@@ -15,7 +17,7 @@ LINE = Entry(
 )  # fmt: skip
 
 
-def known(modules: dict[str, str], **changes: object) -> Ledger:
+def known(modules: dict[str, str], **changes: Any) -> Ledger:
     """Return a ledger of one line, whose modules have some digests of what they compute."""
     return Ledger(
         {RUN: dataclasses.replace(LINE, **changes)},

@@ -4,15 +4,18 @@ import contextlib
 import dataclasses
 import json
 import random
+from typing import Any
 
 import project_cases
 import pytest
 from project_cases import METRICS, NAME, PACK, RUN, SCORES, SHARED, SHARING, WEIGHTS, MadeUp
 
 from osad.audit import graph, ledger
-from osad.audit.ledger import Entry, Ledger, Module
+from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError, DataError
+from osad.core.files import write_text
+from osad.pipeline.fingerprint import Module
 
 made = project_cases.made
 ONE = Entry("results/scores/b/all/x/y/s0.csv", "1" * 64, 3, "run", "c1", "k1", {"lr": 0.1})
@@ -51,7 +54,7 @@ def test_a_ledger_whose_writing_is_ended_can_be_read(tmp_path, monkeypatch, name
         {"c3": "run else"}, {"k3": ["a"]}, {"a": Module("f9", "s9")},
     )  # fmt: skip
     ledger.write(tmp_path, SMALL)
-    left, write = [name] * times, ledger.write_text
+    left, write = [name] * times, write_text
 
     def killed(path, text):
         if path.name in left:
@@ -153,10 +156,11 @@ SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
 def test_a_value_of_another_type_is_named_with_its_line(tmp_path, key):
     ledger.write(tmp_path, SMALL)
     good = json.loads(ledger.line(ONE))
-    allowed = {
+    every: dict[str, list[Any]] = {
         "size": [0, -1], "params": [{}, {"a": 1}, {"../a": "b"}], "inputs": [{}],
         "env": [{}, {"../a": "b"}], "path": ["x"],
-    }.get(key, ["", "x", "a\nb", "\u2028"])  # fmt: skip
+    }  # fmt: skip
+    allowed = every.get(key, ["", "x", "a\nb", "\u2028"])
     for value in [v for v in VALUES if not any(v == a and type(v) is type(a) for a in allowed)]:
         for changed in (good | {key: value}, {k: v for k, v in good.items() if k != key}):
             text = json.dumps(changed, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -301,7 +305,8 @@ def test_commands_follow_from_the_table_while_it_says_what_the_line_says(made: M
         f"--scores {SCORES} --maps results/maps/{RUN}.safetensors --fitted "
         f"--masks results/features/tiny/all/masks.safetensors --cell {RUN} --output {METRICS}"
     )
-    for changes in ({"params": {"cell": "x"}}, {"inputs": {}}):
+    several: list[dict[str, Any]] = [{"params": {"cell": "x"}}, {"inputs": {}}]
+    for changes in several:
         old = dataclasses.replace(made.ledger.entries[METRICS], **changes)
         text = graph.commands(made.rules, made.ledger, [old])[METRICS]
         assert text == made.rules.metrics.command != command

@@ -12,7 +12,7 @@ from osad.pipeline.rule import FAILURES
 
 def test_the_reason_of_a_failed_rebuild_is_told(tmp_path, monkeypatch):
     ended = SimpleNamespace(returncode=1)
-    monkeypatch.setattr(rebuild.subprocess, "run", lambda *_, **__: ended)
+    monkeypatch.setattr("osad.audit.rebuild.subprocess.run", lambda *_, **__: ended)
     with pytest.raises(CheckError, match=r"^results/a: cannot be made again$"):
         rebuild._run(tmp_path, ["results/a"], [])
     for name, reason in (("a", "x.png: is missing"), ("b", "another")):

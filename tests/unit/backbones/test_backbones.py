@@ -4,6 +4,7 @@ import functools
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_all_backbones_have_the_levels_and_the_preprocessing_of_timm():
         assert module == osad.backbones.module(backbone.name)
         assert f"| `{backbone.name}`" in page
         with torch.device("meta"):
-            info = timm.create_model(backbone.architecture, features_only=True).feature_info
+            info: Any = timm.create_model(backbone.architecture, features_only=True).feature_info
         assert dict(zip(info.reduction(), info.channels(), strict=True)) == backbone.levels
         tag = "in1k" if backbone in LITES else "tv_in1k"
         cfg = timm.models.get_pretrained_cfg(f"{backbone.architecture}.{tag}")
@@ -96,7 +97,7 @@ def test_names_and_positions_give_the_same_mapping(lite, tensors):
     lengths = STAGE_LENGTHS[lite.name]
     original = torch.load(packaged_file(lite), map_location="cpu", weights_only=True)
     with torch.device("meta"):
-        model = timm.create_model(lite.architecture)
+        model: Any = timm.create_model(lite.architecture)
     expected = model.state_dict()
     assert len(original) == tensors
     assert tuple(len(stage) for stage in model.blocks) == lengths
@@ -161,7 +162,7 @@ def test_built_network_is_ready_for_inference(lite_weights):
 
 
 def test_batch_norm_by_hand():
-    model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.BatchNorm2d(1))
+    model: Any = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.BatchNorm2d(1))
     conv, norm = model
     conv.weight.data.fill_(2.0)
     norm.eps = 1.0
@@ -180,7 +181,7 @@ def test_batch_norm_by_hand():
 def test_same_padding_by_hand(side, kernel):
     from timm.layers.conv2d_same import Conv2dSame
 
-    model = torch.nn.Sequential(Conv2dSame(1, 1, kernel, stride=2, bias=False))
+    model: Any = torch.nn.Sequential(Conv2dSame(1, 1, kernel, stride=2, bias=False))
     model[0].weight.data.fill_(1.0)
     fold_same_padding(model)
     assert not isinstance(model[0], Conv2dSame)
@@ -224,7 +225,7 @@ def test_equal_weights_give_equal_files_from_any_source(tmp_path):
     RESNET.obtain(written[1], local=tmp_path / "b.safetensors")
     assert sha256_file(written[0]) == sha256_file(written[1])
     model = RESNET.build(written[0], strides=[16, 32])
-    original = timm.create_model("resnet18")
+    original: Any = timm.create_model("resnet18")
     original.load_state_dict(state, strict=False)
     original.eval()
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import timm
@@ -25,7 +26,7 @@ DINO = "vit_small_patch14_reg4_dinov2.lvd142m"
 CNNS = ("mobilenetv3_small_050", "regnetx_002")
 
 
-def random_model(name: str, **options: object) -> torch.nn.Module:
+def random_model(name: str, **options: Any) -> Any:
     """Return a model of timm with random weights and statistics, always the same ones."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -67,7 +68,7 @@ def test_networks_are_described_by_timm(name):
     backbone, cfg = get_backbone(name), timm.get_pretrained_cfg(name)
     data = timm.data.resolve_data_config(pretrained_cfg=cfg.to_dict())
     with torch.device("meta"):
-        info = timm.create_model(name, features_only=True).feature_info
+        info: Any = timm.create_model(name, features_only=True).feature_info
     assert backbone.levels == dict(zip(info.reduction(), info.channels(), strict=True))
     assert (backbone.mean, backbone.std) == (data["mean"], data["std"])
     assert backbone.interpolation == data["interpolation"]

@@ -125,7 +125,7 @@ def test_tensors_survive_and_equal_content_means_equal_bytes(tmp_path):
     metadata = {"z": [1, None], "cell": "ü"}
     one, other = tmp_path / "1", tmp_path / "2"
     files.write_tensors(one, tensors, metadata)
-    files.write_tensors(other, *(dict(reversed(value.items())) for value in (tensors, metadata)))
+    files.write_tensors(other, dict(reversed(tensors.items())), dict(reversed(metadata.items())))
     assert one.read_bytes() == other.read_bytes()
     assert files.read_metadata(one) == metadata
     back = files.read_tensors(one)
@@ -233,7 +233,7 @@ PROTOCOLS = st.one_of(
 )
 def test_protocols_and_cells_survive_their_names(names, protocol, method, seed):
     assert Protocol.parse(str(protocol)) == protocol
-    cell = Cell(*names, str(protocol), method, seed)
+    cell = Cell(names[0], names[1], str(protocol), method, seed)
     assert Cell.parse(str(cell)) == cell
     assert cell.split_id == f"{names[0]}/{names[1]}/{protocol}/s{seed}"
 

@@ -130,4 +130,4 @@ def test_every_number_of_a_grey_tiff_is_where_its_depth_puts_it(kind, width, dat
     image, mask = tried(tiff(np.array([row] * 3), bits, photometric=photometric))
     grey = np.asarray(image)[..., 0]
     assert grey.tolist() == [[(510 * number + white) // (2 * white) for number in bright]] * 3
-    assert mask.tolist() == [[number > 0 for number in bright]] * 3
+    assert np.asarray(mask).tolist() == [[number > 0 for number in bright]] * 3

@@ -1,6 +1,7 @@
 """Masks are labels: what marks a pixel at every depth, and which masks are refused."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from osad.core.errors import DataError
 from osad.data.marks import check_traces, marks, mask_numbers
 
 
-def square(value: int = 255, kind: type = np.uint8) -> np.ndarray:
+def square(value: int = 255, kind: Any = np.uint8) -> np.ndarray:
     values = np.zeros((64, 48), kind)
     values[9:30, 11:20] = value
     return values

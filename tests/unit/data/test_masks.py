@@ -191,7 +191,8 @@ def test_real_masks(project):
     """Two classes of MVTec AD's screw, whose files stay where they are."""
     folder, raw = real("mvtec_screw"), project / "data/raw/screw"
     raw.mkdir(parents=True)
-    files, records = {}, []
+    files: dict[str, str] = {}
+    records = []
     for part in ("test", "ground_truth"):
         (raw / part).symlink_to(folder / part)
     for name in ("thread_top", "scratch_head"):

@@ -1,6 +1,7 @@
 """How methods compare: intervals over seeds and test images, ranks, and the rows of a grid."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -142,7 +143,7 @@ def test_what_cannot_be_compared_has_no_interval_and_no_rank() -> None:
         assert (row["rank"] is pd.NA, row.distinguishable) == (True, "")
         assert row[["difference_to_best", "seeds_low", "images_low"]].isna().all()
     # One seed and no scores: a difference, but nothing that says how sure it is.
-    names = {"methods": request.methods, "controls": request.controls}
+    names: dict[str, Any] = {"methods": request.methods, "controls": request.controls}
     one = cells_of(runs_of(PLACE, dpdl=0.9, dra=0.8))
     row = row_of(comparison_frame(one, {}, printed(), **names), f"{PLACE}/dra")
     assert row.difference_to_best == pytest.approx(-0.1)

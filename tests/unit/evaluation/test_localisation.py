@@ -42,7 +42,7 @@ def test_smoothing_is_a_gaussian_filter(sigma):
 
 @pytest.mark.parametrize("sigma", [0.0, 1.3, 4.0])
 def test_constant_maps_stay_exactly_constant(sigma):
-    values = np.float32([0.1, -3e-20, 2.5e30, 1 / 3])[:, None, None]
+    values = np.array([0.1, -3e-20, 2.5e30, 1 / 3], np.float32)[:, None, None]
     small, large = (np.broadcast_to(values, (4, side, side)) for side in (7, 50))
     assert np.array_equal(upsample(small, 50, sigma=sigma), large)
     assert sum(localisation.gaussian(1.3, 5)) == 1.0

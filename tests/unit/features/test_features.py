@@ -6,6 +6,7 @@ import re
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_kinds():
     assert "pooled" not in strides
 
 
-def info_of(pack: str = "plain", **changes: object) -> PackInfo:
+def info_of(pack: str = "plain", **changes: Any) -> PackInfo:
     digests = ("1" * 64, "2" * 64)
     info = PackInfo(pack, ("a", "b"), digests, "cpu", "resnet18", "3" * 64, 40, (16, 32), (5, 6))
     return replace(info, **changes)
@@ -175,9 +176,15 @@ def project(tmp_path, monkeypatch):
     return records
 
 
-def maps_of(records: list[Record], pack: str, weights: Path, **options: object) -> Task:
+def maps_of(records: list[Record], pack: str, weights: Path, **options: Any) -> Task:
     """Return a task on the CPU for images of 64 pixels."""
-    defaults = {"backbone": LITE, "image_size": 64, "strides": [32], "views": 3, "device": "cpu"}
+    defaults: dict[str, Any] = {
+        "backbone": LITE,
+        "image_size": 64,
+        "strides": [32],
+        "views": 3,
+        "device": "cpu",
+    }
     return plan_maps(records, pack, weights=weights, **defaults | options)
 
 
@@ -416,8 +423,9 @@ def test_loaded_views_are_those_of_image_and_partner(project, pack):
     for row in (2, 3):
         others = [views.partner(paths, row, pack=pack, view=view) for view in range(2)]
         image, sources = images[paths[row]], [images[paths[other]] for other in others]
-        options = {"views": 2, "rotation": 0.0, "sources": sources}
-        made = views.make_views(image, paths[row], KINDS[pack], **options)
+        made = views.make_views(
+            image, paths[row], KINDS[pack], views=2, rotation=0.0, sources=sources
+        )
         for view in range(2):
             np.testing.assert_array_equal(loaded[2 * (row - 2) + view], np.asarray(made[view]))
     other = paths[views.partner(paths, 0, pack=pack, view=1)]

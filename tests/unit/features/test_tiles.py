@@ -104,7 +104,9 @@ def textured(path, seed: int, spot: tuple[int, int] | None = None):
     grains = Image.fromarray(rng.integers(60, 200, (110, 110)).astype(np.uint8))
     image = grains.resize((4000, 4000), Image.Resampling.BICUBIC)
     if spot:
-        image.paste(max(image.getpixel(spot) - 90, 0), (*spot, spot[0] + 12, spot[1] + 12))
+        below = image.getpixel(spot)
+        assert isinstance(below, int)
+        image.paste(max(below - 90, 0), (*spot, spot[0] + 12, spot[1] + 12))
     image.save(path)
     return path
 
@@ -199,6 +201,8 @@ def test_what_does_not_fit_is_refused_with_its_numbers_and_a_remedy(tmp_path, mo
     )
     with pytest.raises(ConfigError, match=message):
         task.check_room(tmp_path, workers=8)
-    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9e9}))
+    monkeypatch.setattr(
+        "osad.runtime.memory.shutil.disk_usage", lambda _: type("Usage", (), {"free": 9e9})
+    )
     with pytest.raises(ConfigError, match=r"needs 10\.32 GB on the disk of .*, 9\.00 GB are free"):
         task.check_room(tmp_path, workers=1)

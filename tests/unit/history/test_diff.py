@@ -27,8 +27,9 @@ from project_cases import (
 )  # fmt: skip
 
 from osad import cli
-from osad.audit.ledger import Module, write
+from osad.audit.ledger import write
 from osad.history.diff import render
+from osad.pipeline.fingerprint import Module
 
 made = project_cases.made
 SOURCE, PUBLISHED = "data/raw/tiny/SOURCE.json", "data/published/paper.csv"
@@ -218,10 +219,40 @@ def test_many_cells_of_one_cause_are_a_few_lines():
     lines = "\n".join(render({"changes": rows})).splitlines()
     assert lines[:2] == ["changed: 600 runs", "600 runs, by"]
     assert "  methods.dra.epochs: 1 -> 2" in lines
-    assert "    c0: auroc 0.5 -> 0.6" in lines
-    assert "    and 599 more (--json)" in lines
-    assert len(lines) < 8
+    assert lines[-4:-1] == [f"    c{number}: auroc 0.5 -> 0.6" for number in range(3)]
+    assert lines[-1] == "    and 597 more (--json)"
+    assert len(lines) < 10
     assert [*render({"changes": []})] == ["no number differs"]
+
+
+def test_means_are_shown_first_then_what_changed_most():
+    rows = [
+        {"table": f"results/tables/{table}.csv", "cell": cell, "causes": ["x"], "fields": fields}
+        for table, cell, fields in (
+            ("cells", "a/s0", {"auroc": ["0.5", "0.6"]}), ("cells", "a/s1", {"auroc": ["", "0.6"]}),
+            ("cells", "a/s2", {"auroc": ["0.9", "0.5"]}), ("comparison", "b", {"rank": ["1", "2"]}),
+            ("summary", "a", {"auroc_mean": ["0.5", "0.51"]}), ("cells", "c/s0", {}),
+        )
+    ]  # fmt: skip
+    assert [line.split(":")[0].strip() for line in render({"changes": rows})][3:] == [
+        "a", "b", "a/s2", "and 3 more (--json)",
+    ]  # fmt: skip
+
+
+def test_code_that_few_outputs_are_made_with_is_named_first(made: MadeUp, capsys):
+    known, everywhere, special = made.ledger, "osad.core.cells", "osad.methods.devnet"
+    known.modules.update((name, Module("1" * 64, "1" * 64)) for name in (everywhere, special))
+    for code, names in known.closures.items():
+        known.closures[code] = sorted({*names, everywhere})
+    old = commit(made)
+    known.modules.update((name, Module("2" * 64, "2" * 64)) for name in (everywhere, special))
+    known.closures["new"] = [everywhere, special]
+    replaced(made, SCORES, code="new")
+    other_bytes(made, SCORES, METRICS)
+    print_other(made, RUN)
+    causes = found(capsys, old, commit(made))[f"cells {RUN}"]["causes"]
+    named = [cause for cause in causes if cause.startswith("code ")]
+    assert named.index(f"code {special}") < named.index(f"code {everywhere}")
 
 
 def test_what_cannot_be_compared_is_told_in_a_line(made: MadeUp, capsys):

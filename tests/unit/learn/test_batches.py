@@ -1,9 +1,10 @@
 """Composition of batches and the draws behind them; reading splits and packs into image sets."""
 
 import dataclasses
+import math
 from collections import Counter
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from learn_cases import CPU, rows
@@ -43,7 +44,7 @@ def contents(data, steps=50, **options):
 
 
 def test_batch_has_48_images_and_half_of_the_normals_replaced():
-    counts = Counter()
+    counts: Counter[int] = Counter()
     for batch in contents(training(40, 10)):
         assert batch.features.shape == (48, 2)
         assert batch.labels.dtype == torch.int64
@@ -98,7 +99,7 @@ def test_views_that_a_method_did_not_ask_for_are_an_error():
 
 
 SPEC = registry.get("devnet")
-DEEP = {"image_size": 64, "strides": (32,), "channels": (3,), "views": VIEWS}
+DEEP: dict[str, Any] = {"image_size": 64, "strides": (32,), "channels": (3,), "views": VIEWS}
 
 
 def split_row(number: int, role: str) -> SplitRow:
@@ -118,11 +119,12 @@ def write(folder, pack: str, numbers, *, weights: str = "ab", **changes):
         paths=tuple(row.path for row in chosen),
         sha256=tuple(row.sha256 for row in chosen),
         device="cpu",
-        **({} if pack == "pixels" else {"backbone": "resnet18", "weights_sha256": weights}),
+        backbone="" if pack == "pixels" else "resnet18",
+        weights_sha256="" if pack == "pixels" else weights,
         **changes,
     )
     tensors = {
-        name: torch.arange(np.prod(shape)).reshape(shape).to(info.dtype())
+        name: torch.arange(math.prod(shape)).reshape(shape).to(info.dtype())
         for name, shape in info.shapes().items()
     }
     path = folder / f"{pack}.safetensors"
@@ -132,7 +134,7 @@ def write(folder, pack: str, numbers, *, weights: str = "ab", **changes):
 
 @pytest.fixture
 def cache(tmp_path):
-    plain = {"image_size": 64, "strides": (16, 32), "channels": (2, 3)}
+    plain: dict[str, Any] = {"image_size": 64, "strides": (16, 32), "channels": (2, 3)}
     return {
         "pixels": write(tmp_path, "pixels", range(6)),
         "plain": write(tmp_path, "plain", [5, 4, 3, 2, 1, 0], **plain),
@@ -187,13 +189,17 @@ def test_packs_of_different_weights_do_not_mix(cache, tmp_path):
         open_packs([cache["plain"][0], other], SPEC)
 
 
-MEANS = {"image_size": 64, "strides": (16, 32), "channels": (2, 3)}
+MEANS: dict[str, Any] = {"image_size": 64, "strides": (16, 32), "channels": (2, 3)}
 
 
 @pytest.fixture
 def pooled(tmp_path):
     """Packs of the network of ``plain``, of the same at another size, and of another one."""
-    changes = ({}, {"image_size": 96, "channels": (2, 4)}, {"weights": "cd"})
+    changes: tuple[dict[str, Any], ...] = (
+        {},
+        {"image_size": 96, "channels": (2, 4)},
+        {"weights": "cd"},
+    )
     return [
         write(tmp_path / str(number), "pooled", [5, 4, 3, 2, 1, 0], **MEANS | change)
         for number, change in enumerate(changes)

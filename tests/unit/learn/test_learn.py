@@ -1,6 +1,7 @@
 """Heads, whitening, pooling, the training loop and the codebook, by hand-worked values."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,7 +164,8 @@ BATCH = Batch(torch.empty(0), torch.empty(0))
 
 
 def quadratic(state: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
-    return sum((value - TARGET).square().sum() for value in state.values())
+    total: Any = sum((value - TARGET).square().sum() for value in state.values())
+    return total
 
 
 def fitted(steps: int, **options) -> dict[str, torch.Tensor]:
@@ -179,7 +181,10 @@ def fitted(steps: int, **options) -> dict[str, torch.Tensor]:
 def test_loop_takes_the_steps_of_torch_s_optimisers(decoupled):
     parameters = {"w": torch.zeros(2, requires_grad=True)}
     parameters["v"] = torch.full((2,), 3.0, requires_grad=True)
-    groups = [{"params": [parameters["w"]]}, {"params": [parameters["v"]], "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameters["w"]]},
+        {"params": [parameters["v"]], "weight_decay": 0.0},
+    ]
     optimiser = (torch.optim.AdamW if decoupled else torch.optim.Adam)(groups, weight_decay=0.5)
     for step in range(5):
         for group in optimiser.param_groups:

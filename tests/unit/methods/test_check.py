@@ -4,6 +4,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,6 +35,10 @@ def pooled(rows) -> torch.Tensor:
     return rows.take().mean((-2, -1))
 
 
+HALF = at_least(1, 2.5, "x")  # type: ignore[arg-type]
+"""A default of the wrong type."""
+
+
 class Right:
     """Distance from the mean of the normals."""
 
@@ -50,7 +55,7 @@ def reasons(fit=Right.fit, score=Right.score, fields=None, frozen=True, **descri
     """Return by check why a method that differs from the right one fails."""
     body = {"fit": fit, "score": score, "__doc__": "A method.", "epochs": Right.epochs}
     body |= {"__annotations__": {"epochs": int}, "__module__": "osad.methods.mine"} | (fields or {})
-    made = dataclass(frozen=frozen)(type("Mine", (), body))
+    made: Any = dataclass(frozen=frozen)(type("Mine", (), body))
     sys.modules["osad.methods.mine"] = sys.modules[__name__]
     values = {"title": "Mine", "paper": "none", "packs": ("plain",)} | description
     registry.method(**values)(made)
@@ -91,12 +96,12 @@ WRONG = [
     ("has_fields", "not frozen; use frozen=True", {"frozen": False}),
     ("has_fields", "epochs has no text; write it with a helper", {"fields": {"epochs": 3}}),
     ("has_fields", "epochs is 0, must be 1 or more", {"fields": {"epochs": at_least(1, 0, "x")}}),
-    ("has_fields", "default of epochs", {"fields": {"epochs": at_least(1, 2.5, "x")}}),
+    ("has_fields", "default of epochs", {"fields": {"epochs": HALF}}),
     ("fits", "after a fit, mean is not finite", {"fit": mean(lambda m, data: m / 0)}),
     ("fits", "'n': int; return named tensors", {"fit": lambda self, data: {"n": 1}}),
     ("fits", "'mean' requires a gradient", {"fit": mean(lambda m, data: m.requires_grad_())}),
     ("fits", r"NameError: name 'nowhere'.*\(test_check\.py, line \d+\)",
-     {"fit": lambda self, data: nowhere}),  # noqa: F821
+     {"fit": lambda self, data: nowhere}),  # type: ignore[name-defined]  # noqa: F821
     ("repeats", "two fits differ in 'mean'; draw from",
      {"fit": mean(lambda m, data: m + torch.rand(1))}),
     ("repeats", "fit draws from a global", {"fit": mean(lambda m, data: m + 0 * torch.rand(1))}),

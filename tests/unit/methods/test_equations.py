@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def dra_parts(state: State, images: ImageSet) -> tuple[State, torch.Tensor]:
     expected = {head: values.max(1).values for head, values in local.items()}
     expected["normal"] = -layers(s, "normal.0", "normal.1", x.mean(1))[:, 0].abs()
     scales = {head: s.get(f"scale.{head}.std", 1.0) for head in local}
-    return expected, sum(values / scales[head] for head, values in local.items())
+    total: Any = sum(values / scales[head] for head, values in local.items())
+    return expected, total
 
 
 @pytest.mark.parametrize("standardised", [True, False])

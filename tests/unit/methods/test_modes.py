@@ -1,6 +1,7 @@
 """Normals of several modes: anomalies between them look most normal to one Gaussian."""
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ MODES = 3.0 * SIGNS.repeat_interleave(3, 1)
 TRAINED = {
     "epochs": 10, "iterations": 10, "batch": 24, "lr": 3e-3, "adapter": 4, "head_width": 16,
 }  # fmt: skip
-VALUES = {
+VALUES: dict[str, dict[str, Any]] = {
     "mahalanobis": {"shrinkage": 0.1},
     "patchcore": {"candidates": 1024, "coreset": 200, "projection": 12},
     "dpdl": TRAINED

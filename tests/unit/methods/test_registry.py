@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from learn_cases import build
@@ -126,7 +127,8 @@ def test_resolve_fills_in_defaults_and_converts_yaml_s_types(blank):
     resolved = spec.resolve({"lr": 1, "strides": [16, 32], "flag": False})
     assert resolved == values | {"lr": 1.0, "strides": (16, 32), "flag": False}
     assert isinstance(resolved["lr"], float)
-    assert spec.build(resolved).strides == (16, 32)
+    built: Any = spec.build(resolved)
+    assert built.strides == (16, 32)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,9 @@ def test_only_the_file_of_a_method_is_imported():
     ],
 )
 def test_fields_have_ranges(field, inside, outside, text):
-    hyper = dataclass(type("Hyper", (), {"value": field, "__annotations__": {"value": object}}))
+    hyper: Any = dataclass(
+        type("Hyper", (), {"value": field, "__annotations__": {"value": object}})
+    )
     for value in inside:
         fields.check_ranges(hyper(value))
     for value in outside:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 from project_cases import OWN, SEVERAL, rules_of
@@ -22,7 +23,7 @@ CELL = Cell("elpv", "all", "hard-mono-m10", "dpdl", 3)
 DEEP = "results/features/elpv/all/tf_efficientnet_lite0-224"
 
 
-def of_method(method: str, **changes: str) -> Cell:
+def of_method(method: str, **changes: Any) -> Cell:
     return dataclasses.replace(CELL, method=method, **changes)
 
 

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from project_cases import rules_of
@@ -48,7 +49,7 @@ def calls(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OSAD_SERVER", "")
     monkeypatch.setattr(handlers, "start_server", lambda **_: server)
-    monkeypatch.setattr(handlers.subprocess, "run", run)
+    monkeypatch.setattr("osad.pipeline.handlers.subprocess.run", run)
     return calls
 
 
@@ -76,9 +77,11 @@ def test_places_are_tried_before_anything_is_computed(path, message):
 
 
 def test_a_name_that_no_file_can_have_is_refused():
-    handlers.check_places([SimpleNamespace(files=[f"{'x' * 230}/a"])])
+    short: Any = [SimpleNamespace(files=[f"{'x' * 230}/a"])]
+    long: Any = [SimpleNamespace(files=[f"{'x' * 231}/a"])]
+    handlers.check_places(short)
     with pytest.raises(ConfigError, match="has a name of more than 230 bytes"):
-        handlers.check_places([SimpleNamespace(files=[f"{'x' * 231}/a"])])
+        handlers.check_places(long)
 
 
 def fail(path: str, reason: str = "bad", error: str = "DataError") -> None:
@@ -192,8 +195,8 @@ def test_the_start_after_a_run_without_an_end_says_what_is_there(capsys):
     assert (part.exists(), foreign.exists()) == (False, True)
     run.start()
     os.close(run._turn.file)
-    for path in files:
-        write_text(path, "done")
+    for file in files:
+        write_text(file, "done")
     # Snakemake may have nothing to do, so the ledger is written now, once.
     for told in ("osad: adopted 2\nosad: ledger: 5 outputs\n", "osad: adopted 2\n"):
         run = a_run()

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -26,7 +27,7 @@ from osad.pipeline.rules import Rules
 from osad.runtime import harness
 from osad.runtime.job import split_log
 
-GRIDS = {
+GRIDS: dict[str, dict[str, Any]] = {
     "default": {},
     "categories": {
         "datasets": ("mvtec", "visa"), "dataset_settings": {"mvtec": {}, "visa": {}},
@@ -214,13 +215,11 @@ def test_every_rule_states_its_needs(monkeypatch, visible, asked):
 
 
 def test_equal_parameters_are_equal_texts():
-    hyper = dict(reversed(shipped().hyper["dpdl"].items()))
-    again = rules_of(hyper=shipped().hyper | {"dpdl": hyper})
+    hyper = dict(reversed([*shipped().hyper["dpdl"].items()]))
+    again = rules_of(hyper={**shipped().hyper, "dpdl": hyper})
     wildcards = SimpleNamespace(method="dpdl")
-    first, second = (
-        rules.run.snakemake_params["hyper"](wildcards)
-        for rules in (again, rules_of_grid("default"))
-    )
+    several: Any = [rules.run.snakemake_params for rules in (again, rules_of_grid("default"))]
+    first, second = (parameters["hyper"](wildcards) for parameters in several)
     assert first == second == first.replace("\n", "")
     # Data and weights are only taken from somewhere: no package makes them.
     without = [rule.name for rule in again if "environment" not in rule.snakemake_params]
@@ -261,7 +260,8 @@ def test_each_rule_has_a_block_of_its_own_in_the_rule_files():
 
 
 def test_stages_of_dvc_hold_exactly_the_outputs_of_the_rules():
-    rules, done = rules_of_grid("default"), set()
+    rules = rules_of_grid("default")
+    done: set[str] = set()
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for name, stage in stages.items():
         assert {"Snakefile", "workflow", "src/osad", "requirements/numeric.lock"} <= set(

@@ -102,7 +102,7 @@ def test_classes_that_are_normal_in_the_data_set_are_normal_in_a_folder():
     images = [Found(f"mine/{path}", path) for path in ("good/a", "Type B/a", "dent/a")]
     labels = labels_of(images, Path("mine"), [], ["type_b"])
     assert labels == {"good/a": 0, "Type B/a": 0, "dent/a": 1}
-    assert labels_of(images, Path("mine"), [])["Type B/a"] == 1
+    assert labels_of(images, Path("mine"), [], [])["Type B/a"] == 1
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from osad.backbones import get_backbone
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import read_csv, sha256_file, write_tensors
 from osad.data.splits import SplitRow, write_split
+from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.maps import AnomalyMaps
 from osad.features.packs import PackInfo
 from osad.learn.images import ImageSet
@@ -28,7 +29,7 @@ from osad.predict.step import scale_of_run
 
 def test_maps_of_another_run_give_no_colours(project):
     other = AnomalyMaps("other/x", ("a",), ("1" * 64,), 4, np.ones((1, 2, 2), np.float32))
-    step.anomaly_maps.write(Path("maps.safetensors"), other, cell="other/x")
+    anomaly_maps.write(Path("maps.safetensors"), other, cell="other/x")
     with pytest.raises(
         CheckError, match=rf"maps\.safetensors: is of cell other/x, expected {CELL}"
     ):
@@ -87,7 +88,8 @@ def test_nothing_below_a_folder_is_left_out_in_silence(project, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    os.mkfifo("in/pipe.png"), Path("in/loop.png").symlink_to("loop.png")
+    os.mkfifo("in/pipe.png")
+    Path("in/loop.png").symlink_to("loop.png")
     with pytest.raises(DataError) as caught:
         find([Path("in")], output=Path("out"))
     assert [line.split(";")[0] for line in str(caught.value).splitlines()] == [

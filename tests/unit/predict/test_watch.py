@@ -9,10 +9,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
 from PIL import Image
 from predict_cases import CELL, checkpoint, put, run_step
 
+from osad.core.errors import CheckError
 from osad.core.files import read_csv
+from osad.evaluation import maps as anomaly_maps
+from osad.evaluation.maps import AnomalyMaps
+from osad.features.tiles import Frame
+from osad.learn.images import Scores
+from osad.methods import registry
+from osad.predict import step, watch
 from osad.predict.step import parse
 from osad.predict.watch import Arrivals, Watch, listing
 from osad.runtime.environment import computing_environment
@@ -58,6 +68,75 @@ def test_normal_classes_of_labelled_images_are_normal_here_too(project):
     assert decided is not None
     told = decided.description()
     assert (told["false_alarms"]["images"], told["detections"]["images"]) == (2, 1)
+
+
+NEEDED = ("cell", "trained", "hyper", "checkpoint", "features")
+MAPPED = "mine/all/normal-m0/patchcore/s0"
+
+
+class Mapped:
+    """Stands in for networks: an image's map is its grey values, divided by 255."""
+
+    frame, compared = Frame(4), True
+
+    def __init__(self, options, test, **_):
+        pass
+
+    def __call__(self, images, *, folder):
+        grey = [np.asarray(Image.open(image.path).resize((4, 4)), np.float32) for image in images]
+        maps = torch.tensor(np.stack(grey)) / 255
+        return Scores(maps.amax((1, 2)), maps=maps)
+
+
+def watch_of(*words: str) -> Watch:
+    """Return a watch over a run with maps, as it begins."""
+    Path("out").mkdir()
+    hyper = json.dumps(registry.get("patchcore").resolve())
+    checkpoint(MAPPED, hyper=json.loads(hyper))
+    options = {name: OPTIONS[name] for name in ("checkpoint", "features")}
+    options |= {"cell": MAPPED, "trained": MAPPED, "hyper": hyper, "output": "out"}
+    given = [f"--{name}={value}" for name, value in options.items()]
+    return Watch(parse([*given, *words, "--images", "in"]), Path("out"))
+
+
+def run_maps(cell: str) -> None:
+    """Write the maps of a run's only test image: 0 to 0.5."""
+    maps = np.linspace(0, 0.5, 16, dtype=np.float32).reshape(1, 4, 4)
+    anomaly_maps.write(Path("maps"), AnomalyMaps(cell, ("a",), ("1" * 64,), 4, maps), cell=cell)
+
+
+@pytest.mark.parametrize("words", [(), ("--maps=maps",)])
+def test_heat_maps_of_all_batches_have_one_scale(words, project, monkeypatch):
+    monkeypatch.setattr(watch, "Scorer", Mapped)
+    monkeypatch.setattr(step, "Scorer", Mapped)
+    run_maps(MAPPED)
+    for number in range(3):
+        values = np.arange(16, dtype=np.uint8).reshape(4, 4) * (5 * number + 1)
+        put(f"in/{number}.png", Image.fromarray(values))
+    watched = watch_of(*words)
+    watched.add(["in/0.png", "in/1.png"])
+    first = watched.scale
+    watched.add(["in/2.png"])
+    assert watched.scale == first
+    told = json.loads(Path("out/prediction.json").read_text())["maps"]
+    assert (told["low"], told["high"]) == (first.low, first.high)
+    assert told["source"] == ("the run's test images" if words else "the first images scored")
+    assert sorted(Path("out/maps/in").iterdir()) == [
+        Path(f"out/maps/in/{n}.png.png") for n in range(3)
+    ]
+    if words:  # Colours of the run are those of a prediction of all images at once.
+        options = [f"--{name}={getattr(watched.options, name)}" for name in NEEDED]
+        step.main([*options, "--output=once", *words, "--images", "in"])
+        for number in range(3):
+            name = f"maps/in/{number}.png.png"
+            assert Path("out", name).read_bytes() == Path("once", name).read_bytes()
+
+
+def test_maps_of_another_run_end_the_watch_before_it_begins(project, monkeypatch):
+    monkeypatch.setattr(watch, "Scorer", Mapped)
+    run_maps("other/x")
+    with pytest.raises(CheckError, match=rf"^maps: is of cell other/x, expected {MAPPED}"):
+        watch_of("--maps=maps")
 
 
 def test_images_are_scored_as_they_arrive_until_the_process_is_interrupted(project):

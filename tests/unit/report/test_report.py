@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,7 +207,8 @@ def test_measured_times_are_checked():
             "per": "seed",
         }
     ]
-    for damaged in ([], {"machine": "m"}, {"machine": "m", "cells": {"dpdl": {"cell_s": "1"}}}):
+    values: list[Any] = [[], {"machine": "m"}, {"machine": "m", "cells": {"dpdl": {"cell_s": "1"}}}]
+    for damaged in values:
         with pytest.raises(DataError, match=r"b\.json: .*measure again"):
             check_bench(damaged, request_of(), where="b.json")
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,8 @@ def test_environment_overrides_and_removes_what_changes_numbers():
 
 def test_request_survives_packing():
     arguments = ["train", "", "a b\n", "\udcff"]
-    environment, place = {"A": "", "B": "x=y"}, {"directory": "/\udcfe", "umask": 0o27}
+    environment = {"A": "", "B": "x=y"}
+    place: dict[str, Any] = {"directory": "/\udcfe", "umask": 0o27}
     packed = protocol.pack_request(arguments, environment, **place, search_path=[])
     assert protocol.unpack_request(packed) == (arguments, environment, *place.values(), [])
 
@@ -106,5 +108,5 @@ def test_make_deterministic(monkeypatch):
     finally:
         torch.use_deterministic_algorithms(False)
         torch.set_num_threads(threads)
-        for (target, name, _), value in zip(flags, before, strict=True):
-            setattr(target, name, value)
+        for (flag, name, _), value in zip(flags, before, strict=True):
+            setattr(flag, name, value)

@@ -12,6 +12,7 @@ import sys
 import threading
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import snakemake
@@ -300,8 +301,14 @@ def test_looks_of_other_delays_and_schedulers_are_their_own():
 
 def test_signatures_are_looked_up_once_and_are_the_same(monkeypatch):
     snakemake_patches.apply()
-    original, calls = inspect.signature, []
-    monkeypatch.setattr(inspect, "signature", lambda f: calls.append(f) or original(f))
+    original = inspect.signature
+    calls: list[Any] = []
+
+    def counted(function):
+        calls.append(function)
+        return original(function)
+
+    monkeypatch.setattr(inspect, "signature", counted)
 
     def reads(wildcards, input, threads):
         return [wildcards, input, threads]

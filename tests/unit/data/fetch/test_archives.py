@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from data_cases import tree
@@ -24,7 +25,7 @@ FILES = {"set/a.png": b"one", "set/deep er/b.png": b"two" * 100, "c.csv": b""}
 Members = dict[str, bytes] | list[tuple[str, bytes]]
 
 
-def zip_file(path: Path, members: Members, **options: object) -> Path:
+def zip_file(path: Path, members: Members, **options: Any) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         for name, content in members.items() if isinstance(members, dict) else members:
             info = zipfile.ZipInfo("x")
@@ -35,8 +36,8 @@ def zip_file(path: Path, members: Members, **options: object) -> Path:
 
 
 def tar_file(path: Path, members: Members, **fields: object) -> Path:
-    kind = {".gz": "gz", ".xz": "xz", ".bz2": "bz2"}.get(path.suffix, "")
-    with tarfile.open(path, f"w:{kind}") as target:
+    kind: Any = "w:" + {".gz": "gz", ".xz": "xz", ".bz2": "bz2"}.get(path.suffix, "")
+    with tarfile.open(path, kind) as target:
         for name, content in members.items() if isinstance(members, dict) else members:
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -220,7 +221,7 @@ def test_a_full_disk_and_an_interrupt_leave_nothing(tmp_path, monkeypatch):
         patch.setattr(archives._Writer, "write", failing(full))
         refused(tmp_path, archive, "the disk of .* is full; free space")
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     refused(tmp_path, archive, "is full")
 
 

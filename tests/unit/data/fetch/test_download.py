@@ -5,6 +5,7 @@ import hashlib
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from download_cases import Handler, Script, scripted
@@ -154,7 +155,9 @@ def test_lengths_and_notes_that_are_no_numbers_are_not_believed(server, tmp_path
     (tmp_path / ".x.zip.part.json").write_text('{"url": 5, "etag": [], "length": "9"}')
     download(server.url, tmp_path / "x.zip", digest=SHA256, patience=QUICK)
     assert (tmp_path / "x.zip").read_bytes() == CONTENT
-    answer = type("Answer", (), {"status_code": 200, "headers": {"Content-Length": "9" * 5000}})
+    answer: Any = type(
+        "Answer", (), {"status_code": 200, "headers": {"Content-Length": "9" * 5000}}
+    )
     assert module._version_of(answer, "x")["length"] is None
 
 
@@ -207,7 +210,7 @@ def test_whatever_a_server_does_no_part_is_taken_for_the_file(server, tmp_path, 
     def one(draw):
         words = draw.choices([*faults, *lies, ""], k=draw.randint(0, 6))
         listed = [word if " " in word else f"{word} {draw.randrange(6000)}" for word in words]
-        options = {"digest": digest} if not honest or draw.randrange(2) else {}
+        options: dict[str, Any] = {"digest": digest} if not honest or draw.randrange(2) else {}
         about = {"ranges": draw.randrange(5) > 0, "length": draw.randrange(5) > 0 or not honest}
         server.script = Script(content, faults=listed, etag=draw.choice(['"v1"', ""]), **about)
         target.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import json
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from data_cases import put as put_all
@@ -12,7 +13,8 @@ from data_cases import sha256, tree, zipped
 
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.data.fetch import original
-from osad.data.fetch.original import Archive, MissingData, how_to_get, locate, originals
+from osad.data.fetch.original import MissingData, how_to_get, locate, originals
+from osad.data.registry import Archive
 from osad.runtime.harness import main as step_main
 
 ONE = zipped({"top/a.txt": b"one"})
@@ -49,7 +51,7 @@ def put(path: Path, content: bytes) -> Path:
     return put_all(path.parent, {path.name: content}) / path.name
 
 
-def archive(file: str = "one.zip", **fields: object) -> Archive:
+def archive(file: str = "one.zip", **fields: Any) -> Archive:
     return Archive(file=file, page=PAGE, **fields)
 
 

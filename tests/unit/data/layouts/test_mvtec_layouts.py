@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from osad.data import registry
 from osad.data.images import decode
 from osad.data.layouts import mvtec as mvtec_layout
 from osad.data.layouts.mvtec import Item, one_mask
+from osad.data.layouts.reading import list_files
 from osad.data.sets import mvtec_3d, mvtec_loco, visa
 
 
@@ -32,7 +34,7 @@ def merged(*masks: bytes, over: bytes | None = None) -> bytes:
     return one_mask(named, image=over or numbered(1, SIZE), name="i")
 
 
-def painted(where: tuple[int, ...], value: int, kind: type = np.uint8) -> bytes:
+def painted(where: tuple[int, ...], value: int, kind: Any = np.uint8) -> bytes:
     values = np.zeros((4, 6, 3)[: len(where)], dtype=kind)
     values[where] = value
     return encoded(values)
@@ -196,7 +198,7 @@ def test_the_folder_of_the_categories_is_found(tmp_path):
 
 def test_mvtec_screw_as_it_is():
     folder = real("mvtec_screw")
-    items = mvtec_layout.plan_category(mvtec_layout.list_files(folder))
+    items = mvtec_layout.plan_category(list_files(folder))
     places = Counter(item.target.rsplit("/", 1)[0] for item in items)
     counts = registry.get("mvtec").expected["screw"]
     assert places.pop("train/good") == 94  # Of 320: the others are not in the sample.

@@ -1,5 +1,6 @@
 """ELPV: out of its package, with the published counts."""
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_changed_image_is_found_and_a_fetch_repairs_it(elpv):
 
 def test_other_content_or_another_package_is_refused(project, monkeypatch):
     def missing(name):
-        raise elpv_set.importlib.metadata.PackageNotFoundError(name)
+        raise importlib.metadata.PackageNotFoundError(name)
 
     with monkeypatch.context() as patch:
         patch.setattr(elpv_set, "CONTENT_SHA256", DIGEST)
@@ -74,6 +75,6 @@ def test_other_content_or_another_package_is_refused(project, monkeypatch):
         (missing, r"pip install elpv-dataset==1\.0\.0\.post1"),
         (lambda name: "2.0", r"2\.0 is installed, expected 1\.0\.0\.post1"),
     ):
-        monkeypatch.setattr(elpv_set.importlib.metadata, "version", version)
+        monkeypatch.setattr(importlib.metadata, "version", version)
         with pytest.raises(DataError, match=message):
             fetch("elpv")

@@ -1,5 +1,7 @@
 """Rows of runs and summaries, and the check of the controls."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 from table_cases import Outcome, bad, cells_of, metrics, runs_of, summary_of
@@ -112,7 +114,7 @@ def near(value: float) -> object:
 
 
 def test_mean_and_standard_deviation_over_seeds() -> None:
-    dra = [0.8, 0.9, 0.85, bad("failed", "x")]
+    dra: list[Any] = [0.8, 0.9, 0.85, bad("failed", "x")]
     runs = runs_of(PLACE, dra=dra, dpdl=0.7, patchcore=bad("skipped", "x"))
     summary = summary_of(cells_of(runs))
     # Deviations -0.05, 0.05, 0: variance 0.005 / 2.
@@ -122,7 +124,7 @@ def test_mean_and_standard_deviation_over_seeds() -> None:
 
 
 def test_every_rate_has_mean_and_standard_deviation_over_seeds() -> None:
-    outcomes = runs_of(
+    outcomes: dict[str, Any] = runs_of(
         PLACE, dra=[metrics(0.8, aupro=0.25), metrics(0.9), bad("failed", "x")], dpdl=metrics(None)
     )
     rates = summary_table.rate_frame({Cell.parse(name): value for name, value in outcomes.items()})
@@ -182,7 +184,8 @@ def test_hard_setting_has_no_average_over_categories() -> None:
 
 
 def test_metrics_tree_has_only_numbers() -> None:
-    runs = runs_of(PLACE, **{"dpdl.no_dpl": 0.5, "dra": [0.5, 0.5]})
+    outcomes: dict[str, Any] = {"dpdl.no_dpl": 0.5, "dra": [0.5, 0.5]}
+    runs = runs_of(PLACE, **outcomes)
     runs |= runs_of("elpv/all/general-m1", dra=bad("failed", "x"))
     of_protocol = {
         "dpdl.no_dpl": {"auroc_mean": 0.5}, "dra": {"auroc_mean": 0.5, "auroc_std": 0.0},
@@ -222,7 +225,8 @@ def test_a_damaged_summary_is_named(tmp_path) -> None:
     ("dra", 0.1, False),
 ])  # fmt: skip
 def test_controls(method: str, auroc: float | None, is_wrong: bool) -> None:
-    cells = cells_of(runs_of(PLACE, **{method: [auroc, bad("failed", "x")]}))
+    outcomes: dict[str, Any] = {method: [auroc, bad("failed", "x")]}
+    cells = cells_of(runs_of(PLACE, **outcomes))
     messages = check_controls(cells)
     assert len(messages) == is_wrong
     assert all(message.startswith(f"{PLACE}/{method}/s0: ") for message in messages)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +25,11 @@ from osad.methods.dra import DRA
 from osad.methods.trial import ANOMALIES, NORMALS, TEST_ANOMALIES, TEST_NORMALS
 
 PACKS = Packs("methods", 84, 16)
-SMALL = {
+SMALL: dict[str, Any] = {
     "epochs": 8, "inner_steps": 1, "query_steps": 1, "batch": 12, "predictor_steps": 2,
     "standardised": False,
 }  # fmt: skip
-BASES = {
+BASES: dict[str, Any] = {
     "dra": DRA(
         epochs=2, batch=12, adapter=8, holistic_width=16, residual_width=8, standardised=False
     ),

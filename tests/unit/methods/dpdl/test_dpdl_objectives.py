@@ -33,7 +33,7 @@ def small_bridge(d: int = 2, eps: float = 0.3) -> Bridge:
     s = 0.2 + 0.5 * torch.rand(3, d, generator=torch_generator("s"), dtype=torch.float64)
     a = eps * randn(3, key="a", dtype=torch.float64)
     r = 0.6 * randn(3, d, key="r", dtype=torch.float64)
-    return Bridge(*(value.requires_grad_() for value in (r, s.log(), a)), eps)
+    return Bridge(r.requires_grad_(), s.log().requires_grad_(), a.requires_grad_(), eps)
 
 
 def anchored(levels: Sequence[float] | torch.Tensor, labels: list[int]) -> torch.Tensor:

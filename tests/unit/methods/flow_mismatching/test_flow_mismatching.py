@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_paths_are_aggregated_at_each_time_before_the_mean():
         right = (start > 1.5) == (t[:, None, None] > 0.5)
         return torch.where(right, -start, 1 - start)
 
-    values = {"times": 2, "fraction": 0.1, "exponent": 0}
+    values: dict[str, Any] = {"times": 2, "fraction": 0.1, "exponent": 0}
     assert heat(field, data, noise, how="minimum", **values).item() == pytest.approx(0, abs=1e-6)
     assert heat(field, data, noise, how="mean", **values).item() == pytest.approx(0.5)
 
@@ -172,7 +173,15 @@ def test_training_approaches_the_optimal_field_of_a_gaussian():
     assert max(errors) < 0.05
 
 
-SMALL = {"epochs": 12, "batch": 16, "dims": 24, "width": 32, "blocks": 1, "paths": 3, "times": 3}
+SMALL: dict[str, Any] = {
+    "epochs": 12,
+    "batch": 16,
+    "dims": 24,
+    "width": 32,
+    "blocks": 1,
+    "paths": 3,
+    "times": 3,
+}
 
 
 PACKS = Packs("flow_mismatching", 120, 40)

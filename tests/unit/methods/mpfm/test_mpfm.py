@@ -270,7 +270,7 @@ def test_the_flow_s_likelihood_moves_the_network_alone(monkeypatch):
     started = call(monkeypatch)
     state = {key: value.clone().requires_grad_() for key, value in started.state.items()}
     _, z = mpfm.encode(state, draws(6, 16, 24), lengths=True)
-    options = {"coupled": True, "n_positions": 5}
+    options: dict[str, Any] = {"coupled": True, "n_positions": 5}
     transformer.flow_nll(state, z.detach(), torch_generator("nll"), **options).sum().backward()
     moved = {key for key, value in state.items() if value.grad is not None}
     assert all(key.startswith("flow.") for key in moved)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from learn_cases import draws, mixture
 
 from osad.core.seeds import torch_generator
+from osad.learn.heads import linear
 from osad.learn.images import State
 from osad.methods.mpfm import transformer
 from osad.methods.mpfm.mixture import (
@@ -96,7 +97,7 @@ def test_the_network_starts_still_and_with_different_components():
     for t in (0.0, 0.7):
         time = transformer.encoded_time(state, torch.full((4,), t))
         hidden = transformer.trunk(state, z, time)
-        start = transformer.linear(state, "flow.input", z) + state[transformer.PLACES]
+        start = linear(state, "flow.input", z) + state[transformer.PLACES]
         torch.testing.assert_close(hidden, F.layer_norm(start, (16,)))  # Blocks are the identity.
         weights = transformer.log_weights(state, hidden)
         torch.testing.assert_close(weights, torch.full((4, 6, 3), -math.log(3)))
@@ -128,7 +129,7 @@ def test_attention_is_that_of_torch():
     state = network()
     x = draws(2, 6, 16)
     found = transformer._attention(state, "flow.block0", x)
-    joined = transformer.linear(state, "flow.block0.attention", x)
+    joined = linear(state, "flow.block0.attention", x)
     q, k, v = joined.view(2, 6, 3, 4, 4).permute(2, 0, 3, 1, 4)
     expected = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 6, 16)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

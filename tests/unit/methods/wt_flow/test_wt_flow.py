@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 from statistics import fmean
+from typing import Any
 
 import pytest
 import torch
@@ -143,7 +144,15 @@ def test_density_proxy_orders_like_the_gaussian():
 
 
 LIFT = torch.linalg.qr(draws(8, 8, key="lift")).Q
-SMALL = {"dims": 8, "width": 32, "epochs": 10, "batch": 16, "lr": 3e-3, "ema": 0.9, "group": 64}
+SMALL: dict[str, Any] = {
+    "dims": 8,
+    "width": 32,
+    "epochs": 10,
+    "batch": 16,
+    "lr": 3e-3,
+    "ema": 0.9,
+    "group": 64,
+}
 
 
 def ring(n: int, key: str) -> torch.Tensor:

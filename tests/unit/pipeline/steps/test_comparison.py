@@ -54,7 +54,7 @@ def test_methods_are_compared_on_the_same_drawn_images(
                       np.repeat([one.label for one in images], of))
                 for of in np.array([times[one.path] for one in images]).T
             ])  # fmt: skip
-        values.append(np.subtract(*pair))
+        values.append(np.subtract(pair[0], pair[1]))
     low, high = np.quantile(np.mean(values, axis=0), (0.025, 0.975))
     found = rows[f"{place}/{other}"]
     assert [float(found["images_low"]), float(found["images_high"])] == pytest.approx([low, high])

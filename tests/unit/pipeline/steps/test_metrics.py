@@ -53,12 +53,17 @@ def lines(images: dict[str, SplitRow] = IMAGES) -> Rows:
     ]  # fmt: skip
 
 
-def write_maps(folder: Path, images: dict[str, SplitRow] = IMAGES, **changes: object) -> None:
+def write_maps(folder: Path, images: dict[str, SplitRow] = IMAGES, **changes: Any) -> None:
     paths, digests = zip(*((row.path, row.sha256) for row in of_test(images)), strict=True)
-    maps = np.stack([MAPS[path] for path in paths])
-    fields = {"cell": CELL, "paths": paths, "sha256": digests, "image_size": 4, "maps": maps}
-    fields |= changes
-    maps = AnomalyMaps(**fields)  # type: ignore[arg-type]
+    values = np.stack([MAPS[path] for path in paths])
+    fields: dict[str, Any] = {
+        "cell": CELL,
+        "paths": paths,
+        "sha256": digests,
+        "image_size": 4,
+        "maps": values,
+    }
+    maps = AnomalyMaps(**fields | changes)
     anomaly_maps.write(folder / "maps", maps, cell=maps.cell)
 
 

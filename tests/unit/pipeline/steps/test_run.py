@@ -10,6 +10,7 @@ import pytest
 import torch
 from learn_cases import Packs
 
+from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError, TrainingError
 from osad.core.files import read_metadata, read_tensors, write_tensors
 from osad.data.splits import SplitRow, write_split
@@ -73,7 +74,7 @@ def test_checkpoint_scores_and_maps_of_a_run(files: Path) -> None:
     written = [files / "out" / name for name in OUTPUTS]
     assert run.main(options(files)) == written
     metadata = read_metadata(written[0])
-    run.check_checkpoint(metadata, run.Cell.parse(CELL), HYPER, written[0])
+    run.check_checkpoint(metadata, Cell.parse(CELL), HYPER, written[0])
     assert (metadata["cell"], metadata["device"]) == (CELL, "cpu")
     assert metadata["features"] == [
         {"pack": "plain", "backbone": "made", "weights_sha256": "0" * 64, "image_size": 128,
@@ -132,7 +133,7 @@ def test_hyper_parameters_and_base_must_be_the_run_s(files: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             run.main([*options(files), *further])
-    cell = run.Cell.parse(CELL.replace("patchcore", "ahl"))
+    cell = Cell.parse(CELL.replace("patchcore", "ahl"))
     with pytest.raises(ConfigError, match="starts from dra, got 0 checkpoints"):
         run.read_base([], cell, "dra")
     write_tensors(files / "base", {"x": torch.ones(1)}, {"cell": CELL})
@@ -140,7 +141,7 @@ def test_hyper_parameters_and_base_must_be_the_run_s(files: Path) -> None:
         run.read_base([files / "base"], cell, "dra")
     metadata = {"format": 1, "cell": CELL, "hyper": {}}
     with pytest.raises(CheckError, match=r"its hyper is .*, expected \{'coreset': 31"):
-        run.check_checkpoint(metadata, run.Cell.parse(CELL), {"coreset": 31}, files)
+        run.check_checkpoint(metadata, Cell.parse(CELL), {"coreset": 31}, files)
 
 
 POOLED = replace(INFO, pack="pooled")
@@ -168,7 +169,7 @@ def test_features_are_compared_by_kind_where_the_checkpoint_names_them(tmp_path)
         assert run.check_features(READ, infos, Path("c"))
     assert not run.check_features({}, [INFO], Path("c"))
     # A base must have been fitted on the features of the fit that starts from it.
-    path, cell = tmp_path / "base", run.Cell.parse(CELL.replace("patchcore", "ahl"))
+    path, cell = tmp_path / "base", Cell.parse(CELL.replace("patchcore", "ahl"))
     metadata = {"cell": CELL.replace("patchcore", "dra")} | READ
     write_tensors(path, {"x": torch.ones(1)}, metadata)
     draem = replace(INFO, pack="draem", image_size=96)  # Its base does not read it.
