@@ -3,14 +3,13 @@
 import argparse
 import json
 import random
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from osad.audit import actions, git, graph, ledger, render
+from osad.audit import actions, git, graph, ledger, remote, render
 from osad.audit.ledger import Ledger
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.pipeline import config
@@ -89,14 +88,8 @@ def save(options: argparse.Namespace) -> None:
     if rules.grid.results != "results":  # The other stages of dvc.yaml are of params.yaml's grid.
         commands = [["commit", "--force", "fetch"], ["add", rules.grid.results]]
     for command in commands:
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "dvc"), *command], env=git.environment(),
-            capture_output=True, encoding="utf-8", errors="replace", check=False,
-        )  # fmt: skip
-        if done.returncode:
-            said = done.stderr.strip() or done.stdout.strip() or "failed"
-            raise CheckError(f"dvc {' '.join(command)}: {said}")
-    print("committed to DVC; now: git add --all; git commit; dvc push")
+        remote.dvc(*command)
+    print("committed to DVC; now: git add --all; git commit; osad audit push")
 
 
 def explain(options: argparse.Namespace) -> None:
@@ -207,13 +200,14 @@ def add_configfile(command: argparse.ArgumentParser) -> None:
 
 
 def add_command(
-    commands: Subparsers, function: Callable[[argparse.Namespace], None]
+    commands: Subparsers, function: Callable[[argparse.Namespace], None], *, grid: bool = True
 ) -> argparse.ArgumentParser:
-    """Add a subcommand with the name and the text of its function; return its parser."""
+    """Add a subcommand with the name and text of its function, of any grid; return its parser."""
     text = (function.__doc__ or "").strip()
     command = commands.add_parser(function.__name__, help=text, description=text)
     command.set_defaults(run=function)
-    add_configfile(command)
+    if grid:
+        add_configfile(command)
     return command
 
 
@@ -232,6 +226,9 @@ def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
     commands = top.add_subparsers(dest="audit", required=True, metavar="COMMAND")
     for function in (record, adopt, save):
         add_command(commands, function)
+    for function in (remote.push, remote.pull):
+        command = add_command(commands, function, grid=False)
+        command.add_argument("--remote", metavar="NAME", help="another one than the default")
     add_explain_options(add_command(commands, explain))
     command = add_command(commands, verify)
     command.add_argument("cells", nargs="*", metavar="CELL", help="ids of runs or of means")
