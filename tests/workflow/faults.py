@@ -112,9 +112,9 @@ def pairs(bench: Bench, row: Row, times: int) -> None:
 
 
 def cuts(bench: Bench, row: Row, times: int) -> None:
-    """SIGKILL to `dvc push` and `dvc pull` in turn, then the same again.
+    """SIGKILL to `dvc push` and `dvc pull` in turn, then `osad audit push` or `pull`.
 
-    The first pull after it may have lost sight of files; it says so, and the second gets them.
+    The same of DVC alone may take a part for the whole (`osad.audit.remote`).
     """
     project, store = bench.fresh(of=bench.finished), bench.root / "store"
     project.run("git", "init", "--quiet").check()
@@ -140,8 +140,7 @@ def cuts(bench: Bench, row: Row, times: int) -> None:
             run.kill()
             row.times += 1
             row.wrong += sum(digest != name for name, digest in stored(store).items())
-        if not row.expect(Running(where, "dvc", verb).outcome(), "failed to pull data from the"):
-            row.expect(Running(where, "dvc", verb).outcome())
+        row.expect(Running(where, sys.executable, "-m", "osad.cli", "audit", verb).outcome())
         row.wrong += len(whole.items() ^ stored(store).items())
         if verb == "pull":
             row.expect(bench.run(where))

@@ -227,7 +227,7 @@ def saved(plain_run: tuple[Project, Outcome], root: Path) -> Place:
 @pytest.fixture(scope="module")
 def beside_saved(saved: Place, root: Path) -> Place:
     """Where a project is cloned whose data are in a remote of DVC."""
-    (send,) = [block for block in blocks(AUDIT) if "dvc push" in block]
+    (send,) = [block for block in blocks(AUDIT) if "audit push" in block]
     saved.run(send)
     return beside_repository(root / "beside_saved", saved.project)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from osad.audit import actions, dvc, git, graph, ledger, render
+from osad.audit import actions, git, graph, ledger, remote, render
 from osad.audit.ledger import Ledger
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.pipeline import config
@@ -88,8 +88,8 @@ def save(options: argparse.Namespace) -> None:
     if rules.grid.results != "results":  # The other stages of dvc.yaml are of params.yaml's grid.
         commands = [["commit", "--force", "fetch"], ["add", rules.grid.results]]
     for command in commands:
-        dvc.run(rules.grid.root, *command)
-    print("committed to DVC; now: git add --all; git commit; dvc push")
+        remote.dvc(*command)
+    print("committed to DVC; now: git add --all; git commit; osad audit push")
 
 
 def merge(options: argparse.Namespace) -> None:
@@ -212,13 +212,14 @@ def add_configfile(command: argparse.ArgumentParser) -> None:
 
 
 def add_command(
-    commands: Subparsers, function: Callable[[argparse.Namespace], None]
+    commands: Subparsers, function: Callable[[argparse.Namespace], None], *, grid: bool = True
 ) -> argparse.ArgumentParser:
-    """Add a subcommand with the name and the text of its function; return its parser."""
+    """Add a subcommand with the name and text of its function, of any grid; return its parser."""
     text = (function.__doc__ or "").strip()
     command = commands.add_parser(function.__name__, help=text, description=text)
     command.set_defaults(run=function)
-    add_configfile(command)
+    if grid:
+        add_configfile(command)
     return command
 
 
@@ -239,6 +240,9 @@ def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
         add_command(commands, function)
     command = add_command(commands, merge)
     command.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="other copies of it")
+    for function in (remote.push, remote.pull):
+        command = add_command(commands, function, grid=False)
+        command.add_argument("--remote", metavar="NAME", help="another one than the default")
     add_explain_options(add_command(commands, explain))
     command = add_command(commands, verify)
     command.add_argument("cells", nargs="*", metavar="CELL", help="ids of runs or of means")

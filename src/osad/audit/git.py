@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,8 +18,8 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
 
-def run(root: Path, *arguments: str) -> str:
-    """Run git and return what it prints.
+def run(root: Path, *arguments: str, **variables: str) -> str:
+    """Run git, with further variables in its environment, and return what it prints.
 
     Raises:
         ConfigError: git is not there or fails.
@@ -29,7 +30,7 @@ def run(root: Path, *arguments: str) -> str:
             capture_output=True,
             check=False,
             encoding="utf-8",
-            env=environment(),
+            env=environment() | variables,
             errors="surrogateescape",  # Paths of files need not be UTF-8.
         )
     except OSError as error:
@@ -71,15 +72,33 @@ def stamp(root: Path) -> tuple[str, str]:
 
 
 def changes(root: Path, paths: Sequence[str] = SOURCES) -> list[str]:
-    """Return the files below some paths that differ from the commit, new ones included, sorted."""
-    there = [p for p in paths if (root / p).exists() or run(root, "ls-files", "--", p)]
-    if not there:
-        return []
-    text = run(root, "status", "--porcelain", "-z", "--untracked-files=all", "--", *there)
-    return sorted({entry[3:] for entry in text.split("\0") if len(entry) > 3 and entry[2] == " "})
+    """Return the files below some paths that differ from the commit, new ones included, sorted.
+
+    Asked with an index of its own: that of the user may hold files for unchanged, and their list of
+    ignored files may hold sources (``skip-worktree``, ``.git/info/exclude``).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        run(root, "read-tree", "HEAD", **index)
+        there = [p for p in paths if (root / p).exists() or run(root, "ls-files", "--", p, **index)]
+        if not there:
+            return []
+        status = ("status", "--porcelain", "-z", "--untracked-files=no", "--no-renames", "--")
+        edited = run(root, *status, *there, **index).split("\0")
+        others = ("ls-files", "-z", "--others", "--exclude-per-directory=.gitignore", "--")
+        new = run(root, *others, *there, **index).split("\0")
+    return sorted({*(entry[3:] for entry in edited), *new} - {""})
 
 
 def origin(root: Path, text: str, where: str) -> str:
-    """Return the commit that first brought a text into a file, with date and subject, or empty."""
-    commits = run(root, "log", "--reverse", f"-S{text}", "--format=%h %cs %s", "--", where)
-    return commits.partition("\n")[0]
+    """Return the commit that first brought a text into a file, with date and subject, or empty.
+
+    The oldest commit of a shallow clone holds what all before it have brought, so it is not named.
+    """
+    form = "--format=%h %cs %s%x00%p"
+    commits = run(root, "log", "--reverse", f"-S{text}", form, "--", where)
+    said, _, parents = commits.partition("\n")[0].partition("\0")
+    shallow = "rev-parse", "--is-shallow-repository"
+    if said and not parents and run(root, *shallow).strip() == "true":
+        return "a commit that this shallow clone has not (git fetch --unshallow)"
+    return said

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from osad.core.errors import listed
+from osad.core.files import sha256_bytes
 from osad.data.images import FORMATS, depth
 
 CONSTANT = "have one colour only, nothing is seen"
@@ -18,6 +19,13 @@ DIM = "use less than an eighth of their 16 bits and become dark; scale them if s
 PROFILE = "have a colour profile or a gamma other than sRGB's, which is not applied"
 CMYK = "have CMYK colours, which a formula converts and no profile"
 SRGB_GAMMA = 0.45455
+LARGE = (
+    "are masks that mark more than half of their image; what is not 0 is marked, not what is black"
+)
+SAME = (
+    "have the pixels of another file of other bytes; only equal bytes are kept out of the test "
+    "images of a run that was trained on them"
+)
 EMPTY = "are masks that mark no pixel; their images count as images without a mask"
 
 
@@ -28,10 +36,12 @@ class Remarks:
     Attributes:
         found: by remark.
         kinds: by format, depth and mode, as in ``PNG of 8-bit RGB``.
+        pixels: by digest of the pixels, a name by digest of the file.
     """
 
     found: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     kinds: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    pixels: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, name: str, content: bytes, pixels: Image.Image) -> None:
         """Look at an image: its file, and its pixels as `osad.data.images.decode` gives them."""
@@ -43,6 +53,8 @@ class Remarks:
                 0.0 if "srgb" in image.info else image.info.get("gamma", SRGB_GAMMA) - SRGB_GAMMA
             )
         self.kinds[f"{form} of {bits}-bit {mode}"].append(name)
+        shown = sha256_bytes(f"{pixels.size}".encode() + pixels.tobytes())
+        self.pixels[shown][sha256_bytes(content)] = name
         colours = [colour for _, colour in pixels.getcolors(2) or ()]
         if len(colours) == 1:
             self.found[CONSTANT].append(name)
@@ -62,6 +74,9 @@ class Remarks:
             f"{len(names)} files {remark}: {listed(sorted(names), between=', ')}"
             for remark, names in sorted(self.found.items())
         ]
+        if same := [sorted(names.values()) for names in self.pixels.values() if len(names) > 1]:
+            groups = listed(sorted(map(" = ".join, same)), between=", ")
+            lines.append(f"{sum(map(len, same))} files {SAME}: {groups}")
         if len(self.kinds) > 1:
             kinds = (f"{len(n)} {kind} (first {min(n)})" for kind, n in sorted(self.kinds.items()))
             text = "images are of several kinds, by which alone a method can tell them apart"

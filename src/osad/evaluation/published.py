@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,13 +109,9 @@ def normalise_class(name: str) -> str:
 
 
 def _number(text: str, fail: Callable[[str], DataError]) -> Decimal:
-    try:
-        number = Decimal(text)
-    except InvalidOperation as error:
-        raise fail("is not a number") from error
-    if not (number.is_finite() and number >= 0):
-        raise fail("is not a finite number of at least 0")
-    return number
+    if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):  # Decimal takes other digits and _.
+        raise fail("is not a number of at least 0, written with digits and a point")
+    return Decimal(text)
 
 
 def parse_row(row: Mapping[str, str], *, where: str) -> dict[str, Any]:
@@ -129,7 +125,7 @@ def parse_row(row: Mapping[str, str], *, where: str) -> dict[str, Any]:
     """
 
     def fail(column: str, problem: str) -> DataError:
-        return DataError(f"{where}: {column} {row[column]!r} {problem}; correct the file")
+        return DataError(f"{where}: {column} {row[column][:40]!r} {problem}; correct the file")
 
     for column in ("source", "table", "dataset", "method", "metric"):
         if not row[column].strip():
@@ -138,7 +134,7 @@ def parse_row(row: Mapping[str, str], *, where: str) -> dict[str, Any]:
             raise fail(column, "has '; ', which stands between sources")
     if row["setting"] not in ("general", "hard", "unsupervised"):
         raise fail("setting", "is not general, hard or unsupervised")
-    if not row["shots"].isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", row["shots"]):
         raise fail("shots", "is not a whole number")
     numbers = {}
     for column in ("mean", "std"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +39,11 @@ def check_installed(lock: Path) -> None:
     A local part of the installed version (``+cpu``, ``+cu130``) does not count.
 
     Raises:
-        ConfigError: a package is missing or has another version, so that numbers would be
-            attributed to a lock file that they were not made with.
+        ConfigError: a package is missing, has another version or is not the one that Python finds,
+            so that numbers would be attributed to a lock file that they were not made with.
     """
-    for wanted in pins(lock):
-        if wanted.marker is not None and not wanted.marker.evaluate():
-            continue
+    needed = [pin for pin in pins(lock) if pin.marker is None or pin.marker.evaluate()]
+    for wanted in needed:
         try:
             installed = version(wanted.name)
         except PackageNotFoundError:
@@ -53,3 +53,27 @@ def check_installed(lock: Path) -> None:
                 f"{lock.name}: {wanted.name} must be {wanted.specifier}, here it is "
                 f"{installed or 'not installed'}; run `make setup` or install the lock file"
             )
+    _check_first(needed)
+
+
+def _check_first(needed: list[Requirement]) -> None:
+    """Check that PYTHONPATH puts nothing, of no version, before an installed package.
+
+    Raises:
+        ConfigError: a module there has the name of one of a package's.
+    """
+    path = os.environ.get("PYTHONPATH")
+    for folder in map(Path, path.split(os.pathsep) if path else ()):
+        first = {file.stem for file in folder.glob("*.py")}
+        first |= {file.parent.name for file in folder.glob("*/__init__.py")}
+        for wanted in needed if first - {"osad"} else ():
+            found = distribution(wanted.name)
+            if Path(str(found.locate_file(""))) == folder:
+                continue
+            parts = (file.parts for file in found.files or ())
+            names = {p[0].removesuffix(".py") for p in parts if p[1:] in ((), ("__init__.py",))}
+            if clash := sorted(first & names):
+                raise ConfigError(
+                    f"PYTHONPATH: {folder / clash[0]} comes before {wanted.name} {found.version}, "
+                    "which would be recorded; take its folder out of PYTHONPATH"
+                )

@@ -56,6 +56,8 @@ def variables() -> dict[str, str]:
     - *_NUM_THREADS: one thread; cells run side by side instead, and the number of cores never
       reaches the bytes.
     - CUBLAS_WORKSPACE_CONFIG: makes cuBLAS deterministic; torch demands it.
+    - PYTHONSAFEPATH: ``python -m`` does not look for modules in the current folder, where a folder
+      or file by the name of a package would be taken for the version that the lock file pins.
     - PYTHONHASHSEED: the order of sets of texts is the same in every process.
     - PYTHONUTF8: texts and file names are UTF-8 whatever the locale is.
     """
@@ -71,6 +73,7 @@ def variables() -> dict[str, str]:
         "OPENBLAS_CORETYPE": "Haswell",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
+        "PYTHONSAFEPATH": "1",
         "PYTHONUTF8": "1",
     }
 

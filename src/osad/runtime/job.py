@@ -189,8 +189,9 @@ def run_on_server(
             umask = os.umask(0o077)
             os.umask(umask)
             request = protocol.pack_request(
-                arguments, environment, directory=os.getcwd(), umask=umask, search_path=sys.path
-            )
+                arguments, environment, directory=os.getcwd(), umask=umask,
+                search_path=search_path(),
+            )  # fmt: skip
             length = len(request).to_bytes(protocol.LENGTH_BYTES, "big")
             # No signal may come between the request and the handlers that cancel it.
             signal.pthread_sigmask(signal.SIG_BLOCK, CANCELLING)
@@ -210,6 +211,14 @@ def run_on_server(
         return fail(arguments, SERVER_DIED, "ServerDied")
     kind, status = protocol.unpack_reply(reply)
     return status if kind == protocol.EXITED else None
+
+
+def search_path() -> list[str]:
+    """Return where a job finds modules: not in the current folder, where ``python -m`` looks first.
+
+    A plain process is told so by PYTHONSAFEPATH (see `osad.runtime.environment`).
+    """
+    return sys.path[1:] if sys.path[0] == os.getcwd() else sys.path
 
 
 def run_process(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

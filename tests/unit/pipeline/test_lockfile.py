@@ -1,7 +1,8 @@
 """Whether the packages of a lock file are installed."""
 
 import contextlib
-from importlib.metadata import version
+from importlib.metadata import distribution, version
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,29 @@ def test_other_versions_than_those_of_the_lock_are_named(
     (tmp_path / "x.lock").write_text(f"{line} \\\n    --hash=sha256:{'0' * 64}\n")
     with pytest.raises(ConfigError, match=message) if message else contextlib.nullcontext():
         check_installed(tmp_path / "x.lock")
+
+
+def test_what_comes_before_a_package_is_named(tmp_path, monkeypatch):
+    """It has no version, as a copy of sources has none, so that the installed one would be told."""
+    lock = tmp_path / "x.lock"
+    lock.write_text(f"numpy=={NUMPY}\n")
+    for name in ("numpy", "osad", "PIL"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+    for name in ("osad", "PIL"):
+        (tmp_path / "other" / name / "__init__.py").touch()
+    installed = Path(str(distribution("numpy").locate_file("")))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/none:{tmp_path}/other:{installed}")
+    check_installed(lock)  # A folder that is no package comes after one that is.
+    (tmp_path / "other/numpy/__init__.py").touch()
+    with pytest.raises(ConfigError, match=f"other/numpy comes before numpy {NUMPY}, which would"):
+        check_installed(lock)
+    (tmp_path / "numpy.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+    check_installed(lock)
+    monkeypatch.setenv("PYTHONPATH", ":/none")
+    with pytest.raises(ConfigError, match="PYTHONPATH: numpy comes before numpy"):
+        check_installed(lock)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"numpy = = 2\n", b"[1]"])

@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -17,6 +19,16 @@ def test_environment_overrides_and_removes_what_changes_numbers():
         "ATEN_CPU_CAPABILITY", "GLIBC_TUNABLES", "NVIDIA_TF32_OVERRIDE",
     )  # fmt: skip
     assert computing_environment(kept | dict.fromkeys(harmful, "8")) == kept | variables()
+
+
+def test_what_lies_in_the_current_folder_is_no_module(tmp_path):
+    """Jobs are ``python -m`` in the project's folder, where somebody may have a folder ``timm``."""
+    (tmp_path / "local.py").write_text("print(1)")
+    command = [sys.executable, "-m", "local"]
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    for environment, said in ((plain, b"1\n"), (computing_environment(os.environ), b"")):
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+        assert ran.stdout == said
 
 
 def test_request_survives_packing():

@@ -13,6 +13,7 @@ from job_cases import JOB, QUICK, Waiting, ends, job_environment, linux_only, ru
 
 from osad.runtime.environment import variables
 from osad.runtime.harness import USAGE
+from osad.runtime.job import search_path
 
 _allowed, bare_server, address = job_cases._allowed, job_cases.bare_server, job_cases.address
 
@@ -27,6 +28,14 @@ def test_environment_reaches_the_job(tmp_path, address):
     assert report["environment"] == variables()
     command = [sys.executable, "-c", "print(hash('osad'))"]
     assert report["hash"] == int(subprocess.check_output(command, env={"PYTHONHASHSEED": "0"}))
+
+
+def test_the_current_folder_holds_no_modules_of_a_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [str(tmp_path), "/a", str(tmp_path)])
+    assert search_path() == ["/a", str(tmp_path)]  # The latter is in PYTHONPATH.
+    monkeypatch.chdir("/")
+    assert search_path() == sys.path
 
 
 def test_the_client_imports_only_the_standard_library():

@@ -19,7 +19,7 @@ from osad.data.images import FORMATS, decode
 from osad.data.layouts.folder import divided, is_hidden
 from osad.data.manifest import byte_order, is_image_name, path_problem
 from osad.data.marks import check_traces, marks, mask_numbers
-from osad.data.remarks import EMPTY, Remarks
+from osad.data.remarks import EMPTY, LARGE, Remarks
 from osad.data.source import Files, read
 
 AGAIN = "get the data set again"
@@ -58,6 +58,8 @@ def read_image(path: Path, *, mask_of: Path | None = None, remarks: Remarks | No
         )
     if remarks is not None and not values.any():
         remarks.found[EMPTY].append(str(path))
+    elif remarks is not None and 2 * np.count_nonzero(values) > values.size:
+        remarks.found[LARGE].append(str(path))
     return content
 
 

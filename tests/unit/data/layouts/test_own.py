@@ -1,5 +1,6 @@
 """A user's own images in folders of MVTec AD's layout."""
 
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from osad.core.errors import ConfigError, DataError
 from osad.data.layouts.folder import arrange
 from osad.data.layouts.own import check_folders
 from osad.data.manifest import COLUMNS, three_to_one
-from osad.data.remarks import CMYK, CONSTANT, DIM, MASKS, PROFILE
+from osad.data.remarks import CMYK, CONSTANT, DIM, LARGE, MASKS, PROFILE, SAME
 
 OWN = {"layout": "folder", "raw_path": "my/images", "defect_classes": ["scratch"]}
 FILES = {
@@ -245,9 +246,20 @@ def test_what_is_odd_about_images_is_told_with_names(project, capsys):
         "test/cut/print.jpg": encoded(
             Image.fromarray(checks[:, ::-1] // 2).convert("CMYK"), "JPEG"
         ),
+        "test/dent/big.png": encoded(np.tile(np.arange(8, dtype=np.uint8), (8, 1))),
+        "ground_truth/dent/big_mask.png": encoded(np.triu(np.full((8, 8), 255, np.uint8))),
+        "test/dent/half.png": encoded(np.tile(np.arange(8, dtype=np.uint8), (8, 2))),
+        "ground_truth/dent/half_mask.png": encoded(
+            np.kron(np.eye(2, dtype=np.uint8) * 255, np.ones((4, 8), np.uint8))
+        ),
     }
+    again = Image.open(io.BytesIO(files["train/good/b.png"]))
+    files["test/dent/again.bmp"] = encoded(again, "BMP")
     assert built(project, files)["test", "cut"] == 8
     note = capsys.readouterr().err.splitlines()
+    assert f"mine: 1 files {LARGE}: my/images/ground_truth/dent/big_mask.png" in note
+    same = "my/images/test/dent/again.bmp = my/images/train/good/b.png"
+    assert f"mine: 2 files {SAME}: {same}" in note
     place = "my/images/test/cut"
     for text, name in (
         (CONSTANT, "flat.png"), (MASKS, "mask.png"), (DIM, "dim.png"), (CMYK, "print.jpg"),
@@ -256,7 +268,7 @@ def test_what_is_odd_about_images_is_told_with_names(project, capsys):
     assert f"mine: 2 files {PROFILE}: {place}/linear.png, {place}/profile.png" in note
     kinds = [line for line in note if "several kinds" in line]
     assert "1 JPEG of 8-bit CMYK" in kinds[0]
-    assert f"1 PNG of 16-bit I (first {place}/dim.png), 8 PNG of 8-bit L" in kinds[0]
+    assert f"1 PNG of 16-bit I (first {place}/dim.png), 10 PNG of 8-bit L" in kinds[0]
 
 
 @pytest.mark.parametrize("left", ["test/dent/a.gif", "Test/dent/.DS_Store", "test/dent/"])

@@ -1,0 +1,62 @@
+"""DVC as a command, and transfers that rely on nothing that an earlier one has left."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from osad.audit import git
+from osad.core.errors import CheckError
+
+
+def dvc(*command: str, capture: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run DVC; keep what it says, or let it speak for itself.
+
+    Raises:
+        CheckError: it fails; with its message, where that is captured.
+    """
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "dvc"), *command], env=git.environment() | variables,
+        capture_output=capture, encoding="utf-8", errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stderr or "").strip() or (done.stdout or "").strip()
+        raise CheckError(f"dvc {' '.join(command)}: {said or 'failed, as it says above'}")
+    return done
+
+
+def transfer(
+    options: argparse.Namespace, *command: str, capture: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of DVC that speaks with the remote, with an empty memory.
+
+    DVC keeps the list of what it is to send or get from one call to the next, output by output.
+    Where a call is killed while it makes the list, the next ones take the part for the whole:
+    ``dvc push`` ends well and leaves files behind, for good if there is nothing else to send.
+    """
+    remote = ["--remote", options.remote] if options.remote else []
+    with tempfile.TemporaryDirectory() as empty:
+        return dvc(*command, *remote, capture=capture, DVC_SITE_CACHE_DIR=empty)
+
+
+def push(options: argparse.Namespace) -> None:
+    """Send the outputs to the DVC remote, then check that all are there."""
+    transfer(options, "push")
+    state = transfer(options, "status", "--cloud", "--json", capture=True)
+    lacking = sorted(name for name, what in json.loads(state.stdout).items() if what == "new")
+    if lacking:
+        raise CheckError(
+            f"{lacking[0]}: is not in the remote ({len(lacking)} such files); push again"
+        )
+    if doubts := [line for line in state.stderr.splitlines() if line.startswith("WARNING: ")]:
+        raise CheckError(
+            f"the remote may lack outputs (dvc status --cloud: {doubts[0].rstrip(':')}); make them "
+            "with snakemake, then osad audit save, and push again"
+        )
+
+
+def pull(options: argparse.Namespace) -> None:
+    """Get the outputs from the DVC remote, also after a transfer that was killed."""
+    transfer(options, "pull")

@@ -1,0 +1,86 @@
+"""Transfers after one that was killed while DVC made the list of what it is to send or get."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from faults import stored
+from projects import ROOT, Outcome, Project
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+CUT = """
+import os, signal, sys
+from dvc.cli import main
+from dvc_data.index.index import DataIndex
+
+def commit(self, whole=DataIndex.commit):
+    whole(self)
+    if sys._getframe(1).f_code.co_name == "collect":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+DataIndex.commit = commit
+main(sys.argv[1:])
+"""
+"""DVC, killed as soon as it has noted the first of its outputs."""
+
+CONFIG = """
+[core]
+    no_scm = true
+    remote = store
+['remote "store"']
+    url = ../../store
+"""
+
+
+def osad(project: Project, *words: str) -> Outcome:
+    command = (sys.executable, "-m", "osad.cli", "audit", *words)
+    return project.run(*command, PYTHONPATH=str(ROOT / "src"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Three outputs in DVC, and a remote without any."""
+    project = Project(tmp_path / "project")
+    for name in ("a", "b", "c"):
+        (project.root / name).mkdir(parents=True)
+        (project.root / name / "file").write_text(f"of {name}")
+    (project.root / ".dvc").mkdir()
+    (project.root / ".dvc/config").write_text(CONFIG)
+    project.run("dvc", "add", "--quiet", "a", "b", "c").check()
+    return project
+
+
+def test_after_a_killed_transfer_all_is_sent_and_all_is_got(project: Project) -> None:
+    osad(project, "push").check()
+    (project.root / "c/file").write_text("another")
+    project.run("dvc", "add", "--quiet", "c").check()
+    assert project.run(sys.executable, "-c", CUT, "push").code == -signal.SIGKILL
+    # What DVC makes of it; the day it does better, nothing else is needed.
+    assert project.run("dvc", "push").check().output == "Everything is up to date.\n"
+    assert "2 files pushed" in osad(project, "push").check().output
+    store = stored(project.root.parent / "store")
+    assert len(store) == 8
+    assert store == stored(project.root / ".dvc/cache")
+
+    shutil.rmtree(project.root / ".dvc/cache")
+    for name in ("a", "b", "c"):
+        shutil.rmtree(project.root / name)
+    assert project.run(sys.executable, "-c", CUT, "pull").code == -signal.SIGKILL
+    osad(project, "pull").check()
+    assert [(project.root / name / "file").read_text() for name in ("a", "b", "c")] == [
+        "of a", "of b", "another",
+    ]  # fmt: skip
+
+
+def test_what_is_neither_here_nor_in_the_remote_is_told(project: Project) -> None:
+    shutil.rmtree(project.root / ".dvc/cache")
+    outcome = osad(project, "push")
+    assert outcome.code == 1
+    outcome.refused("osad audit: the remote may lack outputs (dvc status --cloud: WARNING: Some")
+    outcome = osad(project, "push", "--remote", "other")
+    assert outcome.code == 1
+    outcome.refused("'other' doesn't exist", "osad audit: dvc push --remote other: failed")
