@@ -11,6 +11,8 @@ end on a machine without one, with its own control flow, and a tensor on the wro
 Values are those of the processor: nothing here says anything about rounding on a GPU.
 """
 
+# mypy: disable-error-code="no-untyped-call,override"
+
 from __future__ import annotations
 
 import functools
@@ -18,15 +20,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 GPU, CPU = torch.device("privateuseone:0"), torch.device("cpu")
 MIXED = {"copy_", "_to_copy", "_foreach_copy_", "set_", "_local_scalar_dense", "lift_fresh"}
 """Operations that may read one device and write another."""
 INDEXING = {"index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index"}
-"""Operations whose indices may be on the processor. Those on the GPU of a tensor that is not: no."""
+"""Operations whose indices may be on the processor, but not on the GPU if the tensor is not."""
 UNDETERMINED = {
     "avg_pool3d_backward", "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward",
     "adaptive_max_pool2d_backward", "fractional_max_pool2d_backward",
@@ -55,13 +57,13 @@ def _register() -> None:
 
 
 class OnGpu(torch.Tensor):
-    """A tensor that says that it is on the GPU; its values are in ``values``."""
+    """A tensor that says that it is on the GPU; its values are in ``held``."""
 
-    values: torch.Tensor
+    held: torch.Tensor
 
     @staticmethod
     def __new__(cls, values: torch.Tensor) -> OnGpu:
-        made: OnGpu = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: OnGpu = torch.Tensor._make_wrapper_subclass(
             cls,
             values.size(),
             strides=values.stride(),
@@ -70,13 +72,13 @@ class OnGpu(torch.Tensor):
             layout=values.layout,
             device=GPU,
         )
-        made.values = values
+        made.held = values
         return made
 
     def __init__(self, values: torch.Tensor) -> None: ...
 
     def __repr__(self, **_: Any) -> str:
-        return f"OnGpu({self.values})"
+        return f"OnGpu({self.held})"
 
     def tolist(self) -> Any:
         return self.cpu().tolist()  # As CUDA's tensors do; torch refuses it to others.
@@ -97,11 +99,6 @@ def undetermined(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bo
         or name in UNDETERMINED
         or (name in {"median", "nanmedian"} and overload.startswith("dim"))
     )
-
-
-def tensors_of(*values: Any) -> list[torch.Tensor]:
-    """Return the tensors among nested arguments."""
-    return [one for one in tree_flatten(values)[0] if isinstance(one, torch.Tensor)]
 
 
 def tensors_of(*values: Any) -> list[torch.Tensor]:
@@ -147,31 +144,37 @@ class FakeGpu(TorchDispatchMode):
         super().__init__()
         self.used: set[str] = set()
         self._late: list[str] = []
+        self._one_thread: list[Any] = []
 
     def __enter__(self) -> FakeGpu:
         _register()
         # Gradients are computed in this thread: there is none for a device that came late.
-        self._one_thread = torch.autograd.set_multithreading_enabled(False)
+        torch._C._set_only_lift_cpu_tensors(True)  # So that `torch.tensor` is seen.
+        self._one_thread.append(torch.autograd.set_multithreading_enabled(False))
         super().__enter__()
         return self
 
     def __exit__(self, kind: Any, *args: Any) -> None:
         super().__exit__(kind, *args)
-        self._one_thread.__exit__(kind, *args)
+        torch._C._set_only_lift_cpu_tensors(len(self._one_thread) > 1)
+        self._one_thread.pop().__exit__(kind, *args)
         if self._late and kind is None:
             raise RuntimeError(self._late[0])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func._can_decompose():  # In inference mode what consists of others is not taken apart.
+            with self:
+                return func.decompose(*args, **kwargs)
         name, asked = func.overloadpacket.__name__, kwargs.get("device")
         on_gpu = any(one.device == GPU for one in tensors_of(args, kwargs))
         if problem := refused(func, args, kwargs):
-            if torch._C._current_autograd_node() is None:  # type: ignore[attr-defined]
+            if torch._C._current_autograd_node() is None:
                 raise RuntimeError(problem)
             self._late.append(problem)
         if not on_gpu and asked in (None, CPU):
             return func(*args, **kwargs)
-        inner, named = tree_map(lambda x: x.values if isinstance(x, OnGpu) else x, (args, kwargs))
+        inner, named = tree_map(lambda x: x.held if isinstance(x, OnGpu) else x, (args, kwargs))
         result = func(*inner, **(named if asked is None else named | {"device": CPU}))
         copied = name in MIXED and args[0].device == CPU  # Of what is on the GPU, into this.
         if asked != CPU and not (asked is None and copied):

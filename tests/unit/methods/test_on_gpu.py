@@ -1,4 +1,4 @@
-"""Every method on the pretended GPU (`fake_gpu`): nothing is left on the processor, none refused."""
+"""Every method on the pretended GPU (`fake_gpu`): no tensor is on the wrong side."""
 
 import dataclasses
 
