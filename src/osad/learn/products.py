@@ -42,12 +42,14 @@ def gram(x: torch.Tensor) -> torch.Tensor:
 
 
 def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return eigenvalues (d,), ascending, and eigenvectors (d, d) of a symmetric matrix."""
-    if matrix.device.type != "cpu":
-        values, vectors = torch.linalg.eigh(matrix)
-        return values, vectors
-    found = np.linalg.eigh(matrix.detach().numpy())
-    return torch.from_numpy(found.eigenvalues), torch.from_numpy(found.eigenvectors)
+    """Return eigenvalues (d,), ascending, and eigenvectors (d, d) of a symmetric matrix.
+
+    The processor computes them for a GPU too: of eigenvectors whose signs are free both then choose
+    the same, and what is trained on them starts alike.
+    """
+    found = np.linalg.eigh(matrix.detach().cpu().numpy())
+    values, vectors = torch.from_numpy(found.eigenvalues), torch.from_numpy(found.eigenvectors)
+    return values.to(matrix.device), vectors.to(matrix.device)
 
 
 def solve(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

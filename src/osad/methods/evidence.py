@@ -162,7 +162,7 @@ class Evidence:
                 mean, std = low.mean(1, keepdim=True), low.std(1, keepdim=True).clamp_min(1e-9)
                 low, high = (low - mean) / std, (high.unsqueeze(1) - mean) / std
                 for place, weight in enumerate(WEIGHTS):
-                    factors = torch.ones(len(low), 1, dtype=low.dtype)
+                    factors = torch.ones(len(low), 1, dtype=low.dtype, device=low.device)
                     factors[-1] = weight
                     lows = (factors * low).sum(0)
                     gaps[place, one] = F.logsigmoid(

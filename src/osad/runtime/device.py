@@ -38,8 +38,19 @@ def select_device(gpu: int) -> torch.device:
     if gpu >= 1:
         if torch.cuda.is_available():
             return torch.device("cuda")
-        print(f"osad: gpu={gpu} was granted but CUDA has no device; using the CPU", file=sys.stderr)
+        print(f"osad: gpu={gpu} was granted but {_why_none()}; using the CPU", file=sys.stderr)
     return torch.device("cpu")
+
+
+def _why_none() -> str:
+    """Return why torch has no GPU to compute on."""
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    if visible_gpus():
+        return f"torch's CUDA {torch.version.cuda} does not work with the GPU or its driver"
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']} shows none"
+    return "there is none"
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> int:

@@ -1,6 +1,7 @@
 """What a job's numbers may depend on besides its inputs, and facts of the machine it ran on."""
 
 import platform
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -21,11 +22,28 @@ def environment_facts() -> dict[str, str]:
 
 
 def machine_facts(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """Return facts that a rebuild need not share: Python's release, processor and system."""
+    """Return facts that a rebuild need not share: Python's release, processor, system and GPU."""
     return {
         "python": platform.python_version(),
         "processor": _processor(cpuinfo),
         "system": f"{platform.system()} {platform.machine()}",
+        **gpu_facts(),
+    }
+
+
+def gpu_facts(driver: Path = Path("/proc/driver/nvidia/version")) -> dict[str, str]:
+    """Return the GPU's name, torch's version of CUDA and the driver's; of no GPU used, nothing."""
+    torch = sys.modules.get("torch")
+    if torch is None or (name := _device()) == "cpu":
+        return {}
+    try:
+        found = re.search(r"Module\s.*?(\d+\.[\d.]+)", driver.read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    return {
+        "gpu": name,
+        "cuda": str(torch.version.cuda),
+        "driver": found[1] if found else "unknown",
     }
 
 

@@ -1,16 +1,14 @@
 """The contract of methods, for every registered one, and what only our own must keep."""
 
-import dataclasses
 import functools
 
 import pytest
 import torch
 from learn_cases import Packs, auroc_of
 
-from osad.learn.images import Rows
 from osad.methods import registry
 from osad.methods.checks import CHECKS, difference
-from osad.methods.trial import ANOMALIES, NORMALS, TEST_NORMALS, Trial, changed, changed_images
+from osad.methods.trial import ANOMALIES, NORMALS, TEST_NORMALS, Trial
 
 PACKS = Packs("methods", 84, 16)
 SPECS = {spec.name: spec for spec in registry.all_specs()}
@@ -53,22 +51,3 @@ def test_shifted_anomalies_are_found_and_controls_score_what_they_promise(name):
 def test_draws_depend_on_the_key(name):
     other = trial(name).fit(NORMALS, ANOMALIES, "other")
     assert (not difference(other, trial(name).fit())) == (name in DRAWS_NOTHING)
-
-
-@pytest.mark.gpu
-@each_method
-def test_a_gpu_gives_nearly_the_same_scores(name):
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    device, made = torch.device("cuda"), trial(name)
-
-    def move(rows: Rows) -> Rows:
-        return dataclasses.replace(rows, device=device)
-
-    state = {key: tensor.to(device) for key, tensor in made.fit().items()}
-    scores = made.build().score(state, changed_images(made.images(), move))
-    torch.testing.assert_close(scores.total.cpu(), made.score().total, rtol=1e-3, atol=1e-3)
-    data = changed(made.data(), move)
-    base = None if data.base is None else {key: value.cuda() for key, value in data.base.items()}
-    state = made.build().fit(dataclasses.replace(data, base=base))
-    assert all(bool(value.isfinite().all()) for value in state.values())

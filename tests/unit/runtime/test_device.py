@@ -76,14 +76,35 @@ def test_visible_gpus_asks_the_driver(tmp_path, monkeypatch, listing, count):
 def test_select_device(monkeypatch, capsys):
     import torch
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device.select_device(0) == torch.device("cpu")
-    assert capsys.readouterr().err == ""
-    assert device.select_device(1) == torch.device("cpu")
-    assert capsys.readouterr().err.count("\n") == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device.select_device(0) == torch.device("cpu")
     assert device.select_device(2) == torch.device("cuda")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("built", "chosen", "present", "reason"),
+    [
+        (None, None, 1, "this torch is built without CUDA"),
+        ("13.0", None, 1, "torch's CUDA 13.0 does not work with the GPU or its driver"),
+        ("13.0", "", 0, "CUDA_VISIBLE_DEVICES= shows none"),
+        ("13.0", "7", 0, "CUDA_VISIBLE_DEVICES=7 shows none"),
+        ("13.0", None, 0, "there is none"),
+    ],
+)
+def test_why_a_gpu_is_not_used(monkeypatch, capsys, built, chosen, present, reason):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(device, "visible_gpus", lambda: present)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert device.select_device(0) == torch.device("cpu")
+    assert capsys.readouterr().err == ""
+    assert device.select_device(1) == torch.device("cpu")
+    assert capsys.readouterr().err == f"osad: gpu=1 was granted but {reason}; using the CPU\n"
 
 
 def test_make_deterministic(monkeypatch):

@@ -192,17 +192,22 @@ def test_server_has_one_thread_and_no_stray_clients(torch_server):
 
 
 def test_preloading_leaves_cuda_usable_in_a_fork():
+    """Neither is CUDA initialised nor its devices counted, which no fork could use it after."""
     code = (
-        "import os, sys; from osad.runtime.server import preload, PRELOADED; preload(PRELOADED)\n"
-        "import torch; child = os.fork()\n"
+        "import os, sys; from osad.runtime.server import preload, PRELOADED\n"
+        "import torch; asked = []\n"
+        "for name in ('_cuda_init', '_cuda_getDeviceCount', '_cuda_getDriverVersion'):\n"
+        "    setattr(torch._C, name, lambda *_, name=name: asked.append(name) or 0)\n"
+        "assert not torch.cuda.is_available() and asked; asked.clear()  # It sees what asks.\n"
+        "preload(PRELOADED); child = os.fork()\n"
         "if child == 0: os._exit(torch.cuda._is_in_bad_fork())\n"
         "loaded = {'timm', 'torchvision'} & set(sys.modules)\n"
-        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), sorted(loaded))"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), sorted(loaded), asked)"
     )
     environment = computing_environment(os.environ)
     assert "torch" in PRELOADED
     command = [sys.executable, "-c", code]
-    assert subprocess.check_output(command, env=environment, text=True) == "0 []\n"
+    assert subprocess.check_output(command, env=environment, text=True) == "0 [] []\n"
 
 
 @linux_only

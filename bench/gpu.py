@@ -1,0 +1,421 @@
+"""Compare a GPU with the processor: numbers, repetition, speed and memory of every method.
+
+    python bench/gpu.py pack             # where data are: writes build/gpu, 30 MB
+    python bench/gpu.py                  # where a GPU is: writes data/bench/gpu.json in 8 minutes
+    python bench/gpu.py --device cpu --methods devnet patchcore      # tries the script without one
+
+Every method of the registry runs on a few images of ELPV, from images to scores, by the steps of
+the pipeline: on the GPU twice, one method after the other, and on the processor once, side by side
+and with a thread each. What there is no time for is named. The exit code is 1 where a method failed
+or two runs on the GPU differ in a byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))  # The machine need not have the package installed.
+
+from osad.backbones import get_backbone  # noqa: E402
+from osad.core.cells import Cell  # noqa: E402
+from osad.core.files import write_json  # noqa: E402
+from osad.data.manifest import Record, read_manifest, write_manifest  # noqa: E402
+from osad.data.splits import SplitRow, write_split  # noqa: E402
+from osad.evaluation.metrics import auroc  # noqa: E402
+from osad.evaluation.scores import read_scores  # noqa: E402
+from osad.features.kinds import KINDS, PACKS  # noqa: E402
+from osad.features.packs import Pack  # noqa: E402
+from osad.methods import registry  # noqa: E402
+from osad.pipeline.steps import features, run  # noqa: E402
+from osad.report.bench import NUMBERS  # noqa: E402
+from osad.runtime.environment import computing_environment  # noqa: E402
+
+NETWORK = "tf_efficientnet_lite0"
+GPU, AGAIN, CPU = ROLES = ("gpu", "again", "cpu")
+FILES = ("checkpoint", "scores", "maps")
+SIZES = (224, 448)
+TRAINED = ("dra.images", "dpdl.images")
+"""Methods that train a backbone, measured at the larger size too, where there are any."""
+SHORT = {"epochs": 1, "iterations": 5}
+"""Of such methods: their full budget is hours of a processor."""
+COUNTS = {"train_normal": 100, "train_anomaly": 10, "test": 120}
+Job = dict[str, Any]
+Line = dict[str, Any]
+Lines = dict[tuple[str, str, str, int], Line]
+"""What was measured, by role, kind (pack, method, speed), name and image size."""
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def chosen(records: Sequence[Record]) -> list[SplitRow]:
+    """Return evenly spaced images of a manifest in their roles; half of the test is anomalous."""
+    half, rows = COUNTS["test"] // 2, []
+    for label, role in enumerate(("train_normal", "train_anomaly")):
+        picked = spaced([r for r in records if r.label == label], COUNTS[role] + half)
+        tested = {r.path for r in spaced(picked, half)}
+        for r in picked:
+            own = "test" if r.path in tested else role
+            rows.append(SplitRow(r.path, r.sha256, own, r.label, r.class_name))
+    return sorted(rows, key=lambda row: row.path)
+
+
+def spaced(items: Sequence[Any], count: int) -> list[Any]:
+    """Return up to ``count`` items at equal distances.
+
+    Example:
+        >>> spaced(range(10), 3)
+        [0, 3, 6]
+    """
+    return [items[number * len(items) // count] for number in range(min(count, len(items)))]
+
+
+def pack(folder: Path, manifest: Path = ROOT / "data/manifests/elpv.csv") -> None:
+    """Copy what a comparison reads into a folder: some images, their splits, the weights."""
+    rows = chosen(read_manifest(manifest))
+    for row in rows:
+        (folder / row.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(manifest.parents[2] / row.path, folder / row.path)
+    records = [
+        Record(
+            r.path,
+            r.label,
+            r.class_name,
+            "train" if r.role == "train_normal" else "test",
+            "",
+            r.sha256,
+        )
+        for r in rows
+    ]
+    write_manifest(folder / "manifest.csv", records)
+    write_split(folder / "general-m10.csv", rows)
+    write_split(folder / "normal-m0.csv", [r for r in rows if r.role != "train_anomaly"])
+    weights = folder / "data/weights" / get_backbone(NETWORK).file
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    get_backbone(NETWORK).obtain(weights)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder}: {len(rows)} images and the weights of {NETWORK}, {size / 2**20:.0f} MiB")
+
+
+# --- in a process of its own --------------------------------------------------------------------
+
+
+def packs_of(spec: registry.MethodSpec, size: int) -> list[tuple[str, int]]:
+    """Return kinds and image sizes of the packs that a method reads; pooled ones of two sizes."""
+    return [
+        (kind, at) for kind in spec.packs for at in ((size, 128) if KINDS[kind].pooled else (size,))
+    ]
+
+
+def pack_file(role: str, kind: str, size: int) -> Path:
+    """Return where a pack lies."""
+    return Path("out", role, f"{kind}-{size}")
+
+
+def make_pack(role: str, kind: str, size: int, *, gpu: int, threads: int) -> None:
+    """Compute a pack, if it is not there, by the step that the pipeline runs."""
+    output = pack_file(role, kind, size)
+    if output.exists():
+        return
+    words = f"--pack {kind} --manifest manifest.csv --threads {threads} --output {output}"
+    if KINDS[kind].backbone:
+        words += f" --backbone {NETWORK} --weights data/weights/{get_backbone(NETWORK).file}"
+        words += f" --image-size {size} --strides 16,32 --views 4 --rotation 0 --gpu {gpu}"
+    features.main(words.split())
+
+
+def make_run(role: str, method: str, size: int, *, gpu: int) -> None:
+    """Fit and score a method, by the step that the pipeline runs."""
+    spec = registry.registered(method)
+    protocol = "normal-m0" if spec.normal_only else "general-m10"
+    folder = Path("out", role, f"{method}-{size}")
+    words = f"--cell {Cell('elpv', 'all', protocol, method, 0)} --split {protocol}.csv --gpu {gpu}"
+    words += " --packs " + " ".join(str(pack_file(role, *one)) for one in packs_of(spec, size))
+    if spec.base:
+        words += f" --base out/{role}/{spec.base}-{size}/checkpoint"
+    words += "".join(f" --{name} {folder / name}" for name in FILES)
+    values = spec.resolve()
+    if method.endswith(".images"):
+        values |= {name: value for name, value in SHORT.items() if name in values}
+    run.main([*words.split(), "--hyper", json.dumps(values)])
+
+
+def measured(function: Callable[[], None], *, gpu: int) -> Line:
+    """Return seconds, seconds of processors, and peak memory, MB: of the GPU, or of the process."""
+    import torch
+
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    start, used = time.perf_counter(), time.process_time()
+    function()
+    seconds = time.perf_counter() - start, time.process_time() - used
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if gpu:
+        peak = torch.cuda.max_memory_allocated() / 1e6
+    return dict(zip(NUMBERS, (*seconds, peak), strict=True))
+
+
+def throughput(size: int, images: int, *, gpu: int) -> Line:
+    """Return images per second of the network alone, in batches of the features step."""
+    import numpy as np
+    import torch
+
+    from osad.features.compute import compute_maps
+
+    backbone, device = get_backbone(NETWORK), torch.device("cuda" if gpu else "cpu")
+    weights = Path("data/weights", backbone.file)
+    model = backbone.build(weights, strides=(16, 32)).to(device)
+    views = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), dtype=np.uint8)
+
+    def seconds(part: Any) -> float:
+        start = time.perf_counter()
+        for maps in compute_maps(model, part, backbone=backbone, device=device):
+            [one.cpu() for one in maps]
+        return time.perf_counter() - start
+
+    seconds(views[:16])
+    return {"images_s": images / statistics.median(seconds(views) for _ in range(3))}
+
+
+def work(job: Job) -> Iterator[Line]:
+    """Do a job: packs, runs, and speeds, each unless time is over; yield a line for each."""
+    from osad.runtime.device import make_deterministic
+
+    make_deterministic()
+    role, gpu = job["role"], job["gpu"]
+    tasks: list[tuple[str, str, int, Callable[[], Line]]] = []
+    for kind, size in job.get("packs", ()):
+        make = partial(make_pack, role, kind, size, gpu=gpu, threads=job["threads"])
+        tasks.append(("pack", kind, size, partial(measured, make, gpu=gpu)))
+    for name, size in job.get("methods", ()):
+        make = partial(make_run, role, name, size, gpu=gpu)
+        tasks.append(("method", name, size, partial(measured, make, gpu=gpu)))
+    for size in job.get("speeds", ()):
+        images = (2048 if gpu else 32) * SIZES[0] // size
+        tasks.append(("speed", NETWORK, size, partial(throughput, size, images, gpu=gpu)))
+    for kind, name, size, task in tasks:
+        line: Line = {"role": role, "kind": kind, "name": name, "size": size}
+        if time.time() > job["until"]:
+            yield line | {"error": "no time was left"}
+            continue
+        try:
+            yield line | task()
+        except Exception as error:  # The others go on; the comparison names it.
+            yield line | {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+
+def started(job: Job, folder: Path) -> list[Line]:
+    """Do a job in a process with the environment of the pipeline's jobs; return its lines.
+
+    The process is stopped a minute after the time is over.
+    """
+    command = [sys.executable, str(Path(__file__).resolve()), "work", "--job", json.dumps(job)]
+    left = max(job["until"] - time.time(), 0) + 60
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=computing_environment(os.environ), stdout=subprocess.PIPE,
+            text=True, check=False, timeout=left,
+        )  # fmt: skip
+        output = done.stdout
+    except subprocess.TimeoutExpired as error:
+        output = (error.stdout or b"").decode()
+    return [json.loads(line) for line in output.splitlines() if line.startswith('{"role"')]
+
+
+# --- comparison ---------------------------------------------------------------------------------
+
+
+def with_bases(methods: Sequence[str]) -> list[str]:
+    """Return methods after the methods whose checkpoints they start from."""
+    bases = [registry.registered(name).base for name in methods]
+    return [*dict.fromkeys([*filter(None, bases), *methods])]
+
+
+def compute(folder: Path, methods: Sequence[str], *, gpu: int, cores: int, until: float) -> Lines:
+    """Do everything; the processor's runs go on beside those of the GPU."""
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    size, large = SIZES
+    specs = {name: registry.registered(name) for name in with_bases(methods)}
+    wanted = {one for spec in specs.values() for one in packs_of(spec, size)}
+    packs = sorted(wanted, key=lambda one: (PACKS.index(one[0]), -one[1]))
+    common = {"until": until, "threads": cores}
+    trained = with_bases([name for name in TRAINED if name in specs]) if gpu else []
+    more = sorted({one for name in trained for one in packs_of(specs[name], large)})
+    lines = started(common | {"role": CPU, "gpu": 0, "packs": packs, "speeds": SIZES}, folder)
+    with ThreadPoolExecutor(max(cores - 2, 1)) as pool:
+        alone = [
+            pool.submit(
+                started,
+                common
+                | {"role": CPU, "gpu": 0, "methods": [(n, size) for n in with_bases([name])]},
+                folder,
+            )
+            for name in methods
+        ]
+        for role in (GPU, AGAIN):
+            job = common | {"role": role, "gpu": gpu, "packs": packs}
+            job |= {"methods": [(name, size) for name in specs]}
+            if role == GPU:
+                job["speeds"] = SIZES
+            lines += started(job, folder)
+        if trained:
+            job = common | {"role": GPU, "gpu": gpu, "packs": more}
+            lines += started(job | {"methods": [(name, large) for name in trained]}, folder)
+        lines += [line for future in alone for line in future.result()]
+    return {(line["role"], line["kind"], line["name"], line["size"]): line for line in lines}
+
+
+def compared(folder: Path, method: str, size: int) -> Line:
+    """Compare the files of a method's runs.
+
+    Returns:
+        ``auroc`` on the GPU and ``auroc_cpu``; ``difference``, the largest of the scores, in
+        standard deviations of the processor's; ``changed``, files that differ on the GPU.
+    """
+    at = {role: folder / "out" / role / f"{method}-{size}" for role in ROLES}
+    first, cpu = (read_scores(at[role] / "scores") for role in (GPU, CPU))
+    labels = [image.label for image in cpu]
+    scores = [[image.score for image in images] for images in (first, cpu)]
+    gap = max(abs(a - b) for a, b in zip(*scores, strict=True))
+    spread = statistics.pstdev(scores[1])
+    files = [at[GPU] / name for name in FILES]
+    return {
+        "auroc": auroc(scores[0], labels),
+        "auroc_cpu": auroc(scores[1], labels),
+        "difference": gap / spread if spread else gap,
+        "changed": [f.name for f in files if not filecmp.cmp(f, at[AGAIN] / f.name, False)],
+    }
+
+
+def pack_difference(folder: Path, kind: str, size: int) -> Line:
+    """Compare a pack: its largest difference as a part of the largest value, and repetition."""
+    paths = {role: folder / pack_file(role, kind, size) for role in ROLES}
+    first, cpu = (Pack.open(paths[role]) for role in (GPU, CPU))
+    pairs = [(first.tensor(name).float(), cpu.tensor(name).float()) for name in cpu.info.shapes()]
+    return {
+        "difference": max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs),
+        "changed": [] if filecmp.cmp(paths[GPU], paths[AGAIN], False) else [kind],
+    }
+
+
+def summary(folder: Path, lines: Lines, methods: Sequence[str], machine: Mapping[str, str]) -> Line:
+    """Return what is written of a comparison, and what failed or was left out under ``missing``."""
+    size, missing = SIZES[0], {}
+    found: Line = {"cells": {}, "methods": {}, "packs": {}, "speed": {}, "trained": {}}
+    for (role, kind, name, at), line in sorted(lines.items()):
+        if "error" in line:
+            missing[f"{kind} {name} at {at} px on {role}"] = line["error"]
+        elif kind == "speed":
+            found["speed"].setdefault(f"{at} px", {})[role] = round(line["images_s"], 1)
+        elif kind == "pack" and role == GPU and all((r, kind, name, at) in lines for r in ROLES):
+            found["packs"][f"{name} {at} px"] = pack_difference(folder, name, at) | {
+                f"seconds_{r}": round(lines[r, kind, name, at]["cell_s"], 2) for r in (GPU, CPU)
+            }
+        elif kind == "method" and at != size:
+            found["trained"][f"{name} {at} px"] = {k: round(line[k], 2) for k in NUMBERS} | SHORT
+    for name in methods:
+        three = [lines.get((role, "method", name, size), {"error": ""}) for role in ROLES]
+        if any("error" in line for line in three):
+            missing.setdefault(f"method {name}", "has not run on both; see above")
+            continue
+        own = {key: round(three[0][key], 2) for key in NUMBERS}
+        other = {f"{key}_cpu": round(three[2][key], 2) for key in NUMBERS}
+        found["methods"][name] = compared(folder, name, size) | own | other
+        if "." not in name:
+            found["cells"][name] = own | {"per": "run on few images"}
+    return {**machine, **found, "missing": missing}
+
+
+def machine_of(gpu: int) -> dict[str, str]:
+    """Describe the GPU and what computes on it; without one the processor in its place."""
+    code = "import json; from osad.runtime.facts import *; import torch\n"
+    code += f"torch.zeros(1, device='cuda' if {gpu} else 'cpu'); print(json.dumps(gpu_facts()))"
+    own = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    facts: dict[str, str] = json.loads(
+        subprocess.check_output([sys.executable, "-c", code], env=own, text=True)
+    )
+    words = (
+        ", ".join(f"{key} {value}" for key, value in facts.items())
+        or "no GPU, a trial of the script"
+    )
+    images = sum(COUNTS.values())
+    return facts | {"machine": f"{words}; {images} images, imports left out, memory of the GPU"}
+
+
+def table(found: Line) -> str:
+    """Write a comparison for a terminal."""
+    rows = [("", "AUROC", "on CPU", "scores differ", "s", "s on CPU", "MB", "MB on CPU", "repeats")]
+    for name, line in found["methods"].items():
+        numbers = [f"{line[key]:.4f}" for key in ("auroc", "auroc_cpu")]
+        numbers += [f"{line['difference']:.1e}"]
+        numbers += [f"{line[k]:.1f}" for k in ("cell_s", "cell_s_cpu", "peak_mb", "peak_mb_cpu")]
+        rows.append((name, *numbers, ", ".join(line["changed"]) or "yes"))
+    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(c.rjust(w) for c, w in zip(r, width, strict=True)) for r in rows)
+
+
+def main() -> None:
+    """Do what is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "command", nargs="?", default="compare", choices=["pack", "compare", "work"]
+    )
+    parser.add_argument("--folder", type=Path, default=ROOT / "build/gpu", help="data, and results")
+    parser.add_argument(
+        "--device", choices=["cuda", "cpu"], default="cuda", help="what is compared"
+    )
+    parser.add_argument("--methods", nargs="*", default=[], help="all of the registry without it")
+    parser.add_argument("--minutes", type=float, default=7.0, help="until nothing new is begun")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--output", type=Path, default=ROOT / "data/bench/gpu.json")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.command == "work":
+        for line in work(json.loads(options.job)):
+            print(json.dumps(line), flush=True)
+        return
+    if options.command == "pack":
+        pack(options.folder)
+        return
+    if not (options.folder / "manifest.csv").is_file():
+        sys.exit(f"{options.folder}: holds no data; make them with: python bench/gpu.py pack")
+    import torch
+
+    gpu = int(options.device == "cuda")
+    if gpu and not torch.cuda.is_available():
+        sys.exit("there is no CUDA device; --device cpu tries the script (docs/gpu.md)")
+    # Without variants first: they are what the tables print.
+    names = options.methods or [spec.name for spec in registry.all_specs()]
+    names = sorted(names, key=lambda name: ("." in name, name))
+    until = time.time() + 60 * options.minutes
+    lines = compute(options.folder, names, gpu=gpu, cores=options.cores, until=until)
+    found = summary(options.folder, lines, names, machine_of(gpu))
+    if gpu or options.output != parser.get_default("output"):
+        write_json(options.output, found)
+    print(table(found), json.dumps({k: found[k] for k in ("speed", "trained")}), sep="\n")
+    for what, reason in found["missing"].items():
+        print(f"{what}: {reason}", file=sys.stderr)
+    parts = [*found["methods"].values(), *found["packs"].values()]
+    failed = [reason for reason in found["missing"].values() if reason != "no time was left"]
+    sys.exit(1 if failed or any(part["changed"] for part in parts) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Every method on the pretended GPU (`fake_gpu`): no tensor is on the wrong side."""
+
+import dataclasses
+
+import pytest
+import torch
+from fake_gpu import GPU, FakeGpu, needs_no_gpu
+from learn_cases import Packs
+
+from osad.methods import registry
+from osad.methods.trial import Trial, changed, changed_images
+
+pytestmark = needs_no_gpu
+PACKS = Packs("methods", 84, 16)
+FEW = {"epochs": 1, "iterations": 2, "predictor_steps": 1}
+"""Even of variants that fix them: every line runs in the first steps."""
+SPECS = {spec.name: spec for spec in registry.all_specs()}
+
+
+@pytest.fixture(autouse=True)
+def deterministic():
+    """Torch as jobs have it: what has no deterministic form on a GPU is refused."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def built(trial):
+    method = trial.build()
+    few = {name: value for name, value in FEW.items() if hasattr(method, name)}
+    return dataclasses.replace(method, **few)
+
+
+def moved(rows):
+    return dataclasses.replace(rows, device=GPU)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_fit_and_score(name):
+    trial = Trial(SPECS[name], PACKS)
+    data = trial.data()
+    with FakeGpu() as gpu:
+        base = data.base and {key: value.to(GPU) for key, value in data.base.items()}
+        state = built(trial).fit(dataclasses.replace(changed(data, moved), base=base))
+        state = {key: value.cpu() for key, value in state.items()}  # As the step writes them.
+        given = {key: value.to(GPU) for key, value in state.items()}
+        scores = built(trial).score(given, changed_images(trial.images(), moved))
+        total = scores.total.cpu()
+    # Nothing but products is computed in another way here than on the processor.
+    expected = built(trial).score(state, trial.images()).total
+    torch.testing.assert_close(total, expected, rtol=1e-3, atol=1e-3)
+    if SPECS[name].packs:
+        assert scores.total.device == GPU
+        assert gpu.used
