@@ -27,10 +27,10 @@ def test_the_same_bytes_twice_and_nearly_those_of_the_processor(tmp_path, monkey
     make_all(0)
     assert read_metadata(Path("1/checkpoint"))["device"] == "cuda"
     for pack in PACKS:
-        made, expected = Pack.open(f"1/{pack}"), Pack.open(f"0/{pack}")
-        for name in expected.info.shapes():
+        pack_made, pack_expected = Pack.open(f"1/{pack}"), Pack.open(f"0/{pack}")
+        for name in pack_expected.info.shapes():
             torch.testing.assert_close(
-                made.tensor(name), expected.tensor(name), rtol=1e-2, atol=1e-2
+                pack_made.tensor(name), pack_expected.tensor(name), rtol=1e-2, atol=1e-2
             )
     made, expected = (
         [float(row["score"]) for row in read_csv(f"{folder}/scores", ["score"])]

@@ -18,10 +18,10 @@ SPECS = {spec.name: spec for spec in registry.all_specs()}
 
 
 @pytest.fixture(autouse=True)
-def deterministic():
+def deterministic(monkeypatch):
     """Torch as jobs have it: what has no deterministic form on a GPU is refused."""
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    monkeypatch.setattr("torch.utils.deterministic.fill_uninitialized_memory", False)
     yield
     torch.use_deterministic_algorithms(False)
 

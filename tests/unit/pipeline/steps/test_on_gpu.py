@@ -42,11 +42,11 @@ def test_files_are_those_of_the_processor_but_for_rounding(project, on_gpu):
     assert {"convolution", "mm", "_fused_adam_", "topk"} <= on_gpu.used
     assert read_metadata(Path("1/checkpoint"))["device"] == GPU.type
     for pack in PACKS:
-        made, expected = Pack.open(f"1/{pack}"), Pack.open(f"0/{pack}")
-        assert made.info.device == ("cpu" if pack == "pixels" else GPU.type)
-        for name in expected.info.shapes():
+        pack_made, pack_expected = Pack.open(f"1/{pack}"), Pack.open(f"0/{pack}")
+        assert pack_made.info.device == ("cpu" if pack == "pixels" else GPU.type)
+        for name in pack_expected.info.shapes():
             torch.testing.assert_close(
-                made.tensor(name), expected.tensor(name), rtol=2e-3, atol=2e-3
+                pack_made.tensor(name), pack_expected.tensor(name), rtol=2e-3, atol=2e-3
             )
     for name, tensor in read_tensors(Path("0/checkpoint")).items():
         torch.testing.assert_close(
@@ -58,5 +58,5 @@ def test_files_are_those_of_the_processor_but_for_rounding(project, on_gpu):
             for folder in (1, 0)
         )
         assert made == pytest.approx(expected, rel=0.02, abs=0.02)
-    made, expected = (anomaly_maps.read(Path(f"{folder}/maps")).maps for folder in (1, 0))
-    assert made == pytest.approx(expected, rel=0.05, abs=0.05)
+    maps, there = (anomaly_maps.read(Path(f"{folder}/maps")).maps for folder in (1, 0))
+    assert maps == pytest.approx(there, rel=0.05, abs=0.05)
