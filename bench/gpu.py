@@ -51,6 +51,7 @@ FILES = ("checkpoint", "scores", "maps")
 SIZES = (224, 448)
 TRAINED = ("dra.images", "dpdl.images")
 """Methods that train a backbone, measured at the larger size too, where there are any."""
+LATE = {"error": "no time was left"}
 SHORT = {"epochs": 1, "iterations": 5}
 """Of such methods: their full budget is hours of a processor."""
 COUNTS = {"train_normal": 100, "train_anomaly": 10, "test": 120}
@@ -211,7 +212,7 @@ def work(job: Job) -> Iterator[Line]:
     for kind, name, size, task in tasks:
         line: Line = {"role": role, "kind": kind, "name": name, "size": size}
         if time.time() > job["until"]:
-            yield line | {"error": "no time was left"}
+            yield line | LATE
             continue
         try:
             yield line | task()
@@ -329,9 +330,9 @@ def summary(folder: Path, lines: Lines, methods: Sequence[str], machine: Mapping
         elif kind == "method" and at != size:
             found["trained"][f"{name} {at} px"] = {k: round(line[k], 2) for k in NUMBERS} | SHORT
     for name in methods:
-        three = [lines.get((role, "method", name, size), {"error": ""}) for role in ROLES]
-        if any("error" in line for line in three):
-            missing.setdefault(f"method {name}", "has not run on both; see above")
+        three = [lines.get((role, "method", name, size), LATE) for role in ROLES]
+        if errors := [line["error"] for line in three if "error" in line]:
+            missing[f"method {name} at {size} px"] = errors[0]
             continue
         own = {key: round(three[0][key], 2) for key in NUMBERS}
         other = {f"{key}_cpu": round(three[2][key], 2) for key in NUMBERS}
@@ -413,7 +414,7 @@ def main() -> None:
     for what, reason in found["missing"].items():
         print(f"{what}: {reason}", file=sys.stderr)
     parts = [*found["methods"].values(), *found["packs"].values()]
-    failed = [reason for reason in found["missing"].values() if reason != "no time was left"]
+    failed = [reason for reason in found["missing"].values() if reason != LATE["error"]]
     sys.exit(1 if failed or any(part["changed"] for part in parts) else 0)
 
 

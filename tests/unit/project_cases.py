@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,18 @@ SCORED = {0: (0.5, 0.9, 0.1, 0.6), 1: (0.7, 0.0, 0.1, 0.6)}
 """By seed, of two anomalous and two normal images: 3 and 2 of 4 pairs are in the right order."""
 
 
+SCHEMAS: dict[bytes, dict[str, Any]] = {}
+
+
+def _schema(root: Path, read: Callable[[Path], dict[str, Any]] = config.read_schema) -> Any:
+    """Read a schema of these bytes once; to read and check it is most of a quick command's time."""
+    path = root / config.SCHEMA
+    content = path.read_bytes() if path.is_file() else b""
+    if content not in SCHEMAS:
+        SCHEMAS[content] = read(root)
+    return SCHEMAS[content]
+
+
 class MadeUp:
     """A project of two methods, all files some bytes long except a feature pack."""
 
@@ -149,6 +162,7 @@ class MadeUp:
 
     def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make it the current folder, and its package the one that runs."""
+        monkeypatch.setattr(config, "read_schema", _schema)
         monkeypatch.chdir(self.root)
         monkeypatch.setattr(osad, "__file__", str(self.root / "src/osad/__init__.py"))
 

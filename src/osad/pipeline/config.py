@@ -220,7 +220,8 @@ def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
     except ConfigError as error:
         near = suggestion(name, [*declared])
         text = f"method {name!r} is unknown{near}" if near.startswith("; did") else error
-        raise ConfigError(f"params.yaml, grid.methods: {text}") from error
+        more = "; a variant is declared below variants" if "." in name else ""
+        raise ConfigError(f"params.yaml, grid.methods: {text}{more}") from error
 
 
 def _resolve(

@@ -148,6 +148,8 @@ FIGURE = f"""{VARIANT}, figures: [{{
         ("grids: {}", "params.yaml, grids: unknown key; did you mean 'grid'?"),
         ("zzz: 1", "zzz: unknown key; known: datasets, features"),
         ("grid.methods: [dplx]", "method 'dplx' is unknown; did you mean 'dpdl'?"),
+        ("variants: {}, grid.methods: [dpdl.c8]",
+         "'dpdl.c8' is unknown; did you mean 'dpdl'?; a variant is declared below variants"),
         ("methods: {dra: {epoch: 1}}", "methods.dra.epoch: unknown hyper-parameter"),
         ("methods: {dra: {epochs: '3'}}", "methods.dra.epochs: '3' is not of type int"),
         ("methods: {dpdl: {s0: 2.0}}", "methods.dpdl: s0 is 2.0, must be in (0, 1)"),
