@@ -141,12 +141,19 @@ def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             f"params.yaml, grid.shots: {most} is more than protocol.removed ({removed}); raise "
             "protocol.removed or lower the shots"
         )
+    trained = [name for name in hyper if _spec(name, declared).on_images]
+    network = Features.from_config(features)
+    if trained and network.first.frame.options:
+        raise ConfigError(
+            f"params.yaml, grid.methods: {trained[0]} is trained on whole images as squares; leave "
+            "features.resize and features.tiles out, or leave it out"
+        )
     params = Params(
         results=config["results"],
         **{name: tuple(grid[name]) for name in GRID},
         dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
         removed=removed,
-        features=Features.from_config(features),
+        features=network,
         hyper=hyper,
         changes={
             name: _changes(hyper[name], _resolve(name.split(".")[0], config["methods"], {}))
@@ -220,9 +227,12 @@ def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
 def _resolve(
     name: str, methods: Mapping[str, Mapping[str, Any]], declared: Mapping[str, MethodSpec]
 ) -> dict[str, Any]:
-    """Return all hyper-parameters of a method; a variant inherits those of its method."""
+    """Return all hyper-parameters of a method; a variant inherits those of its method.
+
+    One that is trained on images does not: its recipe is another.
+    """
     spec = _spec(name, declared)
-    base = methods.get(name.split(".")[0], {})
+    base = {} if spec.on_images else methods.get(name.split(".")[0], {})
     inherited = {key: value for key, value in base.items() if key not in spec.overrides}
     resolved = spec.resolve({**inherited, **methods.get(name, {})})
     spec.build(resolved)
