@@ -8,6 +8,7 @@ brought through the network with the tensors of the step's state, whose names be
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -281,13 +282,15 @@ def check_kept(state: Mapping[str, Any], where: Path | str = "the checkpoint") -
 def check_room(network: Network, n: int) -> None:
     """Check, once, that a training step on ``n`` images fits into the memory of its device.
 
-    What the step keeps for its gradient is counted without computing it; to this come tensors,
-    gradients and the two moments of Adam.
+    What the step keeps for its gradient is counted without computing it. To this come two gradients
+    as large as the largest of it, and tensors, gradients and the two moments of Adam.
 
     Raises:
         ConfigError: it does not fit.
     """
-    needed = n * (_kept(network, 2) - _kept(network, 1))
+    # Not of one image: a batch normalisation takes none with a single position.
+    (two, _), (three, largest) = (_kept(network, images) for images in (2, 3))
+    needed = n * (three - two) + 2 * n * largest // 3
     needed += 4 * sum(value.numel() * value.element_size() for value in network.initial().values())
     what = f"a step on {n} images of {network.side} x {network.side} pixels"
     remedy = "lower the method's batch or features.image_size"
@@ -300,21 +303,21 @@ def check_room(network: Network, n: int) -> None:
         )
 
 
-def _kept(network: Network, n: int) -> int:
-    """Return the bytes that a step on n images keeps for its gradient, on the meta device."""
-    import copy
+def _kept(network: Network, n: int) -> tuple[int, int]:
+    """Return the bytes that a step on n images keeps for its gradient, and of the largest tensor.
 
+    Nothing is computed: the network is on the meta device.
+    """
     module = copy.deepcopy(network.module).to("meta").train().requires_grad_(True)
     meta = replace(network, module=module)
-    total = 0
+    sizes = []
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal total
-        total += tensor.numel() * tensor.element_size()
+        sizes.append(tensor.numel() * tensor.element_size())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         inputs = torch.empty(n, 3, network.side, network.side, device="meta")
         for scale in range(network.scales):
             meta.maps({}, inputs, scale)
-    return total
+    return sum(sizes), max(sizes)
