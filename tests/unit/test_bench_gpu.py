@@ -4,6 +4,7 @@ import importlib.util
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from data_cases import noise
@@ -66,7 +67,7 @@ def test_roles_of_the_images(folder):
 
 
 def test_equal_devices_are_found_equal_and_a_changed_byte_is_named(folder, script, monkeypatch):
-    jobs = []
+    jobs: list[Any] = []
     inside(script, monkeypatch, jobs)
     monkeypatch.setattr(script, "throughput", lambda *_, gpu: {"images_s": 7.0})
     lines = script.compute(folder, METHODS, gpu=0, cores=1, until=time.time() + 100)

@@ -121,8 +121,12 @@ class Backbone:
         """Return the tensors of a state that the network has, after `check_state`."""
         return check_state(state, self.architecture, where=where, classifier=self.classifier)
 
-    def build(self, weights: Path, *, strides: Sequence[int]) -> torch.nn.Module:
+    def build(
+        self, weights: Path, *, strides: Sequence[int], trainable: bool = False
+    ) -> torch.nn.Module:
         """Build the network for inference: eval mode, float32, channels_last, on the CPU.
+
+        A ``trainable`` one has its layers as they were trained, none folded into another.
 
         Returns:
             a module from (n, 3, S, S) normalised images to a list of (n, c, ceil(S/stride), ...)
@@ -135,16 +139,19 @@ class Backbone:
         """
         self.channels(strides)
         self.check_digest(weights)
-        model = self.network(self.check(self.read(weights), where=weights), strides)
+        state = self.check(self.read(weights), where=weights)
+        model = self.network(state, strides, folded=not trainable)
         result: torch.nn.Module = model.eval().to(memory_format=torch.channels_last)
         return result
 
-    def network(self, state: State, strides: Sequence[int]) -> torch.nn.Module:
+    def network(
+        self, state: State, strides: Sequence[int], *, folded: bool = True
+    ) -> torch.nn.Module:
         """Return the network of a checked state, without gradients.
 
-        Batch normalisations and paddings are folded into the convolutions (see
-        `osad.backbones.folding`), which makes the network faster and changes its maps only by
-        rounding.
+        Where it is to be ``folded``, batch normalisations and paddings become part of the
+        convolutions (see `osad.backbones.folding`), which makes the network faster and changes its
+        maps only by rounding.
         """
         # On the meta device nothing is drawn or allocated: all values come from the file.
         with torch.device("meta"):
@@ -160,8 +167,9 @@ class Backbone:
         state = {key: state[key] for key in model.state_dict()}
         model.load_state_dict(state, strict=True, assign=True)
         model.eval().requires_grad_(False)
-        fold_batch_norms(model)
-        fold_same_padding(model)
+        if folded:
+            fold_batch_norms(model)
+            fold_same_padding(model)
         return model
 
 

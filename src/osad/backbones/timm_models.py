@@ -71,7 +71,9 @@ class TimmBackbone(Backbone):
         expected = [(1, self.levels[stride], side, side) for stride, side in sides.items()]
         return [tuple(item.shape) for item in maps] == expected
 
-    def network(self, state: State, strides: Sequence[int]) -> torch.nn.Module:
+    def network(
+        self, state: State, strides: Sequence[int], *, folded: bool = True
+    ) -> torch.nn.Module:
         """Return the network of a checked state, without gradients."""
         # On the CPU: buffers that no file holds are computed.
         return self._getter(strides, state).requires_grad_(False)

@@ -181,7 +181,10 @@ def place(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
         The facets of a table cell, its known class as `normalise_class` has it, `VALUES` and
         `RANGE`: all that is printed of the place, equal numbers together, in the same order.
     """
-    ids = {title: method for method, title in titles.items()}
+    # A variant that is trained on images stands beside the same numbers as its method.
+    ids: dict[str, list[str]] = {}
+    for method, title in titles.items():
+        ids.setdefault(title.removesuffix(" (images)"), []).append(method)
     rows = rows[rows.metric.str.startswith("image AUROC")]
     parts = rows.subset.str.rpartition(":").where(rows.setting == "hard", "")
     placed = pd.DataFrame(
@@ -203,7 +206,8 @@ def place(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
             "rank": [_rank(row.method, row.source) for row in rows.itertuples()],
         }
     )
-    placed = placed.dropna(subset=["dataset", "method"]).sort_values("rank", kind="stable")
+    placed = placed.dropna(subset=["dataset", "method"]).explode("method", ignore_index=True)
+    placed = placed.sort_values("rank", kind="stable")
     pairs = zip(placed.published_mean, placed.published_std, strict=True)
     # Text also where nothing is printed of the methods that we have.
     placed["text"] = pd.Series([number_text(*p) for p in pairs], index=placed.index, dtype=str)

@@ -6,7 +6,7 @@ black ones; a view is one tile, or several, see `osad.features.tiles`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from osad.backbones import get_backbone
 from osad.backbones.registry import Backbone
 from osad.core.lazy import lazy
 from osad.data.images import open_verified
-from osad.features.packs import CONTENT, INTENSITY, POOLED, level_name
+from osad.features.packs import CONTENT, IMAGES, INTENSITY, POOLED, level_name
 from osad.features.plan import BATCH, Task
 from osad.features.tiles import PAD, cut, fold, inside, join
 from osad.features.views import make_views, partner, pixel_statistics
@@ -47,7 +47,11 @@ def normalise(views: torch.Tensor, mean: Sequence[float], std: Sequence[float]) 
 
 
 def compute_maps(
-    model: torch.nn.Module, views: NDArray[np.uint8], *, backbone: Backbone, device: torch.device
+    model: Callable[[torch.Tensor], list[torch.Tensor]],
+    views: NDArray[np.uint8],
+    *,
+    backbone: Backbone,
+    device: torch.device,
 ) -> Iterator[list[torch.Tensor]]:
     """Compute the maps of views (n, S, S, 3) uint8, RGB, in batches of exactly 16.
 
@@ -177,7 +181,10 @@ def store_maps(
 
 
 def store_pixels(task: Task, rows: range, arrays: Arrays) -> None:
-    """Write the pixel statistics of some rows into the array."""
+    """Write the pixel statistics of some rows, or the images as squares, into the array."""
+    if task.info.kind.raw:
+        arrays[IMAGES][rows.start : rows.stop] = load_views(task, rows)[0]
+        return
     for row in rows:
         image = open_verified(Path(task.info.paths[row]), task.info.sha256[row])
         arrays[INTENSITY][row] = pixel_statistics(image)

@@ -26,6 +26,8 @@ THRESHOLD = 0.5
 LEAST_SHARE = 0.002
 LARGEST_WEIGHT = 0.8
 
+Place = tuple[int, int]
+
 
 def cutmix(image: Image, rng: np.random.Generator, source: Image | None = None) -> Image:
     """Paste a jittered rectangle of an image at another place of the same image.
@@ -38,17 +40,26 @@ def cutmix(image: Image, rng: np.random.Generator, source: Image | None = None) 
     (Zhu et al., CVPR 2024), "CutMix". Deviation: width and height are not swapped there and back,
     which is the same for square images.
     """
-    width, height = image.size
+    (left, top), (target_left, target_top), (cut_width, cut_height) = cutmix_places(image.size, rng)
+    patch = (source or image).crop((left, top, left + cut_width, top + cut_height))
+    result = image.copy()
+    result.paste(color_jitter(patch, rng), (target_left, target_top))
+    return result
+
+
+def cutmix_places(size: tuple[int, int], rng: np.random.Generator) -> tuple[Place, Place, Place]:
+    """Draw the source's corner, the target's corner, and the rectangle's size (see `cutmix`).
+
+    All are (across, down), pixels; ``size`` is that of the image.
+    """
+    width, height = size
     area = float(rng.uniform(*CUTMIX_AREA)) * width * height
     aspect = math.exp(rng.uniform(math.log(CUTMIX_ASPECT[0]), math.log(CUTMIX_ASPECT[1])))
     cut_width = min(max(round(math.sqrt(area * aspect)), 1), width)
     cut_height = min(max(round(math.sqrt(area / aspect)), 1), height)
     left, target_left = rng.integers(0, width - cut_width, size=2, endpoint=True).tolist()
     top, target_top = rng.integers(0, height - cut_height, size=2, endpoint=True).tolist()
-    patch = (source or image).crop((left, top, left + cut_width, top + cut_height))
-    result = image.copy()
-    result.paste(color_jitter(patch, rng), (target_left, target_top))
-    return result
+    return (left, top), (target_left, target_top), (cut_width, cut_height)
 
 
 def cutpaste_scar(image: Image, rng: np.random.Generator) -> Image:

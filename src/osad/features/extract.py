@@ -63,7 +63,7 @@ def preload(task: Task) -> None:
     Nothing may be computed before the fork: threads of a computing parent are missing in its
     children.
     """
-    if task.weights is not None:
+    if task.computed:
         importlib.import_module("torch")
         importlib.import_module("timm")
 
@@ -92,9 +92,9 @@ def extract(
     """
     arrays = shared_arrays(task.info)
     try:
-        if models is None and (device.type == "cpu" or task.weights is None):
+        if models is None and (device.type == "cpu" or not task.computed):
             _run_processes(task, arrays, workers=workers, progress=progress)
-        elif task.weights is None:
+        elif not task.computed:
             store_pixels(task, range(len(task)), arrays)
         else:
             models = {} if models is None else models
@@ -200,7 +200,7 @@ def _start_worker(task: Task, arrays: Arrays) -> None:
 def _run_chunk(rows: range) -> None:
     """Compute one chunk inside a worker."""
     task, arrays = _worker["task"], _worker["arrays"]
-    if task.weights is None:
+    if not task.computed:
         store_pixels(task, rows, arrays)
         return
     device = torch.device("cpu")

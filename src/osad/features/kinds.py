@@ -19,7 +19,8 @@ class Kind:
 
     Attributes:
         name: of the pack and of the field of an `osad.learn.images.ImageSet`.
-        backbone: it comes from a network; otherwise it holds statistics of pixels.
+        backbone: it comes from a network, or is for one; otherwise it holds statistics of pixels.
+        raw: it holds the images themselves, uint8, as the network's input has them.
         all_images: it holds every image; otherwise views of training normals.
         anomalies: it holds all anomalies, too.
         every_stride: it holds every stride; otherwise the deepest only, since the files of
@@ -37,6 +38,7 @@ class Kind:
 
     name: str
     backbone: bool = True
+    raw: bool = False
     all_images: bool = False
     anomalies: bool = False
     every_stride: bool = False
@@ -50,7 +52,7 @@ class Kind:
 
     @property
     def maps(self) -> bool:
-        """Whether it holds maps, float16; otherwise statistics, float32."""
+        """Whether it holds maps, or images that maps are made of; otherwise statistics."""
         return self.backbone and not self.pooled
 
     def views(self, asked: int, *, rotation: float) -> int:
@@ -84,6 +86,7 @@ _kinds = (
     Kind(name="pseudo", defects=("cutmix",), rotated=True),
     Kind(name="cutmix", defects=("cutmix",), second_image=True, rotated=True, most=2),
     Kind(name="draem", defects=("draem_blend",), second_image=True, rotated=True, most=2),
+    Kind(name="images", raw=True, all_images=True, most=1),
     # To choose hyper-parameters by defects that no method is trained on.
     Kind(
         name="holdout",

@@ -13,6 +13,8 @@ from PIL import ImageEnhance, ImageOps
 from PIL.Image import Image
 
 JITTER = 0.1
+HUE = 3
+"""Number of the hue's operation in `color_jitter`."""
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 
@@ -27,15 +29,20 @@ def color_jitter(image: Image, rng: np.random.Generator, *, strength: float = JI
 
     Source: the definition of ``ColorJitter`` in torchvision.
     """
-    order = rng.permutation(4)
-    factors = rng.uniform(1 - strength, 1 + strength, size=3)
-    turn = float(rng.uniform(-strength, strength))
-    for operation in order:
-        if operation == 3:
-            image = turn_hue(image, turn)
+    for operation, amount in jitter_amounts(rng, strength):
+        if operation == HUE:
+            image = turn_hue(image, amount)
         else:
-            image = _ENHANCERS[operation](image).enhance(float(factors[operation]))
+            image = _ENHANCERS[operation](image).enhance(amount)
     return image
+
+
+def jitter_amounts(rng: np.random.Generator, strength: float) -> list[tuple[int, float]]:
+    """Draw the operations of `color_jitter`, numbered as named there, and their amounts."""
+    order = rng.permutation(4).tolist()
+    amounts = rng.uniform(1 - strength, 1 + strength, size=3).tolist()
+    amounts.append(float(rng.uniform(-strength, strength)))
+    return [(operation, amounts[operation]) for operation in order]
 
 
 def turn_hue(image: Image, turn: float) -> Image:

@@ -4,7 +4,8 @@
 ``pooled`` (n, 2, c) float32, the same of each channel over positions, the channels of all strides
 beside each other. The other kinds (`osad.features.kinds`) have ``s{stride}`` float16 for each
 stride: (n, c, h, w) with one view of each image, (n, R, c, h, w) with several. ``plain`` of padded
-images also has ``content`` (n, 2) int32, height and width of each image in the square.
+images also has ``content`` (n, 2) int32, height and width of each image in the square. ``images``
+has ``images`` (n, S, S, 3) uint8, RGB, the images as squares.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ else:
     torch = lazy("torch")
 
 FORMAT = 1
-INTENSITY, POOLED, CONTENT = "intensity", "pooled", "content"
+INTENSITY, POOLED, CONTENT, IMAGES = "intensity", "pooled", "content", "images"
 REMEDY = "delete it and run the features step again"
 
 
@@ -97,6 +98,8 @@ class PackInfo:
             return {INTENSITY: (rows, 2)}
         if self.kind.pooled:
             return {POOLED: (rows, 2, sum(self.channels))}
+        if self.kind.raw:
+            return {IMAGES: (rows, self.frame.side, self.frame.side, 3)}
         leading = (rows,) if self.kind.most == 1 else (rows, self.views)
         sides = {stride: -(-self.frame.side // stride) for stride in self.strides}
         maps: dict[str, tuple[int, ...]] = {
@@ -110,6 +113,8 @@ class PackInfo:
         """Return the type of a tensor."""
         if name == CONTENT:
             return torch.int32
+        if self.kind.raw:
+            return torch.uint8
         return torch.float16 if self.kind.maps else torch.float32
 
     def described(self) -> dict[str, Any]:

@@ -37,8 +37,13 @@ class Task:
     @property
     def bytes(self) -> int:
         """Size of the pack's tensors."""
-        size = 2 if self.info.kind.maps else 4
-        return sum(size * math.prod(shape) for shape in self.info.shapes().values())
+        shapes = self.info.shapes().items()
+        return sum(self.info.dtype(name).itemsize * math.prod(shape) for name, shape in shapes)
+
+    @property
+    def computed(self) -> bool:
+        """Whether a network computes it."""
+        return self.weights is not None and not self.info.kind.raw
 
     def check_room(self, folder: Path, *, workers: int) -> None:
         """Check beforehand that the pack fits into memory and into a folder.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from osad.core.seeds import numpy_generator
-from osad.learn.images import TrainingData
+from osad.learn.images import State, TrainingData
 from osad.learn.lazy_torch import torch
 
 NORMAL, SEEN, PSEUDO = 0, 1, 2
+
+Output = TypeVar("Output", bound="torch.Tensor | State")
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,44 @@ class Batch:
     """Features and labels of one training step.
 
     Attributes:
-        features: (B, c, h, w) float32.
+        features: (B, c, h, w) float32; or (B, 4) int64, what to make them of (see `through`).
         labels: (B,) int64, 0 normal, 1 seen anomaly, 2 pseudo anomaly.
+        coarse: the same of the images at half their size, where the network sees both.
+        source: the data that they are made of, where a network in training makes them.
     """
 
     features: torch.Tensor
     labels: torch.Tensor
+    coarse: tuple[torch.Tensor, ...] = ()
+    source: TrainingData | None = None
+
+    @property
+    def scales(self) -> tuple[torch.Tensor, ...]:
+        """The features at each scale, the finest first."""
+        return (self.features, *self.coarse)
+
+    def through(self, state: State, *, training: bool = True) -> Batch:
+        """Return the batch with the features that the network of a state gives.
+
+        A batch that has features is returned as it is.
+        """
+        if self.source is None:
+            return self
+        fine, *coarse = self.source.vectors(state, self.features, training=training)
+        return replace(self, features=fine, coarse=tuple(coarse), source=None)
+
+
+def averaged(outputs: Sequence[Output]) -> Output:
+    """Return the mean of outputs, tensors or named ones, at several scales; of one, itself."""
+    if len(outputs) == 1:
+        return outputs[0]
+    every: Any = outputs
+    if isinstance(outputs[0], dict):
+        mean: Any = {name: averaged([output[name] for output in every]) for name in outputs[0]}
+    else:
+        mean = torch.stack([*every]).mean(0)
+    result: Output = mean
+    return result
 
 
 def endless(n: int, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -61,13 +96,13 @@ def balanced_batches(
     """
     generator = numpy_generator(data.key, purpose)
     rotated = data.normal.need("rotated")
-    n_views = rotated.tensor.shape[1]
+    n_views = rotated.views
     shape = (steps, normals)
     normal_rows = endless(len(data.normal), steps * normals, generator).reshape(shape)
     normal_views = generator.integers(n_views, size=shape)
     replaced = generator.random(shape) < pseudo
     pseudo_rows = generator.integers(len(data.normal), size=shape)
-    n_pseudo = data.normal.need("pseudo").tensor.shape[1] if pseudo else 1
+    n_pseudo = data.normal.need("pseudo").views if pseudo else 1
     pseudo_views = generator.integers(n_pseudo, size=shape)
     seen_shape = (steps, anomalies)
     if anomalies:
@@ -92,4 +127,5 @@ def balanced_batches(
             torch.cat([torch.full((len(rows),), label) for label, _, rows, _ in drawn]).to(
                 rotated.device
             ),
+            source=None if data.normal.network is None else data,
         )

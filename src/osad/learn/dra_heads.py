@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from osad.learn.batches import NORMAL, PSEUDO, SEEN
+from osad.learn.batches import NORMAL, PSEUDO, SEEN, averaged
 from osad.learn.gaussian import scales, standardised, summed, whiten
 from osad.learn.heads import (
     adapter,
     deviation_loss,
+    fused,
     init_linear,
     init_mlp,
     linear,
@@ -14,13 +15,15 @@ from osad.learn.heads import (
     positions,
     top_k_mean,
 )
-from osad.learn.images import ImageSet, Scores, State
+from osad.learn.images import ImageSet, Rows, Scores, State
 from osad.learn.lazy_torch import F, torch
 
 HEADS = ("normal", "seen", "pseudo", "residual")
 RUNNING = frozenset({"residual.running_mean", "residual.running_var"})
 """Buffers of the batch normalisation: updated by training steps, not trained."""
 BATCHNORM_MOMENTUM = 0.1
+REFERENCES = ("reference", "reference.coarse")
+"""Names of the maps that the residual is taken from, by scale."""
 
 
 def init_heads(
@@ -104,6 +107,7 @@ def with_scales(state: State, normal: ImageSet) -> State:
 def score_heads(state: State, images: ImageSet) -> Scores:
     """Score images by -g_n + g_s + g_p + g_r, (n,), with ``reference`` (P, c) of the state.
 
+    At two scales, of which the coarse one has ``reference.coarse``, each head's score is the mean.
     Where the state has the heads' scales (see `with_scales`), the four are standardised first.
 
     Returns:
@@ -119,13 +123,20 @@ def score_heads(state: State, images: ImageSet) -> Scores:
 
 def _oriented(state: State, images: ImageSet) -> tuple[State, torch.Tensor]:
     """Return the heads' scores (n,), higher for anomalies, and their maps' sum (n, h, w)."""
-    rows = images.deepest
+    found = [_at_scale(state, *pair) for pair in zip(images.scales, REFERENCES, strict=False)]
+    parts = averaged([heads for heads, _ in found])
+    result = {name: parts[name] for name in HEADS} | {"normal": -parts["normal"]}
+    return result, fused([maps for _, maps in found])
+
+
+def _at_scale(state: State, rows: Rows, reference: str) -> tuple[State, torch.Tensor]:
+    """Return the heads' outputs (n,) and their maps' sum (n, h, w) at one scale."""
 
     def apply(maps: torch.Tensor) -> State:
         x = adapter(state, whiten(state, maps))
-        heads, local = apply_heads(state, x, state["reference"], rows.size, training=False)
+        heads, local = apply_heads(state, x, state[reference], rows.size, training=False)
         return heads | {"map": summed(state, local)}
 
     parts = rows.map_parts(apply)
-    result = {name: parts[name] for name in HEADS} | {"normal": -parts["normal"]}
-    return result, parts["map"].unflatten(1, rows.size)
+    maps = parts.pop("map")
+    return parts, maps.unflatten(1, rows.size)

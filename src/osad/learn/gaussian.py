@@ -66,7 +66,7 @@ def moments(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def position_moments(maps: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean (c,) and covariance (c, c) of the positions of maps (n, c, h, w), as float64."""
-    channels = maps.tensor.shape[1]
+    channels = maps.channels
     total = torch.zeros(channels, dtype=torch.float64, device=maps.device)
     square = torch.zeros(channels, channels, dtype=torch.float64, device=maps.device)
     count = 0
@@ -100,7 +100,8 @@ def whitened_training(data: TrainingData, shrinkage: float) -> tuple[State, Trai
     Returns:
         the whitening (see `position_whitening`) and the training data whose augmented views
         (``rotated``, ``pseudo``, ...) are whitened position vectors (n, R, P, c), float16 in
-        memory like the cache, in the set's own order.
+        memory like the cache, in the set's own order. Views that a network in training makes are
+        left alone: it whitens what it gives itself, by the state of `TrainingData.started`.
 
     Source:
         Choice of this benchmark: without it, heads on frozen features learn what varies most

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 from osad.learn import products
 from osad.learn.images import State
@@ -88,6 +89,16 @@ def top_k_mean(scores: torch.Tensor, fraction: float = 0.1) -> torch.Tensor:
     """
     k = max(int(fraction * scores.shape[1]), 1)
     return scores.topk(k, dim=1).values.mean(1)
+
+
+def fused(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Average maps (n, h, w) of several sizes, brought to that of the first; of one, itself."""
+    first, *others = maps
+    resized = [
+        F.interpolate(part[:, None], first.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+        for part in others
+    ]
+    return torch.stack([first, *resized]).mean(0) if resized else first
 
 
 def init_mlp(prefix: str, sizes: tuple[int, ...], generator: torch.Generator) -> State:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from osad.features.kinds import SYNTHETIC
 from osad.learn.lazy_torch import torch
+
+if TYPE_CHECKING:
+    from osad.learn.journal import Journal
+    from osad.learn.network import Network
 
 State = dict[str, "torch.Tensor"]
 """What a fit returns and a checkpoint holds: named tensors."""
@@ -34,7 +40,7 @@ class Rows:
     """Some rows of a tensor that stays on disk until rows are taken.
 
     Attributes:
-        tensor: (N, ...) float16 or float32, usually memory-mapped.
+        tensor: (N, ...) float16, float32 or uint8, usually memory-mapped.
         index: (n,) int64, the rows that belong to this set, in its order.
         device: where taken rows are put.
     """
@@ -51,6 +57,16 @@ class Rows:
     def size(self) -> tuple[int, int]:
         """Height and width of the maps."""
         return self.tensor.shape[-2], self.tensor.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the maps."""
+        return self.tensor.shape[-3]
+
+    @property
+    def views(self) -> int:
+        """Number of views of an image, for tensors (N, R, ...)."""
+        return self.tensor.shape[1]
 
     def take(
         self, rows: torch.Tensor | slice | None = None, *, views: torch.Tensor | None = None
@@ -96,6 +112,11 @@ class ImageSet:
         pooled: mean and standard deviation of each channel over positions, (n, 2, c), from each
             of the grid's networks, for methods that declare ``pooled``.
         labels: (n,) int64 in {0, 1}; of test images only for methods that ask for it (controls).
+        pictures: the images themselves, (n, S, S, 3) uint8, for methods with a network of their
+            own, from which maps and training views then come.
+        network: that network.
+        coarse: maps of the deepest stride of the image at half its size, where the network sees
+            both.
     """
 
     paths: tuple[str, ...]
@@ -103,10 +124,25 @@ class ImageSet:
     views: Mapping[str, Rows] = field(default_factory=dict)
     pooled: tuple[Rows, ...] = ()
     labels: torch.Tensor | None = None
+    pictures: Rows | None = None
+    network: Network | None = None
+    coarse: tuple[Rows, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images n."""
         return len(self.paths)
+
+    @property
+    def scales(self) -> tuple[Rows, ...]:
+        """The deepest maps at each scale, the finest first."""
+        return (self.deepest, *self.coarse)
+
+    def through(self, state: State) -> ImageSet:
+        """Return the set with the maps of its network with the tensors ``backbone.*`` of a state.
+
+        A set of cached maps is returned as it is.
+        """
+        return self if self.network is None else self.network.bound(self, state)
 
     @property
     def deepest(self) -> Rows:
@@ -129,15 +165,63 @@ class TrainingData:
         anomaly: the seen anomalies (none in the ``normal`` setting).
         key: text that keys every random draw of the fit, usually the cell's id.
         base: the fitted tensors of the method's base, for methods that have one.
+        journal: keeps what an interrupted training goes on from; None where nothing is kept.
     """
 
     normal: ImageSet
     anomaly: ImageSet
     key: str
     base: Mapping[str, torch.Tensor] | None = None
+    journal: Journal | None = None
+
+    def started(self, white: State) -> State:
+        """Return what is trained besides heads, and the whitening between the two.
+
+        Nothing where maps are cached: they are whitened beforehand (see `whitened_training`).
+        """
+        network = self.normal.network
+        return {} if network is None else network.initial() | white
+
+    def vectors(self, state: State, drawn: torch.Tensor, *, training: bool) -> list[torch.Tensor]:
+        """Return whitened position vectors (k, P, c), one tensor a scale, of drawn training views.
+
+        Args:
+            state: with the tensors of `started`.
+            drawn: (k, 4) int64, what `osad.learn.network.Drawn` gives instead of features.
+            training: normalise by the batch, and move the running statistics in ``state``.
+        """
+        assert self.normal.network is not None  # noqa: S101 - for mypy: nothing is drawn without.
+        return self.normal.network.vectors(
+            state, (self.normal, self.anomaly), drawn, training=training
+        )
+
+    def viewed(self, state: State, names: Sequence[str], asked: int) -> TrainingData:
+        """Return data whose maps and views are those of a trained network, as if they were cached.
+
+        Data of cached packs are returned as they are.
+
+        Args:
+            state: with the tensors of the network.
+            names: kinds of views; those with defects are made of normals alone.
+            asked: number of views of each.
+        """
+        network = self.normal.network
+        if network is None:
+            return self
+        plain = [name for name in names if name not in SYNTHETIC]
+        return replace(
+            self,
+            normal=network.viewed(self.normal, state, names, asked),
+            anomaly=network.viewed(self.anomaly, state, plain, asked),
+        )
 
     def with_views(self, function: Callable[[Rows], Rows]) -> TrainingData:
-        """Return the same data with every training view (n, R, ...) changed by a function."""
+        """Return the same data with every training view (n, R, ...) changed by a function.
+
+        Those that a network is yet to see (`osad.learn.network.Drawn`) stay.
+        """
+        if self.normal.network is not None:
+            return self
 
         def change(images: ImageSet) -> ImageSet:
             views = {

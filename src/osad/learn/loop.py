@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from osad.core.errors import TrainingError
 from osad.learn.batches import Batch
 from osad.learn.images import State
+from osad.learn.journal import Journal
 from osad.learn.lazy_torch import torch
 
 Schedule = Callable[[int], float]
 """Factor of the learning rate at a step, counted from 0."""
+RUNNING = (".running_mean", ".running_var")
+"""Ends of the names of running statistics, which training steps move without a gradient."""
 
 
 def constant(step: int) -> float:
@@ -54,6 +57,8 @@ def minimise(
     no_decay: frozenset[str] = frozenset(),
     fixed: frozenset[str] = frozenset(),
     after_step: Callable[[State], object] | None = None,
+    journal: Journal | None = None,
+    draws: torch.Generator | None = None,
 ) -> State:
     """Minimise a loss over the tensors of a state by Adam, one step a batch.
 
@@ -69,8 +74,11 @@ def minimise(
         clip: largest norm of the whole gradient.
         lr_factor: factors of the learning rate for tensors by name.
         no_decay: names of tensors without weight decay.
-        fixed: names of tensors that are not trained.
+        fixed: names of tensors that are not trained; nor are a whitening, running statistics and
+            whole numbers.
         after_step: called after each step, without gradient, to project or update tensors in place.
+        journal: keeps the state after each epoch, and goes on from there.
+        draws: the generator that the loss draws from, if it does.
 
     Returns:
         the trained tensors, detached, under the same names.
@@ -78,6 +86,11 @@ def minimise(
     Raises:
         TrainingError: the loss is not finite; the message names the step.
     """
+    fixed |= {
+        name
+        for name, value in state.items()
+        if name.startswith("whiten.") or name.endswith(RUNNING) or not value.is_floating_point()
+    }
     tensors = {
         name: value.to(device, copy=True).requires_grad_(name not in fixed)
         for name, value in state.items()
@@ -96,10 +109,13 @@ def minimise(
     optimiser_class = torch.optim.AdamW if decoupled else torch.optim.Adam
     optimiser = optimiser_class(groups, fused=True)
     trained = [value for name, value in tensors.items() if name not in fixed]
+    done = journal.restore(tensors, optimiser, draws) if journal else 0
     for step, batch in enumerate(batches):
+        if step < done:
+            continue
         for group in optimiser.param_groups:
             group["lr"] = group["initial"] * schedule(step)
-        value = loss(tensors, batch)
+        value = loss(tensors, batch.through(tensors))
         if not torch.isfinite(value):
             raise TrainingError(
                 f"loss is {value.item()} at step {step}; lower the learning rate "
@@ -112,4 +128,6 @@ def minimise(
         if after_step is not None:
             with torch.no_grad():
                 after_step(tensors)
+        if journal is not None:
+            journal.after(step, tensors, optimiser, draws)
     return {name: value.detach() for name, value in tensors.items()}

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from osad.core.seeds import torch_generator
-from osad.learn.batches import Batch, balanced_batches
+from osad.learn.batches import Batch, averaged, balanced_batches
 from osad.learn.gaussian import whiten, whitened_training
-from osad.learn.heads import adapter, init_adapter, init_linear, linear, top_k_mean
+from osad.learn.heads import adapter, fused, init_adapter, init_linear, linear, top_k_mean
 from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData, batched
 from osad.learn.lazy_torch import torch
 from osad.learn.loop import divided, minimise
@@ -38,9 +38,9 @@ def train_head(
     channels = len(white["whiten.mean"])
     state = init_linear("head", channels, 1, generator)
     if aim:
-        towards = mean_position(data.anomaly.need("rotated")).unsqueeze(0)
+        towards = mean_position(data, data.anomaly.need("rotated"), white).unsqueeze(0)
         state["head.weight"] = aimed(state["head.weight"], towards)
-    state |= init_adapter(channels, hyper.adapter, generator)
+    state |= init_adapter(channels, hyper.adapter, generator) | data.started(white)
     half, steps = hyper.batch // 2, hyper.epochs * hyper.iterations
     trained = minimise(
         state,
@@ -50,17 +50,27 @@ def train_head(
         lr=hyper.lr,
         weight_decay=hyper.weight_decay,
         schedule=divided(hyper.lr_step, hyper.iterations),
+        journal=data.journal,
     )
     return white | trained
 
 
-def mean_position(views: Rows) -> torch.Tensor:
+def mean_position(data: TrainingData, views: Rows, white: State) -> torch.Tensor:
     """Average whitened training views (n, R, P, c) over everything but channels: (c,) float32.
 
-    The plain normals' mean is 0, so this is the direction from them to the images given.
+    The plain normals' mean is 0, so this is the direction from them to the images given. Of a
+    network in training it is the direction at its start.
     """
-    sums = [views.take(part).mean((1, 2)).sum(0) for part in batched(len(views))]
-    return torch.stack(sums).sum(0) / len(views)
+    start = data.started(white)
+
+    def total(part: slice) -> torch.Tensor:
+        taken = views.take(part)
+        if start:
+            vectors, *_ = data.vectors(start, taken.flatten(0, 1), training=False)
+            taken = vectors.unflatten(0, taken.shape[:2])
+        return taken.mean((1, 2)).sum(0)
+
+    return torch.stack([total(part) for part in batched(len(views))]).sum(0) / len(views)
 
 
 def aimed(weight: torch.Tensor, towards: torch.Tensor) -> torch.Tensor:
@@ -108,6 +118,10 @@ def score_maps(state: State, images: ImageSet, *, absolute: bool) -> Scores:
     Returns:
         total (n,), the mean of the top 10 % of the position scores, and these as maps (n, h, w).
     """
-    rows = images.deepest
-    maps = rows.map(lambda part: position_scores(state, whiten(state, part), absolute=absolute))
-    return Scores(top_k_mean(maps), maps=maps.unflatten(1, rows.size))
+    found = [
+        rows.map(
+            lambda part: position_scores(state, whiten(state, part), absolute=absolute)
+        ).unflatten(1, rows.size)
+        for rows in images.scales
+    ]
+    return Scores(averaged([top_k_mean(maps.flatten(1)) for maps in found]), maps=fused(found))

@@ -10,14 +10,14 @@ import dataclasses
 import random
 import warnings
 from collections.abc import Callable, Sequence
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from osad.core.errors import CheckError, TrainingError
 from osad.core.seeds import torch_generator
 from osad.features.kinds import TEST_PACKS
-from osad.learn.images import Rows, State, TrainingData
+from osad.learn.images import Rows, State
 from osad.learn.lazy_torch import torch
 from osad.methods import registry
 from osad.methods.trial import (
@@ -90,7 +90,7 @@ def fits(trial: Trial) -> None:
     """A fit gives finite tensors that a checkpoint keeps, so that scores are the same."""
     from safetensors.torch import load, save
 
-    state, images = trial.fit(), trial.images()
+    state = trial.fit()
     for name, value in state.items():
         tensor = isinstance(name, str) and isinstance(value, torch.Tensor)
         require(tensor, f"fit returned {name!r}: {type(value).__name__}; return named tensors only")
@@ -98,7 +98,7 @@ def fits(trial: Trial) -> None:
         require(value.device.type == "cpu", f"{name!r} is not on the device of the data; move it")
     require_finite(state, trial.score().total, "after a fit")
     read = load(save({name: value.contiguous() for name, value in state.items()}))
-    same = torch.equal(trial.build().score(read, images).total, trial.score().total)
+    same = torch.equal(trial.scored(read).total, trial.score().total)
     require(same, "scores differ after the tensors were written and read; keep nothing elsewhere")
 
 
@@ -175,7 +175,7 @@ def keeps_inputs(trial: Trial) -> None:
     state = fresh.build().fit(data)
     inputs.append(state)
     before.append({name: value.clone() for name, value in state.items()})
-    fresh.build().score(state, fresh.images())
+    fresh.scored(state)
     for old, new in zip(before, inputs, strict=True):
         spoilt = difference(old, new)
         require(not spoilt, f"{spoilt} was changed in place; work on a copy")
@@ -194,7 +194,7 @@ def takes_any_number_of_anomalies(trial: Trial) -> None:
     """One seen anomaly is enough for a fit, ten are too, and none where that is declared."""
     for count in [1, 10, *([0] if "normal" in trial.spec.settings else [])]:
         state = trial.fit(NORMALS[:60], (*ANOMALIES, *TEST_ANOMALIES)[:count])
-        total = trial.build().score(state, trial.images()).total
+        total = trial.scored(state).total
         require_finite(state, total, f"with {count} seen anomalies")
 
 
@@ -223,7 +223,7 @@ def survives_equal_images(trial: Trial) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # k-means finds fewer groups than it is asked for.
             state = trial.build().fit(changed(trial.data(), change))
-            scores = trial.build().score(state, changed_images(trial.images(), change))
+            scores = trial.scored(state, changed_images(trial.images(), change))
         require_finite(state, scores.total, where)
 
 
@@ -233,7 +233,7 @@ def can_be_cut(trial: Trial) -> None:
     if "epochs" in names - {*trial.spec.overrides}:
         method = trial.build(epochs=1)
         state = method.fit(trial.data())
-        require_finite(state, method.score(state, trial.images()).total, "after one epoch")
+        require_finite(state, trial.scored(state).total, "after one epoch")
 
 
 def finds_anomalies(trial: Trial) -> None:
@@ -246,7 +246,7 @@ def finds_anomalies(trial: Trial) -> None:
 
 def stops_at_bad_normals(trial: Trial) -> None:
     """Features of normals that are no numbers stop the fit, or show in its tensors."""
-    if trial.spec.test_packs:
+    if trial.spec.test_packs and not trial.spec.on_images:  # Pixels are always numbers.
         _stops(trial, trial.spec.test_packs, "normal", step=2)
 
 
@@ -261,10 +261,10 @@ def stops_at_bad_views(trial: Trial) -> None:
 
 def _stops(trial: Trial, packs: Sequence[str], role: str, *, step: int) -> None:
     data = trial.data()
-    sets = {"normal": data.normal, "anomaly": data.anomaly}
-    sets[role] = changed_images(sets[role], lambda rows: spoilt(rows, step), packs)
+    part = changed_images(getattr(data, role), lambda rows: spoilt(rows, step), packs)
+    changes: dict[str, Any] = {role: part}
     try:
-        state = trial.build().fit(TrainingData(**sets, key=data.key, base=data.base))
+        state = trial.build().fit(dataclasses.replace(data, **changes))
     except TrainingError:
         return
     require(
@@ -276,7 +276,7 @@ def _stops(trial: Trial, packs: Sequence[str], role: str, *, step: int) -> None:
 
 def marks_bad_images(trial: Trial) -> None:
     """A test image whose features are no numbers has no finite score, and no other is touched."""
-    if trial.spec.packs:
+    if trial.spec.packs and not trial.spec.on_images:
         images = changed_images(trial.images(), lambda rows: spoilt(rows, len(rows)))
         now, before = trial.score(images).total, trial.score().total
         require(not now[0].isfinite(), "the score hides that features are no numbers; let it show")

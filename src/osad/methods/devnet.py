@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from osad.learn.batches import Batch
+from osad.learn.batches import Batch, averaged
 from osad.learn.heads import deviation_loss
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.lazy_torch import torch
 from osad.learn.single_head import image_scores, score_maps, train_head
 from osad.methods.fields import at_least, not_negative, positive, share
+from osad.methods.images import SCALES
 from osad.methods.registry import method
 
 
@@ -19,6 +20,7 @@ from osad.methods.registry import method
     packs=("plain", "rotated"),
     maps=True,
     full_budget={"epochs": 50, "adapter": 128},
+    images={"images": {"epochs": 50, "lr": 2e-4, "adapter": 0, "scales": SCALES}},
 )
 @dataclass(frozen=True)
 class DevNet:
@@ -43,4 +45,5 @@ class DevNet:
 
 
 def _loss(state: State, batch: Batch) -> torch.Tensor:
-    return deviation_loss(image_scores(state, batch.features, absolute=True), batch.labels > 0)
+    scores = averaged([image_scores(state, x, absolute=True) for x in batch.scales])
+    return deviation_loss(scores, batch.labels > 0)

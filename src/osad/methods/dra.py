@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from osad.core.seeds import torch_generator
-from osad.learn.batches import Batch, balanced_batches
+from osad.learn.batches import Batch, averaged, balanced_batches
 from osad.learn.dra_heads import (
     HEADS,
+    REFERENCES,
     RUNNING,
     apply_heads,
     heads_loss,
@@ -22,6 +24,7 @@ from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.lazy_torch import torch
 from osad.learn.loop import divided, minimise
 from osad.methods.fields import at_least, flag, not_negative, positive, probability, share
+from osad.methods.images import SCALES
 from osad.methods.registry import method
 
 
@@ -32,6 +35,15 @@ from osad.methods.registry import method
     heads=HEADS,
     maps=True,
     full_budget={"epochs": 30, "adapter": 128, "residual_width": 512},
+    images={
+        "images": {
+            "epochs": 30,
+            "lr": 2e-4,
+            "adapter": 0,
+            "residual_width": 512,
+            "scales": SCALES,
+        }
+    },
 )
 @dataclass(frozen=True)
 class DRA:
@@ -52,7 +64,10 @@ class DRA:
     shrinkage: float = share(0.02, "of the whitening of the normals' position vectors")
 
     def fit(self, data: TrainingData) -> State:
-        """Train adapter and heads; ``reference`` (P, c) is the mean adapted map for scoring."""
+        """Train adapter and heads; ``reference`` (P, c) is the mean adapted map for scoring.
+
+        At two scales it is that of the finer one, ``reference.coarse`` that of the other.
+        """
         white, data = whitened_training(data, self.shrinkage)
         generator = torch_generator(data.key, "init")
         channels = len(white["whiten.mean"])
@@ -62,7 +77,7 @@ class DRA:
             residual_width=self.residual_width,
             generator=generator,
         )
-        state |= init_adapter(channels, self.adapter, generator)
+        state |= init_adapter(channels, self.adapter, generator) | data.started(white)
         steps, seen = self.epochs * self.iterations, self.batch // 3
         batches = balanced_batches(
             data, steps, normals=self.batch - seen, anomalies=seen, pseudo=self.pseudo
@@ -76,30 +91,36 @@ class DRA:
             pseudo=self.pseudo,
             purpose="references",
         )
-        rows = data.normal.deepest
+        n = self.references
 
         def loss(state: State, batch: Batch) -> torch.Tensor:
             """Sum the deviation losses of a batch whose first images are the references."""
-            n, x = self.references, adapter(state, batch.features)
-            heads, _ = apply_heads(state, x[n:], x[:n].mean(0), rows.size, training=True)
-            return heads_loss(heads, batch.labels[n:])
+            outputs = []
+            for features in batch.scales:
+                x, side = adapter(state, features), math.isqrt(features.shape[1])
+                heads, _ = apply_heads(state, x[n:], x[:n].mean(0), (side, side), training=True)
+                outputs.append(heads)
+            return heads_loss(averaged(outputs), batch.labels[n:])
 
         trained = minimise(
             state,
             _with_references(references, batches),
             loss,
-            device=rows.device,
+            device=data.normal.deepest.device,
             lr=self.lr,
             weight_decay=self.weight_decay,
             # The released recipe steps its scheduler at the start of an epoch, so that the first
             # division comes one epoch early.
             schedule=divided(self.lr_step, self.iterations, early=1),
             fixed=RUNNING,
+            journal=data.journal,
         )
+        kept = next(references).through(trained, training=False)
         # As in training: the mean of the adapted maps, not the adapted mean.
-        reference = adapter(trained, next(references).features).mean(0)
-        fitted = white | trained | {"reference": reference}
-        return with_scales(fitted, data.normal) if self.standardised else fitted
+        means = [adapter(trained, features).mean(0) for features in kept.scales]
+        fitted = white | trained | dict(zip(REFERENCES, means, strict=False))
+        normal = data.normal.through(fitted)
+        return with_scales(fitted, normal) if self.standardised else fitted
 
     def score(self, state: State, images: ImageSet) -> Scores:
         """Return -g_n + g_s + g_p + g_r, (n,), these parts, and maps (see `score_heads`)."""
@@ -110,7 +131,8 @@ def _with_references(references: Iterator[Batch], batches: Iterator[Batch]) -> I
     """Put the step's reference images before its batch."""
     for batch in batches:
         reference = next(references)
-        yield Batch(
-            torch.cat([reference.features, batch.features]),
-            torch.cat([reference.labels, batch.labels]),
+        yield replace(
+            batch,
+            features=torch.cat([reference.features, batch.features]),
+            labels=torch.cat([reference.labels, batch.labels]),
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from osad.learn.batches import Batch
+from osad.learn.batches import Batch, averaged
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.learn.lazy_torch import F, torch
 from osad.learn.single_head import image_scores, score_maps, train_head
 from osad.methods.fields import at_least, flag, not_negative, positive, share
+from osad.methods.images import SCALES
 from osad.methods.registry import method
 
 
@@ -19,6 +20,7 @@ from osad.methods.registry import method
     maps=True,
     full_budget={"epochs": 50, "adapter": 128},
     variants={"signed": {"absolute": False}},
+    images={"images": {"epochs": 50, "lr": 2e-4, "adapter": 0, "scales": SCALES}},
 )
 @dataclass(frozen=True)
 class FLOS:
@@ -47,7 +49,7 @@ class FLOS:
         return score_maps(state, images, absolute=self.absolute)
 
     def _loss(self, state: State, batch: Batch) -> torch.Tensor:
-        logits = image_scores(state, batch.features, absolute=self.absolute)
+        logits = averaged([image_scores(state, x, absolute=self.absolute) for x in batch.scales])
         return focal_loss(logits, batch.labels > 0, gamma=self.gamma)
 
 

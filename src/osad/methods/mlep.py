@@ -22,6 +22,7 @@ from osad.methods.registry import method
     "Anomalies, IJCAI 2019, as a baseline of Ding et al., CVPR 2022",
     packs=("plain", "rotated"),
     heads=("reconstruction", "distance"),
+    images={"images": {}},
 )
 @dataclass(frozen=True)
 class MLEP:
@@ -56,15 +57,16 @@ class MLEP:
             lambda views: Rows(pooled_white(white, views), torch.arange(len(views)), views.device)
         )
         trained = minimise(
-            state,
+            state | data.started(white),
             balanced_batches(pooled, steps, normals=2 * third, anomalies=third),
             self._loss,
             device=data.normal.deepest.device,
             lr=self.lr,
             weight_decay=self.weight_decay,
             schedule=divided(self.lr_step, self.iterations),
+            journal=data.journal,
         )
-        normals = pooled_white(white, data.normal.deepest)
+        normals = pooled_white(white, data.normal.through(trained).deepest)
         centre = embed(trained, normals).double().mean(0).float()
         scale = scales(parts(trained, normals, centre))
         return white | trained | {"centre": centre} | scale
@@ -76,9 +78,11 @@ class MLEP:
         return Scores(heads["reconstruction"] + heads["distance"], heads)
 
     def _loss(self, state: State, batch: Batch) -> torch.Tensor:
-        z = embed(state, batch.features)
+        # A network in training gives position vectors.
+        x = batch.features if batch.features.ndim == 2 else batch.features.mean(1)
+        z = embed(state, x)
         normal, seen = batch.labels == NORMAL, batch.labels == SEEN
-        error = (mlp(state, "decoder", z[normal]) - batch.features[normal]).square().mean()
+        error = (mlp(state, "decoder", z[normal]) - x[normal]).square().mean()
         anchor, positive = z[normal].chunk(2)
         loss = triplet_loss(anchor, positive, z[seen], margin=self.margin)
         return error + self.margin_weight * loss

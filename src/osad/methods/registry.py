@@ -23,9 +23,10 @@ from osad.core.errors import ConfigError
 from osad.features.kinds import PACKS, TEST_PACKS
 from osad.learn.images import ImageSet, Scores, State, TrainingData
 from osad.methods.fields import check_ranges
+from osad.methods.images import on_images
 
 SETTINGS = ("general", "hard", "normal")
-HELPERS = {"check", "checks", "fields", "inputs", "registry", "trial"}
+HELPERS = {"check", "checks", "fields", "images", "inputs", "registry", "trial"}
 """Modules of this package that are no methods."""
 FILES = dict.fromkeys(("true_labels", "random", "constant"), "controls")
 """Files of methods that are not named like them."""
@@ -63,6 +64,7 @@ class MethodSpec:
         hyper: class of hyper-parameters.
         overrides: values that make the variant.
         full_budget: hyper-parameters by name that a cut budget lowers, with the full values.
+        on_images: it reads images and trains a backbone, or takes that of its base.
         known: ``overrides`` are known; of a variant that only a configuration declares, a job
             knows just the name.
     """
@@ -81,6 +83,7 @@ class MethodSpec:
     hyper: type[Any]
     overrides: Mapping[str, Any]
     full_budget: Mapping[str, Any]
+    on_images: bool = False
     known: bool = True
 
     @property
@@ -184,6 +187,7 @@ def method(
     sees_test_labels: bool = False,
     full_budget: Mapping[str, Any] | None = None,
     variants: Mapping[str, Mapping[str, Any]] | None = None,
+    images: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Class], Class]:
     """Register a frozen dataclass as the method named like its file (see `MethodSpec`).
 
@@ -192,7 +196,8 @@ def method(
     ``settings`` are general and hard, for controls and ``normal_only`` methods all.
     ``full_budget`` holds the values of a run that is not cut short, for example
     ``{"epochs": 50}``; the tables name every method that ran with others. ``name`` is given where
-    methods share a file (see `FILES`).
+    methods share a file (see `FILES`). ``images`` has the variants that are trained on images, with
+    the defaults that differ there (see `osad.methods.images.on_images`).
     """
     settings = settings or (SETTINGS if normal_only or control else SETTINGS[:2])
     titles = {"": title} if isinstance(title, str) else title
@@ -236,6 +241,20 @@ def method(
             for variant, overrides in {"": {}, **(variants or {})}.items()
             for full in [f"{id_}.{variant}" if variant else id_]
         }
+        for variant, defaults in (images or {}).items():
+            full, own = f"{id_}.{variant}", on_images(hyper, defaults)
+            budget = {"epochs": own.epochs} if "epochs" in fields else {}
+            _specs[id_][full] = dataclasses.replace(
+                _specs[id_][id_],
+                name=full,
+                title=titles.get(variant) or _variant_title(titles[""], variant),
+                packs=("images",),
+                heads=heads[variant] if isinstance(heads, Mapping) else heads,
+                base=base[variant] if isinstance(base, Mapping) else base,
+                hyper=own,
+                full_budget=budget,
+                on_images=True,
+            )
         return hyper
 
     return register

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from osad.core.seeds import torch_generator
 from osad.learn.batches import NORMAL, PSEUDO, SEEN, Batch, balanced_batches
@@ -29,6 +29,7 @@ OUTLIER = len(CLASSES)
     packs=("plain", "rotated", "pseudo"),
     maps=True,
     full_budget={"epochs": 30, "adapter": 128},
+    images={"images": {"epochs": 30, "lr": 2e-4, "adapter": 0}},
 )
 @dataclass(frozen=True)
 class SAOE:
@@ -55,19 +56,22 @@ class SAOE:
         generator = torch_generator(data.key, "init")
         channels = len(white["whiten.mean"])
         state = init_linear("head", channels, len(CLASSES), generator)
-        seen = mean_position(data.anomaly.need("rotated"))
-        pseudo = mean_position(data.normal.need("pseudo"))
+        seen = mean_position(data, data.anomaly.need("rotated"), white)
+        pseudo = mean_position(data, data.normal.need("pseudo"), white)
         towards = torch.stack([-seen, seen, pseudo])
         state["head.weight"] = aimed(state["head.weight"], towards)
-        state |= init_adapter(channels, self.adapter, generator)
+        state |= init_adapter(channels, self.adapter, generator) | data.started(white)
+        each, draws = self.batch // len(CLASSES), torch_generator(data.key, "outliers")
         trained = minimise(
             state,
-            exposed_batches(data, self.epochs * self.iterations, self.batch // len(CLASSES)),
-            self._loss,
+            exposed_batches(data, self.epochs * self.iterations, each),
+            lambda state, batch: self._loss(state, with_outliers(batch, each, draws)),
             device=data.normal.deepest.device,
             lr=self.lr,
             weight_decay=self.weight_decay,
             schedule=divided(self.lr_step, self.iterations),
+            journal=data.journal,
+            draws=draws,
         )
         return white | trained
 
@@ -124,21 +128,27 @@ def log_odds(logits: torch.Tensor) -> torch.Tensor:
 
 
 def exposed_batches(data: TrainingData, steps: int, each: int) -> Iterator[Batch]:
-    """Yield batches of ``each`` normals, seen anomalies, pseudo anomalies and outliers.
+    """Yield batches of ``each`` normals, seen and pseudo anomalies, and what outliers are made of.
 
-    They are whitened position vectors (4 * each, P, c), labelled 0, 1, 2 and 3 (`OUTLIER`).
+    They are labelled 0, 1, 2 and, 2 * each normals, 3 (`OUTLIER`).
     """
     known = balanced_batches(data, steps, normals=each, anomalies=each)
     pseudo = balanced_batches(data, steps, normals=each, anomalies=0, pseudo=1.0, purpose="pseudo")
     sources = balanced_batches(data, steps, normals=2 * each, anomalies=0, purpose="exposure")
-    generator = torch_generator(data.key, "outliers")
     for first, second, source in zip(known, pseudo, sources, strict=True):
-        exposed = outliers(source.features[:each], source.features[each:], generator)
-        label = torch.full((each,), OUTLIER, device=exposed.device)
-        yield Batch(
-            torch.cat([first.features, second.features, exposed]),
-            torch.cat([first.labels, second.labels, label]),
+        label = torch.full_like(source.labels, OUTLIER)
+        yield replace(
+            first,
+            features=torch.cat([first.features, second.features, source.features]),
+            labels=torch.cat([first.labels, second.labels, label]),
         )
+
+
+def with_outliers(batch: Batch, each: int, generator: torch.Generator) -> Batch:
+    """Make ``each`` outliers of the last 2 * each position vectors (n, P, c) of a batch."""
+    kept = len(batch.labels) - 2 * each
+    exposed = outliers(batch.features[kept : kept + each], batch.features[kept + each :], generator)
+    return Batch(torch.cat([batch.features[:kept], exposed]), batch.labels[: kept + each])
 
 
 def outliers(a: torch.Tensor, b: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

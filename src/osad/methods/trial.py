@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -10,16 +11,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from osad.backbones import get_backbone
 from osad.core.seeds import torch_generator
 from osad.features.kinds import PACKS, SYNTHETIC
 from osad.learn.images import ImageSet, Rows, Scores, State, TrainingData
 from osad.learn.lazy_torch import torch
 from osad.methods import registry
+from osad.methods.inputs import NETWORK
 from osad.methods.registry import Method, MethodSpec
 
 CHANNELS = {16: 12, 32: 24}
 SIDES = {16: 8, 32: 4}
 VIEWS = 3
+SIDE = 64
+"""Of generated images, pixels."""
 NORMALS, ANOMALIES = tuple(range(64)), (84, 85, 86, 87)
 TEST_NORMALS, TEST_ANOMALIES = tuple(range(64, 84)), tuple(range(88, 100))
 BUDGET = {
@@ -68,6 +73,9 @@ class SyntheticPacks:
         further = torch.randn(n, 2, 10, generator=generator)
         further[anomalous] += 1
         self.tensors["further"] = further
+        pictures = 120 + 10 * torch.randn(n, SIDE, SIDE, 3, generator=generator)
+        pictures[anomalous, : SIDE // 2, : SIDE // 2, 0] += 80
+        self.tensors["images"] = pictures.clamp(0, 255).to(torch.uint8)
 
     @staticmethod
     def draw(shape: tuple[int, ...], stride: int, generator: torch.Generator) -> torch.Tensor:
@@ -104,6 +112,7 @@ class SyntheticPacks:
             {name: rows(name) for name in names},
             (rows("pooled"), rows("further")),
             label if labels else None,
+            rows("images"),
         )
 
     def training(self, normals: Sequence[int], anomalies: Sequence[int], key: str) -> TrainingData:
@@ -152,21 +161,38 @@ class Trial:
         data = self.packs.training(normals, anomalies, key)
         return dataclasses.replace(
             data,
-            normal=self.declared(data.normal),
-            anomaly=self.declared(data.anomaly),
+            normal=self.declared(data.normal, 0),
+            anomaly=self.declared(data.anomaly, 1),
             base=self.base.fit(normals, anomalies, key) if self.base else None,
         )
 
-    def declared(self, images: ImageSet) -> ImageSet:
-        """Leave out the packs that the method does not declare, and labels unless it is shown."""
+    @cached_property
+    def network(self) -> Any:
+        """A small network, for methods that have one of their own."""
+        method: Any = self.build()
+        return importlib.import_module(NETWORK).Network(
+            small_network(), get_backbone("resnet18"), CHANNELS[32], SIDE, 32, torch.device("cpu"),
+            scales=getattr(method, "scales", 1),
+        )  # fmt: skip
+
+    def declared(self, images: ImageSet, role: int | None = None) -> ImageSet:
+        """Leave out the packs that the method does not declare, and labels unless it is shown.
+
+        ``role`` is that of training images, 0 normal and 1 anomalous.
+        """
         packs = self.spec.packs
-        return dataclasses.replace(
+        chosen = dataclasses.replace(
             images,
             maps=images.maps if "plain" in packs else {},
             views={name: rows for name, rows in images.views.items() if name in packs},
             pooled=images.pooled if "pooled" in packs else (),
             labels=images.labels if self.spec.sees_test_labels else None,
+            pictures=images.pictures if self.spec.on_images else None,
         )
+        if not self.spec.on_images:
+            return chosen
+        joined: ImageSet = self.network.joined(chosen, role=role)
+        return joined
 
     def images(self, index: Sequence[int] = TEST_NORMALS + TEST_ANOMALIES) -> ImageSet:
         """Return test images as the method is shown them."""
@@ -186,7 +212,47 @@ class Trial:
 
     def score(self, images: ImageSet | None = None) -> Scores:
         """Score images, all test images if none are given, with the usual fit."""
-        return self.build().score(self.fit(), self.images() if images is None else images)
+        return self.scored(self.fit(), self.images() if images is None else images)
+
+    def scored(self, state: State, images: ImageSet | None = None) -> Scores:
+        """Score images with a fit."""
+        images = self.images() if images is None else images
+        return self.build().score(state, images.through(state))
+
+
+def small_network() -> torch.nn.Module:
+    """Return a network of two convolutions that gives one map, at stride 32."""
+
+    class Levels(torch.nn.Module):
+        """A network that gives a list of maps."""
+
+        def __init__(self) -> None:
+            """Keep the layers."""
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+            """Return the maps of images (n, 3, S, S)."""
+            return [self.layers(images)]
+
+    generator = torch_generator("network")
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 12, 8, stride=8),
+        torch.nn.BatchNorm2d(12),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(12, CHANNELS[32], 4, stride=4),
+    )
+    for value in layers.parameters():
+        with torch.no_grad():
+            value.copy_(0.2 * torch.randn(value.shape, generator=generator))
+    return Levels()
+
+
+def _role(images: ImageSet) -> int | None:
+    """Return the role of training images; None of others."""
+    if "rotated" not in images.views:
+        return None
+    return int("pseudo" not in images.views)
 
 
 def spoilt(rows: Rows, step: int) -> Rows:
@@ -200,7 +266,10 @@ def changed_images(
     images: ImageSet, function: Callable[[Rows], Rows], packs: Sequence[str] = ()
 ) -> ImageSet:
     """Return a set whose rows are changed by a function, all or those of some packs."""
-    maps, views = images.maps, images.views
+    maps, views, pictures = images.maps, images.views, images.pictures
+    if images.network is not None and pictures is not None:
+        changed = dataclasses.replace(images, pictures=function(pictures), views={})
+        return images.network.joined(changed, role=_role(images))
     return dataclasses.replace(
         images,
         maps={k: function(v) if not packs or "plain" in packs else v for k, v in maps.items()},

@@ -143,16 +143,20 @@ def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
             f"params.yaml, grid.shots: {most} is more than protocol.removed ({removed}); raise "
             "protocol.removed or lower the shots"
         )
-    part = config.get("part", "")
-    if part and int(part.split("/")[0]) > int(part.split("/")[1]):
-        raise ConfigError(f"params.yaml, part: {part} is beyond the last part; count from 1")
+    trained = [name for name in hyper if _spec(name, declared).on_images]
+    network = Features.from_config(features)
+    if trained and network.first.frame.options:
+        raise ConfigError(
+            f"params.yaml, grid.methods: {trained[0]} is trained on whole images as squares; leave "
+            "features.resize and features.tiles out, or leave it out"
+        )
     params = Params(
         results=config["results"],
-        part=part,
+        part=_part(config.get("part", "")),
         **{name: tuple(grid[name]) for name in GRID},
         dataset_settings={name: config["datasets"].get(name) or {} for name in grid["datasets"]},
         removed=removed,
-        features=Features.from_config(features),
+        features=network,
         hyper=hyper,
         changes={
             name: _changes(hyper[name], _resolve(name.split(".")[0], config["methods"], {}))
@@ -174,6 +178,14 @@ def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
     for figure in figures:
         _check_points(figure, params)
     return dataclasses.replace(params, figures=figures)
+
+
+def _part(text: str) -> str:
+    """Check which of how many parts this is."""
+    number, _, count = text.partition("/")
+    if text and int(number) > int(count):
+        raise ConfigError(f"params.yaml, part: {text} is beyond the last part; count from 1")
+    return text
 
 
 def _check_points(figure: FigureSpec, params: Params) -> None:
@@ -227,9 +239,12 @@ def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
 def _resolve(
     name: str, methods: Mapping[str, Mapping[str, Any]], declared: Mapping[str, MethodSpec]
 ) -> dict[str, Any]:
-    """Return all hyper-parameters of a method; a variant inherits those of its method."""
+    """Return all hyper-parameters of a method; a variant inherits those of its method.
+
+    One that is trained on images does not: its recipe is another.
+    """
     spec = _spec(name, declared)
-    base = methods.get(name.split(".")[0], {})
+    base = {} if spec.on_images else methods.get(name.split(".")[0], {})
     inherited = {key: value for key, value in base.items() if key not in spec.overrides}
     resolved = spec.resolve({**inherited, **methods.get(name, {})})
     spec.build(resolved)

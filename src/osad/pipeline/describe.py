@@ -53,6 +53,7 @@ def notes(grid: Grid) -> list[str]:
     features = grid.params.features
     first, *others = features.networks
     read = [f"{n.backbone} at {n.image_size} px" for n in others if str(n) in grid.networks]
+    trained = [name for name in grid.params.methods if registry.get(name).on_images]
     frame = first.frame
     cut = f" in {frame.grid} x {frame.grid} tiles of a square of {frame.side}" * (frame.grid > 1)
     cut += ", aspect kept" * (frame.resize != "squash")
@@ -62,6 +63,14 @@ def notes(grid: Grid) -> list[str]:
         f"({features.views} CutMix views of each training normal{turned}); methods train "
         "adapters and heads on them. Published: image-level training of ResNet-18 at 448 px "
         "(or as the source says).",
+        *(
+            [
+                f"{', '.join(trained)}: trained on images at {first.image_size} px, the backbone "
+                "with the heads, rotated by up to 180 degrees unless stated otherwise."
+            ]
+            if trained
+            else []
+        ),
         *(
             [f"Methods that read pooled features see those of {', '.join(read)}, too."]
             if read

@@ -213,6 +213,11 @@ class Grid:
         base = method_registry.get(run.method).base
         return [self.artefact("checkpoints", replace(run, method=base))] if base else []
 
+    def weights_of(self, run: Cell) -> list[str]:
+        """Return the weights that a run's training of a backbone starts from; most have none."""
+        trains = method_registry.get(run.method).on_images
+        return [self.params.features.first.weights] if trains else []
+
     # --- what it depends on besides files -------------------------------------------------
 
     def versions(self) -> str:

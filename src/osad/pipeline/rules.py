@@ -17,6 +17,7 @@ from osad.core.errors import ConfigError
 from osad.data import registry as data_registry
 from osad.features.tiles import SQUASH
 from osad.methods import registry as method_registry
+from osad.methods.inputs import NETWORK
 from osad.pipeline import page
 from osad.pipeline.describe import PIXELS, describe, feature_options, weights_options
 from osad.pipeline.grid import Grid, path_of, run_of
@@ -216,6 +217,7 @@ class Rules:
 
     def _runs(self) -> None:
         grid = self.grid
+        network = backbones.module(grid.params.features.first.backbone)
         self._add(
             "run",
             {
@@ -228,12 +230,17 @@ class Rules:
                 "split": lambda w: grid.split(_cell(w)),
                 "packs": lambda w: grid.packs_of(_cell(w)),
                 "base": lambda w: grid.base_of(_cell(w)),
+                "weights": lambda w: grid.weights_of(_cell(w)),
             },
             params={
                 "cell": lambda w: str(_cell(w)),
                 "hyper": lambda w: dict(grid.params.hyper[w.method]),
             },
-            roots=lambda w: (method_registry.module(w.method),),
+            roots=lambda w: (
+                method_registry.module(w.method),
+                *((NETWORK, network) if method_registry.get(w.method).on_images else ()),
+            ),
+            silent=("weights",),  # The pack of the images names them.
             gpus=self._gpus,
             mem_mb=2000,
             runtime=240,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from osad.features.plan import Task
 from osad.features.tiles import Frame
 from osad.learn.images import Scores
 from osad.methods import registry
-from osad.methods.inputs import open_packs
+from osad.methods.inputs import NETWORK, open_network, open_packs
 from osad.pipeline.steps import features as features_step
 from osad.pipeline.steps.features import make_progress
 from osad.pipeline.steps.run import check_features, parse_hyper
@@ -118,6 +119,8 @@ class Scorer:
         tasks = plan(images, options, device=self.device.type)
         infos = [task.info for task in tasks]
         self.compared = check_features(self.metadata, infos, options.checkpoint)
+        if self.spec.on_images:
+            importlib.import_module(NETWORK).check_kept(self.tensors, options.checkpoint)
         paths = make_packs(
             tasks, workers=options.cores, folder=folder, device=self.device, models=self.models
         )
@@ -125,8 +128,10 @@ class Scorer:
         packs = open_packs(paths, self.spec, training=False)
         state = {name: value.to(self.device) for name, value in self.tensors.items()}
         method = self.spec.build(parse_hyper(options.hyper, self.spec))
+        network = open_network(packs, method, self.device, *options.weights[:1])
         try:
-            scores = score_all(images, self.test, scorer(method, state, packs, self.device))
+            score = scorer(method, state, packs, self.device, network)
+            scores = score_all(images, self.test, score)
         except (KeyError, RuntimeError, ValueError) as error:
             if options.verified == "yes":
                 raise

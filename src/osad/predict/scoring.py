@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from osad.features.packs import Pack
+    from osad.learn.network import Network
 else:
     torch = lazy("torch")
 
@@ -57,12 +58,20 @@ def places(images: Sequence[Found], test: Sequence[SplitRow]) -> dict[int, int]:
     }
 
 
-def scorer(method: Method, state: State, packs: Sequence[Pack], device: torch.device) -> Score:
-    """Return a function that scores images whose features are in packs."""
+def scorer(
+    method: Method,
+    state: State,
+    packs: Sequence[Pack],
+    device: torch.device,
+    network: Network | None = None,
+) -> Score:
+    """Return a function that scores images whose features are in packs, or made by a network."""
 
     def score(images: Sequence[Found], paths: Sequence[str]) -> Scores:
         rows = [SplitRow(image.path, image.sha256, "test", 0, "good") for image in images]
         loaded = image_set(rows, packs, device, training=False)
+        if network is not None:
+            loaded = network.joined(loaded).through(state)
         return method.score(state, replace(loaded, paths=tuple(paths)))
 
     return score

@@ -2,9 +2,12 @@
 
 import platform
 import re
+import resource
 import sys
 from importlib import metadata
 from pathlib import Path
+
+from osad.core.files import sha256_file
 
 
 def environment_facts() -> dict[str, str]:
@@ -45,6 +48,20 @@ def gpu_facts(driver: Path = Path("/proc/driver/nvidia/version")) -> dict[str, s
         "cuda": str(torch.version.cuda),
         "driver": found[1] if found else "unknown",
     }
+
+
+def code_facts() -> dict[str, str]:
+    """Return the digest of the file of each module of this package that this process imported."""
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return {n: sha256_file(file) for n, file in files.items() if file and n.startswith("osad.")}
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process had at a time, MB; of a GPU, where it used one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated() / 1e6)
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 
 def _device() -> str:

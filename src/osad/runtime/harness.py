@@ -23,7 +23,7 @@ from pathlib import Path
 
 from osad.core.errors import ConfigError, OsadError
 from osad.core.files import sha256_file, write_json
-from osad.runtime.facts import environment_facts, machine_facts
+from osad.runtime.facts import code_facts, environment_facts, machine_facts, peak_memory
 
 FULL = "the disk is full; free space and run the same command again"
 MEMORY_ADVICE = "out of memory; run fewer jobs at once or use a machine with more memory"
@@ -95,16 +95,10 @@ def write_record(path: Path, argv: Sequence[str], outputs: Sequence[Path], secon
         "arguments": list(argv),
         "outputs": {str(output): sha256_file(output) for output in outputs},
         "environment": environment_facts(),
-        "code": _code(),
-        "machine": machine_facts() | {"seconds": round(seconds, 3)},
+        "code": code_facts(),
+        "machine": machine_facts() | {"seconds": round(seconds, 3), "peak_mb": peak_memory()},
     }
     write_json(path, record)
-
-
-def _code() -> dict[str, str]:
-    """Return the digest of the file of each module of this package that this process imported."""
-    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    return {n: sha256_file(file) for n, file in files.items() if file and n.startswith("osad.")}
 
 
 def _out_of_memory(error: Exception) -> bool:

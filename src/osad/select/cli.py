@@ -149,6 +149,11 @@ def run(options: argparse.Namespace) -> None:
     """
     if options.jobs < 1 or min(options.seeds) < 0:
         raise ConfigError("--jobs must be 1 or more and --seeds 0 or more")
+    if registry.get(options.method).on_images:
+        raise ConfigError(
+            f"--method {options.method}: is trained on images, hours each time; choose a method on "
+            "cached features"
+        )
     if len({*options.seeds}) < len(options.seeds):  # A copy would make the spread smaller.
         raise ConfigError("--seeds: names a seed twice; name each once")
     root = Path()

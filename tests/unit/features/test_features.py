@@ -34,18 +34,20 @@ CPU = torch.device("cpu")
 
 
 def test_kinds():
-    assert PACKS == ("pixels", "plain", "pooled", "rotated", "pseudo", "cutmix", "draem")
-    assert TEST_PACKS == ("pixels", "plain", "pooled")
+    assert PACKS == (
+        "pixels", "plain", "pooled", "rotated", "pseudo", "cutmix", "draem", "images",
+    )  # fmt: skip
+    assert TEST_PACKS == ("pixels", "plain", "pooled", "images")
     assert SYNTHETIC == ("pseudo", "cutmix", "draem", "holdout")
     numbers = {name: kind.views(4, rotation=180.0) for name, kind in KINDS.items()}
     assert numbers == {"pixels": 1, "plain": 1, "pooled": 1, "rotated": 4, "pseudo": 4,
-                       "cutmix": 2, "draem": 2, "holdout": 2}  # fmt: skip
+                       "cutmix": 2, "draem": 2, "images": 1, "holdout": 2}  # fmt: skip
     assert KINDS["rotated"].views(4, rotation=0.0) == 1
     assert [KINDS[name].views(1, rotation=0.0) for name in ("draem", "holdout")] == [1, 2]
     levels = [2, 4, 8, 16, 32]
     strides = {name: kind.strides([16, 32], levels) for name, kind in KINDS.items() if kind.maps}
     assert strides["holdout"] == strides["plain"] == (16, 32)
-    assert strides["pseudo"] == strides["draem"] == (32,)
+    assert strides["pseudo"] == strides["draem"] == strides["images"] == (32,)
     assert "pooled" not in strides
 
 
@@ -64,12 +66,14 @@ def info_of(pack: str = "plain", **changes: Any) -> PackInfo:
         ("pixels", {}, {"intensity": (2, 2)}),
         ("pooled", {}, {"pooled": (2, 2, 11)}),
         ("pooled", {"strides": (14,), "channels": (7,)}, {"pooled": (2, 2, 7)}),
+        ("images", {"strides": (32,), "channels": (6,)}, {"images": (2, 40, 40, 3)}),
     ],
 )
 def test_shapes_of_packs(pack, changes, shapes):
     info = info_of(pack, **changes)
     assert info.shapes() == shapes
     dtype = torch.float16 if info.kind.maps else torch.float32
+    dtype = torch.uint8 if pack == "images" else dtype
     arrays = extraction.shared_arrays(info)
     assert {name: array.shape for name, array in arrays.items()} == shapes
     assert {torch.from_numpy(array).dtype for array in arrays.values()} == {info.dtype()} == {dtype}

@@ -94,7 +94,7 @@ def test_training_starts_with_the_direction_of_the_seen_anomalies(name, row, mon
 
 def test_mean_position_averages_all_but_channels():
     views = draws(70, 3, 4, 5)  # More images than are taken at once.
-    found = mean_position(rows(views, range(1, 70)))
+    found = mean_position(DATA, rows(views, range(1, 70)), {})
     torch.testing.assert_close(found, views[1:].mean((0, 1, 2)))
 
 

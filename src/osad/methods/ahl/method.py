@@ -16,6 +16,7 @@ from osad.learn.loop import divided, minimise
 from osad.learn.single_head import image_scores, score_maps
 from osad.methods.ahl.importance import Importance, make_monitor
 from osad.methods.ahl.meta import (
+    GENERATORS,
     MetaLoss,
     episodes,
     kinds_of_normals,
@@ -25,7 +26,7 @@ from osad.methods.ahl.meta import (
 from osad.methods.fields import at_least, choice, flag, not_negative, positive
 from osad.methods.registry import method
 
-FROZEN = ("whiten.", "adapter.", "reference")
+FROZEN = ("whiten.", "adapter.", "reference", "backbone.")
 HEAD_OF = {"dra": "seen.weight", "devnet": "head.weight"}
 """A tensor by which the checkpoint of each network is known."""
 MARGIN = 5.0
@@ -34,14 +35,26 @@ LEVELS = {"dra": (-MARGIN, 2 * MARGIN), "devnet": (0.0, MARGIN)}
 
 
 @method(
-    title={"": "AHL(DRA)", "devnet": "AHL(DevNet)"},
+    title={"": "AHL(DRA)", "devnet": "AHL(DevNet)", "devnet_images": "AHL(DevNet) (images)"},
     paper="Zhu et al., Anomaly Heterogeneity Learning, CVPR 2024 (arXiv 2310.12790)",
     packs=("plain", "rotated", "pseudo", "cutmix", "draem"),
-    heads={"": dra_heads.HEADS, "devnet": ()},
+    heads={
+        "": dra_heads.HEADS,
+        "devnet": (),
+        "images": dra_heads.HEADS,
+        "devnet_images": (),
+    },
     maps=True,
-    base={"": "dra", "devnet": "devnet"},
+    base={
+        "": "dra",
+        "devnet": "devnet",
+        "images": "dra.images",
+        "devnet_images": "devnet.images",
+    },
     full_budget={"epochs": 30, "inner_steps": 20, "query_steps": 20},
     variants={"devnet": {"network": "devnet"}},
+    # Its features are those of the base, whose backbone was trained.
+    images={"images": {"network": "dra"}, "devnet_images": {"network": "devnet"}},
 )
 @dataclass(frozen=True)
 class AHL:
@@ -87,6 +100,7 @@ class AHL:
             raise TrainingError(f"AHL starts from a trained {self.network}; none was given")
         # The scales of the base's heads are not those of heads that were learned on.
         base = {k: value for k, value in data.base.items() if not k.startswith("scale.")}
+        data = data.viewed(base, ("rotated", *GENERATORS), self.views)
         frozen = {name: value for name, value in base.items() if name.startswith(FROZEN)}
         heads = {name: value for name, value in base.items() if name not in frozen}
         if not self.warm_start:

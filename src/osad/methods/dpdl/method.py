@@ -79,6 +79,13 @@ CROSS_ENTROPY: dict[str, Any] = {
         "bridge_matching": CROSS_ENTROPY | {"objective": "bridge_matching"},
         "flattened": {"flattened": True},
     },
+    images={
+        "images": {
+            "epochs": 50,
+            "lr": 2e-4,
+            "adapter": not_negative(0, "hidden width of the residual adapter; 0 leaves it out"),
+        }
+    },
 )
 @dataclass(frozen=True)
 class DPDL:
@@ -153,8 +160,8 @@ class DPDL:
             state["normal.1.bias"] += MARGIN
         # All heads are drawn, so that those that stay start alike in every variant.
         state = {k: value for k, value in state.items() if k.split(".")[0] not in self._left_out}
-        state |= initial_bridge(codes, self.eps, self.s0)
-        seen = self.batch // 3
+        state |= initial_bridge(codes, self.eps, self.s0) | data.started(white)
+        seen, anchors = self.batch // 3, torch_generator(data.key, "anchors")
         trained = minimise(
             state,
             balanced_batches(
@@ -164,19 +171,22 @@ class DPDL:
                 anomalies=seen,
                 pseudo=self.pseudo,
             ),
-            _Loss(self, codes, torch_generator(data.key, "anchors")),
+            _Loss(self, codes, anchors),
             device=device,
             lr=self.lr,
             weight_decay=self.weight_decay,
             decoupled=True,
             no_decay=frozenset({"bridge.log_s", "bridge.a"}),
             after_step=self._project,
+            journal=data.journal,
+            draws=anchors,
         )
         fitted = white | trained | {"codes": codes}
+        normal = data.normal.through(fitted)
         left_out: State = {}
         if self._measured:
             image, left_out["residual"] = fit_density(
-                data.normal.deepest,
+                normal.deepest,
                 lambda maps: self._form.scaled(whiten(white, maps)),
                 len(codes),
                 data.key,
@@ -184,7 +194,7 @@ class DPDL:
             )
             fitted |= image
         if self.standardised:
-            parts = self._parts(fitted, data.normal) | left_out
+            parts = self._parts(fitted, normal) | left_out
             fitted |= scales({name: parts[name] for name in parts if name != "map"})
         return fitted
 

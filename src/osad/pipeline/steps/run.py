@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError, DataError, TrainingError
-from osad.core.files import parse_json, read_metadata, read_tensors, write_tensors
+from osad.core.files import (
+    parse_json,
+    read_metadata,
+    read_tensors,
+    sha256_bytes,
+    sha256_file,
+    write_tensors,
+)
 from osad.core.kinds import fits
 from osad.data.splits import SplitRow, read_split
 from osad.evaluation import maps as anomaly_maps
@@ -19,12 +26,16 @@ from osad.evaluation.scores import write_scores
 from osad.features.packs import CONTENT, Pack, PackInfo
 from osad.features.tiles import USUAL
 from osad.learn.images import Scores, State, TrainingData
+from osad.learn.journal import Journal
 from osad.methods import registry
-from osad.methods.inputs import image_set, of_role, open_packs
+from osad.methods.inputs import image_set, of_role, open_network, open_packs
 from osad.runtime.device import make_deterministic, select_device
+from osad.runtime.facts import code_facts, environment_facts
 
 if TYPE_CHECKING:
     import torch
+
+    from osad.learn.network import Network
 
 FORMAT = 1
 """Version of the checkpoints' metadata."""
@@ -34,6 +45,8 @@ FEATURES = {
 """What a checkpoint says of each feature pack that its run has read."""
 STATED: dict[str, Any] = FEATURES | {name: type(usual) for name, usual in USUAL.items()}
 """The same, and what it says besides where it is not as by default."""
+TRAINING = ".osad/training"
+"""Where a training of a backbone keeps what it goes on from after an interruption."""
 
 
 def parse_hyper(text: str, spec: registry.MethodSpec) -> dict[str, Any]:
@@ -94,6 +107,17 @@ def check_finite(state: State, run: str) -> None:
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise TrainingError(f"{run}: fitted tensor {name!r} is not finite")
+
+
+def kept(state: State, hyper: Mapping[str, Any]) -> State:
+    """Return the tensors that a checkpoint holds; without the backbone where only heads are kept.
+
+    Example:
+        >>> kept({"backbone.conv1.weight": 0, "head.bias": 1}, {"keep": "heads"})
+        {'head.bias': 1}
+    """
+    heads = hyper.get("keep") == "heads"
+    return {n: value for n, value in state.items() if not (heads and n.startswith("backbone."))}
 
 
 def check_checkpoint(metadata: Mapping[str, Any], run: Cell, hyper: object, path: Path) -> None:
@@ -161,6 +185,8 @@ def fit(
     *,
     run: str,
     base: State | None,
+    network: Network | None = None,
+    journal: Journal | None = None,
 ) -> State:
     """Return what a method learns from the training images of a split, on the CPU.
 
@@ -171,11 +197,43 @@ def fit(
         image_set(of_role(rows, role), packs, device, training=True)
         for role in ("train_normal", "train_anomaly")
     )
+    if network is not None:
+        normal, anomaly = network.joined(normal, role=0), network.joined(anomaly, role=1)
     if base is not None:
         base = {name: value.to(device) for name, value in base.items()}
-    state = method.fit(TrainingData(normal, anomaly, key=run, base=base))
-    check_finite(state, run)
+    try:
+        data = TrainingData(normal, anomaly, key=run, base=base, journal=journal)
+        state = method.fit(data)
+        check_finite(state, run)
+    except TrainingError:
+        if journal is not None:
+            journal.close()
+        raise
     return {name: value.cpu().contiguous() for name, value in state.items()}
+
+
+def journal_of(
+    options: argparse.Namespace, method: registry.Method, infos: Sequence[PackInfo]
+) -> Journal | None:
+    """Return the journal of a run that trains a backbone; None for the others.
+
+    Its key is the digest of all that determines the training: split, images, weights,
+    hyper-parameters, code, versions and device.
+    """
+    if not any(info.kind.raw for info in infos) or options.base:
+        return None
+    determined = {
+        "cell": options.cell,
+        "hyper": parse_json(options.hyper),
+        "files": [sha256_file(path) for path in (options.split, *options.packs)],
+        "features": describe_features(infos),
+        "code": code_facts(),
+        "environment": environment_facts(),
+    }
+    key = sha256_bytes(json.dumps(determined, sort_keys=True).encode())
+    path = Path(TRAINING, f"{options.checkpoint.as_posix().lstrip('/')}")
+    values: Any = method
+    return Journal(path, key, values.epochs, values.iterations)
 
 
 def maps_of(
@@ -242,7 +300,11 @@ def main(argv: Sequence[str]) -> list[Path]:
     method = spec.build(hyper)
     infos = [pack.info for pack in packs]
     base = read_base(options.base, run, spec.base, infos)
-    state = fit(method, rows, packs, device, run=str(run), base=base)
+    network = open_network(packs, method, device)
+    journal = journal_of(options, method, infos)
+    state = fit(
+        method, rows, packs, device, run=str(run), base=base, network=network, journal=journal
+    )
     metadata = {
         "format": FORMAT,
         "cell": str(run),
@@ -250,13 +312,18 @@ def main(argv: Sequence[str]) -> list[Path]:
         "device": device.type,
         "features": describe_features(infos),
     }
-    write_tensors(options.checkpoint, state, metadata)
+    write_tensors(options.checkpoint, kept(state, hyper), metadata)
 
     test = of_role(rows, "test")
     packs = [pack for pack in packs if pack.info.pack in spec.test_packs]
     images = image_set(test, packs, device, training=False, labels=spec.sees_test_labels)
-    scores = method.score({name: value.to(device) for name, value in state.items()}, images)
+    state = {name: value.to(device) for name, value in state.items()}
+    if network is not None:
+        images = network.joined(images).through(state)
+    scores = method.score(state, images)
     maps = maps_of(scores, test, packs, run=run)
     write_scores(options.scores, test, scores, spec.heads)
     anomaly_maps.write(options.maps, maps, cell=str(run))
+    if journal is not None:
+        journal.close()
     return [options.checkpoint, options.scores, options.maps]
