@@ -10,6 +10,7 @@ written.
     <!-- parameters: dpdl -->             hyper-parameters of these methods, from their files
     <!-- commands: osad -->               of osad from its parsers, of make from the Makefile
     <!-- settings: params -->             keys of params.yaml, from their schema
+    <!-- gpu: gpu -->                     what bench/gpu.py wrote to data/bench/gpu.json
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = re.compile(
-    r"(<!-- (numbers|parameters|commands|settings): ([\w. ]+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (numbers|parameters|commands|settings|gpu): ([\w. ]+) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
 )
 COLUMNS = (
     ("general", "10", ""),
@@ -200,7 +202,29 @@ def kind(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     return f"{text}, {between}" if limits else text
 
 
-OTHERS = {"parameters": parameters, "commands": commands, "settings": settings}
+def gpu(names: Sequence[str]) -> str:
+    """Write what a comparison of a GPU with the processor found; one line if there was none."""
+    path = ROOT / "data" / "bench" / f"{names[0]}.json"
+    if not path.is_file():
+        return "No GPU was measured.\n"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    columns = {
+        "auroc": ".4f", "auroc_cpu": ".4f", "difference": ".1e", "cell_s": ".1f",
+        "cell_s_cpu": ".1f", "peak_mb": ".0f", "peak_mb_cpu": ".0f",
+    }  # fmt: skip
+    head = ("method", "AUROC", "on CPU", "scores differ", "s", "on CPU", "MB", "on CPU", "repeats")
+    lines: list[Sequence[str]] = [head, ("---",) * len(head)]
+    for name, line in found["methods"].items():
+        values = [format(line[key], form) for key, form in columns.items()]
+        lines.append((f"`{name}`", *values, ", ".join(line["changed"]) or "yes"))
+    speeds = "; ".join(
+        f"{size}: " + ", ".join(f"{value} on {role}" for role, value in sorted(speed.items()))
+        for size, speed in found["speed"].items()
+    )
+    return f"{found['machine']}. Images per second: {speeds}.\n\n{rows_of(lines)}"
+
+
+OTHERS = {"parameters": parameters, "commands": commands, "settings": settings, "gpu": gpu}
 
 
 def filled(text: str, rows: Rows) -> str:

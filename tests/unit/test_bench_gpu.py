@@ -8,22 +8,27 @@ from typing import Any
 
 import pytest
 from data_cases import noise
+from table_cases import request_of
 
-from osad.core.files import sha256_file
+from osad.core.files import sha256_file, write_json
 from osad.data.manifest import Record, write_manifest
 from osad.data.splits import read_split
-from osad.report.bench import NUMBERS
+from osad.report.bench import NUMBERS, check_bench
 
 ROOT = Path(__file__).parents[2]
 METHODS = ["mean_intensity", "mahalanobis"]
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("bench_gpu", ROOT / "bench/gpu.py")
+def imported(path):
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script():
+    return imported("bench/gpu.py")
 
 
 @pytest.fixture
@@ -83,9 +88,26 @@ def test_equal_devices_are_found_equal_and_a_changed_byte_is_named(folder, scrip
         assert all(line[key] >= 0 for key in NUMBERS)
         assert name in script.table(found)
     assert [job["role"] for job in jobs].count("again") == 1
+    check_what_pages_say(found, monkeypatch)
     scores = folder / "out/again/mahalanobis-64/scores"
     scores.write_bytes(scores.read_bytes().replace(b"0", b"1", 1))
     assert script.compared(folder, "mahalanobis", 64)["changed"] == ["scores"]
+
+
+def check_what_pages_say(found, monkeypatch):
+    """The page of the results takes the file, and so does docs/gpu.md."""
+    rows = check_bench(found, request_of(), where="gpu.json")["rows"]
+    assert [row["id"] for row in rows] == METHODS
+    tables = imported("docs/fill_tables.py")
+    monkeypatch.setattr(tables, "ROOT", Path())
+    assert tables.gpu(["gpu"]) == "No GPU was measured.\n"
+    write_json("data/bench/gpu.json", found)
+    text = tables.gpu(["gpu"])
+    assert "none. Images per second: 64 px: 7.0 on cpu, 7.0 on gpu; 96 px" in text
+    auroc = f"{found['methods']['mahalanobis']['auroc']:.4f}"
+    (line,) = (line for line in text.splitlines() if "`mahalanobis`" in line)
+    assert line.startswith(f"| `mahalanobis` | {auroc} | {auroc} | 0.0e+00 |")
+    assert line.endswith("| yes |")
 
 
 def test_what_there_was_no_time_for_and_what_failed_is_named(folder, script, monkeypatch):
