@@ -39,10 +39,9 @@ def color_jitter(image: Image, rng: np.random.Generator, *, strength: float = JI
 
 def jitter_amounts(rng: np.random.Generator, strength: float) -> list[tuple[int, float]]:
     """Draw the operations of `color_jitter`, numbered as named there, and their amounts."""
-    order = rng.permutation(4).tolist()
-    amounts = rng.uniform(1 - strength, 1 + strength, size=3).tolist()
-    amounts.append(float(rng.uniform(-strength, strength)))
-    return [(operation, amounts[operation]) for operation in order]
+    order = rng.permutation(4)
+    amounts = [*rng.uniform(1 - strength, 1 + strength, size=3), rng.uniform(-strength, strength)]
+    return [(int(operation), float(amounts[operation])) for operation in order]
 
 
 def turn_hue(image: Image, turn: float) -> Image:

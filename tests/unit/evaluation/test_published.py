@@ -24,7 +24,7 @@ MPFM = "MPFM ICML2026 (arXiv 2605.02438), quoted from a third-party reading note
 WT = "WT-Flow arXiv 2508.05461v3, quoted from a benchmark aggregator page"
 MISMATCH = "Flow Mismatching arXiv 2605.23070, quoted from a benchmark aggregator page"
 SPECS = {spec.name: spec for spec in method_registry.all_specs()}
-TITLES = {name: spec.title for name, spec in SPECS.items()}
+TITLES = {name: spec.title for name, spec in SPECS.items() if not spec.on_images}
 LEFT_OUT = {
     "KDAD": "not among the methods here",
     "Qsco": "not among the methods here",
@@ -228,6 +228,16 @@ def test_sources_are_asked_in_order(tmp_path: Path) -> None:
         rows.append({**GOOD, "method": "FLOS", "source": f"{paper} 2020", "mean": f"0.{number}"})
         (tmp_path / "a.csv").write_text(csv_text(COLUMNS, rows))
         assert place(load(tmp_path), TITLES).published_mean.tolist() == [number / 10]
+
+
+def test_variants_trained_on_images_stand_beside_the_numbers_of_their_method(rows) -> None:
+    titles = {"dra": "DRA", "dra.images": SPECS["dra.images"].title}
+    titles["ahl.devnet_images"] = SPECS["ahl.devnet_images"].title
+    placed = place(rows, titles).set_index("method")
+    mine, trained = (placed.loc[name].reset_index(drop=True) for name in ("dra", "dra.images"))
+    assert len(mine) > 100
+    pd.testing.assert_frame_equal(mine, trained)
+    assert len(placed.loc["ahl.devnet_images"]) > 20
 
 
 def test_a_grid_of_methods_that_nobody_has_printed_has_no_published_values(rows) -> None:

@@ -38,14 +38,16 @@ ONE_STEP = {
 }  # fmt: skip
 
 
-def data_of(name: str) -> TrainingData:
-    return Trial(registry.get(name), PACKS).data(NORMALS, ANOMALIES)
+def data_of(name: str, scales: int = 1) -> TrainingData:
+    trial = Trial(registry.get(name), PACKS)
+    trial.network = dataclasses.replace(trial.network, scales=scales)
+    return trial.data(NORMALS, ANOMALIES)
 
 
-def call(name: str, monkeypatch: pytest.MonkeyPatch, **values: Any) -> Call:
+def call(name: str, monkeypatch: pytest.MonkeyPatch, scales: int = 1) -> Call:
     fields = registry.get(name).resolve()
-    own = {key: value for key, value in (ONE_STEP | values).items() if key in fields}
-    return Call(name, data_of(name), monkeypatch, **own)
+    own = {key: value for key, value in ONE_STEP.items() if key in fields}
+    return Call(name, data_of(name, scales), monkeypatch, **own)
 
 
 def inputs_of(data: TrainingData, drawn: torch.Tensor) -> torch.Tensor:
@@ -67,7 +69,7 @@ def with_gradients(state: State) -> State:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_step_gives_heads_the_gradient_of_the_frozen_form_on_the_same_maps(name, monkeypatch):
-    made = call(f"{name}.images", monkeypatch, scales=1)
+    made = call(f"{name}.images", monkeypatch)
     frozen = call(name, monkeypatch)
     batch, data = made.batches[0], data_of(f"{name}.images")
     tensors = with_gradients(made.state)
@@ -96,7 +98,7 @@ def test_a_step_gives_heads_the_gradient_of_the_frozen_form_on_the_same_maps(nam
 
 
 def test_losses_of_two_scales_are_those_of_the_mean_of_their_scores(monkeypatch):
-    made = call("devnet.images", monkeypatch)
+    made = call("devnet.images", monkeypatch, scales=2)
     batch = made.batches[0].through(made.state)
     data = data_of("devnet.images")
     drawn = made.batches[0].features
@@ -240,6 +242,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(name, tmp_path, monkey
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_training_that_diverges_says_at_which_step():
     trial = Trial(registry.get("devnet.images"), PACKS)
     with pytest.raises(TrainingError, match=r"loss is nan at step|loss is inf at step"):

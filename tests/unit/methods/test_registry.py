@@ -193,7 +193,7 @@ def test_only_the_file_of_a_method_is_imported():
         " for m in sys.modules if m.startswith('osad.methods.') or m == 'torch'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = ["controls", "fields", "registry"]
+    loaded = ["controls", "fields", "images", "registry"]
     assert done.stdout.strip() == str([f"osad.methods.{name}" for name in loaded])
 
 
