@@ -8,6 +8,7 @@ brought through the network with the tensors of the step's state, whose names be
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -142,8 +143,12 @@ class Network:
         }
         if scale:
             inputs = F.interpolate(inputs, size=self.side // 2, mode="nearest")
-        low = self.precision != "float32"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+        low = (
+            torch.autocast(self.device.type, torch.bfloat16)
+            if self.precision != "float32"
+            else None
+        )
+        with low or contextlib.nullcontext():
             maps: torch.Tensor = torch.func.functional_call(self.module, own, (inputs,))[-1]
         widened: torch.Tensor = maps.float()
         return widened

@@ -44,11 +44,13 @@ def gram(x: torch.Tensor) -> torch.Tensor:
 def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return eigenvalues (d,), ascending, and eigenvectors (d, d) of a symmetric matrix.
 
-    The processor computes them for a GPU too: of eigenvectors whose signs are free both then choose
-    the same, and what is trained on them starts alike.
+    Each eigenvector's largest entry is positive, a convention in place of a free sign, so that what
+    is trained on them starts alike on every device. The processor computes for a GPU too.
     """
     found = np.linalg.eigh(matrix.detach().cpu().numpy())
     values, vectors = torch.from_numpy(found.eigenvalues), torch.from_numpy(found.eigenvectors)
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    vectors = vectors * torch.where(largest < 0, -1.0, 1.0).to(vectors.dtype)
     return values.to(matrix.device), vectors.to(matrix.device)
 
 

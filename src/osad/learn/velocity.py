@@ -152,9 +152,6 @@ def fit_projection(rows: Rows, dims: int, *, shrinkage: float) -> State:
     correlation = covariance / torch.outer(deviation, deviation)
     values, vectors = eigh(correlation)
     values, vectors = values.flip(0)[:dims].clamp_min(0), vectors.flip(1)[:, :dims]
-    # Each component's largest entry is made positive: a convention in place of a free sign.
-    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    vectors = vectors * torch.where(largest < 0, -1.0, 1.0)
     if shrinkage < 1:
         vectors = vectors * ((1 - shrinkage) * values + shrinkage).rsqrt()
     matrix = vectors / deviation.unsqueeze(1)

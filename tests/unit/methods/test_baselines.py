@@ -16,7 +16,7 @@ from osad.learn.images import ImageSet
 from osad.learn.single_head import aimed, mean_position
 from osad.methods.flos import focal_loss
 from osad.methods.mlep import pooled_white, triplet_loss
-from osad.methods.saoe import OUTLIER, exposed_batches, log_odds, outliers
+from osad.methods.saoe import OUTLIER, exposed_batches, log_odds, outliers, with_outliers
 
 PACKS = Packs("baselines", 34, 16)
 DATA = PACKS.training(range(24), [34, 35, 36, 37], "cell")
@@ -125,7 +125,8 @@ def test_flos_minimises_the_focal_loss_of_its_logits(name, absolute, monkeypatch
 
 def test_saoe_adds_half_the_uniform_term_of_the_outliers(monkeypatch):
     call = Call("saoe", DATA, monkeypatch, adapter=0, **SHORT)
-    assert call.counts() == [Counter({NORMAL: 16, SEEN: 16, PSEUDO: 16, OUTLIER: 16})] * 3
+    # Each outlier is made of two normals.
+    assert call.counts() == [Counter({NORMAL: 16, SEEN: 16, PSEUDO: 16, OUTLIER: 32})] * 3
     # One channel per class, 10 positions, of which the largest is the logit: 2, 1, 0 and so on.
     x = torch.full((4, 10, 3), -9.0)
     x[0, 4], x[1, 5] = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([0.0, 3.0, 1.0])
@@ -136,7 +137,7 @@ def test_saoe_adds_half_the_uniform_term_of_the_outliers(monkeypatch):
     terms = (e**2 / (e**2 + e + 1), e**3 / (1 + e**3 + e), e / (1 + 2 * e))
     known = -sum(map(math.log, terms)) / 3
     uniform = math.log(e + 1 + e**2) - (1 + 0 + 2) / 3
-    found = call.loss(state, Batch(x, labels)).item()
+    found = build("saoe", adapter=0)._loss(state, Batch(x, labels)).item()
     assert found == pytest.approx(known + 0.5 * uniform, rel=1e-5)
 
 
@@ -201,6 +202,8 @@ def test_outliers_mix_two_normals_with_one_permutation_per_image():
 def test_outliers_come_from_normals_alone():
     _, data = whitened_training(DATA, 0.02)
     for batch in exposed_batches(data, 3, 4):
+        assert batch.features.shape == (20, 16, 24)
+        batch = with_outliers(batch, 4, torch_generator("outliers"))
         assert batch.labels.tolist() == [NORMAL] * 4 + [SEEN] * 4 + [PSEUDO] * 4 + [OUTLIER] * 4
         assert batch.features.shape == (16, 16, 24)
     data.anomaly.need("rotated").tensor.fill_(math.nan)

@@ -255,8 +255,9 @@ def test_a_step_has_the_value_and_gradients_of_the_plain_one(form, name, monkeyp
         if key in idle:
             assert found is None or found.abs().max() < 1e-6, key
         else:
-            assert wanted.abs().max() > 1e-5, key
-            assert (found - wanted).abs().max() < 2e-4 * wanted.abs().max(), key
+            # A single bias may have as many images on either side of |.|.
+            assert wanted.numel() == 1 or wanted.abs().max() > 1e-5, key
+            assert (found - wanted).abs().max() <= 2e-4 * wanted.abs().max() + 1e-7, key
 
 
 @each_form
