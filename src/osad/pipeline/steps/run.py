@@ -27,14 +27,13 @@ from osad.features.packs import CONTENT, Pack, PackInfo
 from osad.features.tiles import USUAL
 from osad.learn.images import Scores, State, TrainingData
 from osad.learn.journal import Journal
+from osad.learn.lazy_torch import torch
 from osad.methods import registry
 from osad.methods.inputs import image_set, of_role, open_network, open_packs
 from osad.runtime.device import make_deterministic, select_device
 from osad.runtime.facts import code_facts, environment_facts
 
 if TYPE_CHECKING:
-    import torch
-
     from osad.learn.network import Network
 
 FORMAT = 1
@@ -209,7 +208,9 @@ def fit(
         if journal is not None:
             journal.close()
         raise
-    return {name: value.cpu().contiguous() for name, value in state.items()}
+    # Laid out as a file gives them back, which `contiguous` does not do with kernels of 1 x 1: the
+    # layout changes last bits.
+    return {n: torch.empty(v.shape, dtype=v.dtype).copy_(v) for n, v in state.items()}
 
 
 def journal_of(
