@@ -180,10 +180,12 @@ def test_a_failed_check_is_told_with_its_reason_and_ends_with_1(tmp_path, capsys
 
 def test_a_registered_method_is_checked_with_its_variants_and_a_variant_alone(capsys):
     assert main(["check-method", "constant"]) == 0
-    assert [spec.name for spec in check.load("flos")] == ["flos", "flos.signed"]
+    assert [spec.name for spec in check.load("flos")] == [
+        "flos", "flos.signed", "flos.images",
+    ]  # fmt: skip
     assert [spec.name for spec in check.load("flos.signed")] == ["flos.signed"]
     own = ROOT / "src/osad/methods/flos.py"
-    assert [spec.name for spec in check.load(str(own))] == ["flos", "flos.signed"]
+    assert [spec.name for spec in check.load(str(own))] == ["flos", "flos.signed", "flos.images"]
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_code_of_the_package_is_held_by_what_computes_with_it(holders, module, e
 def test_a_run_holds_its_own_method_alone_and_every_job_its_environment(holders):
     assert holders["runtime.environment"] == set().union(*holders.values())
     own = {module: names for module, names in holders.items() if module.startswith("methods.")}
-    for module in ("registry", "fields", "inputs"):
+    for module in ("registry", "fields", "images", "inputs"):
         del own[f"methods.{module}"]
     for module, names in own.items():
         assert names == (CONTROLS if module == "methods.controls" else {module.split(".")[1]})
