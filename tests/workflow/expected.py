@@ -13,7 +13,6 @@ PACKS = {
     "mean_intensity": {"pixels"},
     "mahalanobis": {"plain"},
     "patchcore": {"plain"},
-    "wt_flow": {"plain"},
     "mahalanobis_lda": {"plain"},
     "devnet": {"plain", "rotated"},
     "dra": {"plain", "rotated", "pseudo"},
@@ -101,8 +100,8 @@ DELETIONS: dict[str, tuple[str, set[str]]] = {
         of_cells({"tiny/all/general-m1/true_labels/s0"}),
     ),
     "checkpoint-of-all-protocols": (
-        "results/checkpoints/tiny/all/normal-m0/wt_flow/s0.safetensors",
-        of_cells(cells(methods=["wt_flow"], seeds=[0])),
+        "results/checkpoints/tiny/all/normal-m0/patchcore/s0.safetensors",
+        of_cells(cells(methods=["patchcore"], seeds=[0])),
     ),
     "checkpoint-of-a-base": (
         f"results/checkpoints/{_BASE}.safetensors",

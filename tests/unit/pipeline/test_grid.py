@@ -7,16 +7,19 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from project_cases import OWN, SEVERAL, rules_of
+from project_cases import OWN, ROOT, SEVERAL, rules_of
 
 from osad.core.cells import Cell
 from osad.core.errors import ConfigError
 from osad.core.files import sha256_bytes
 from osad.evaluation.tables.request import parse_grid
 from osad.methods import registry
+from osad.pipeline import config
 from osad.pipeline import grid as grids
 from osad.pipeline.describe import PIXELS, describe, feature_options, weights_options
 from osad.pipeline.grid import Grid, run_of
+from osad.pipeline.jobs import jobs, makers
+from osad.pipeline.rules import Rules
 
 GRID = rules_of().grid
 CELL = Cell("elpv", "all", "hard-mono-m10", "dpdl", 3)
@@ -207,3 +210,21 @@ def test_versions_count_and_what_else_a_lock_file_says_does_not(tmp_path, monkey
         assert Grid(GRID.params, tmp_path).versions() == sha256_bytes(b"a==1\nb==2\n")
     with pytest.raises(ConfigError, match="b must be ==2, here it is not installed"):
         Grid(GRID.params, tmp_path).environment()
+
+
+FACETS = ("dataset", "category", "protocol", "method")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_grid_of_the_project_has_a_run_for_every_cell(path):
+    made = Rules(Grid(config.load(ROOT, path), ROOT))
+    rule, maker = {rule.name: rule for rule in made}, makers(jobs(made))
+    cells = [
+        Cell(*(one[name] for name in FACETS), int(one["seed"])) for one in rule["metrics"].each
+    ]
+    assert {run_of(cell) for cell in cells} == {*made.grid.runs}
+    # Nothing is read that no job makes and that is not there.
+    assert not [
+        path for job in jobs(made) for path in job.inputs
+        if path not in maker and not (ROOT / path).exists()
+    ]  # fmt: skip
