@@ -218,6 +218,8 @@ class Rules:
     def _runs(self) -> None:
         grid = self.grid
         network = backbones.module(grid.params.features.first.backbone)
+        # Rules have one limit for all of their jobs.
+        images = any(method_registry.get(name).on_images for name in grid.params.methods)
         self._add(
             "run",
             {
@@ -242,8 +244,8 @@ class Rules:
             ),
             silent=("weights",),  # The pack of the images names them.
             gpus=self._gpus,
-            mem_mb=2000,
-            runtime=240,
+            mem_mb=8000 if images else 2000,
+            runtime=1440 if images else 240,
         )
 
         def fitted(wildcards: Wildcards) -> list[str]:
