@@ -212,15 +212,13 @@ def test_versions_count_and_what_else_a_lock_file_says_does_not(tmp_path, monkey
         Grid(GRID.params, tmp_path).environment()
 
 
-FACETS = ("dataset", "category", "protocol", "method")
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_grid_of_the_project_has_a_run_for_every_cell(path):
     made = Rules(Grid(config.load(ROOT, path), ROOT))
     rule, maker = {rule.name: rule for rule in made}, makers(jobs(made))
     cells = [
-        Cell(*(one[name] for name in FACETS), int(one["seed"])) for one in rule["metrics"].each
+        Cell(one["dataset"], one["category"], one["protocol"], one["method"], int(one["seed"]))
+        for one in rule["metrics"].each
     ]
     assert {run_of(cell) for cell in cells} == {*made.grid.runs}
     # Nothing is read that no job makes and that is not there.
