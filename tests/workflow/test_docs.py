@@ -214,7 +214,7 @@ def saved(plain_run: tuple[Project, Outcome], root: Path) -> Place:
         "/elpv.csv": "/tiny.csv",
         "<this repository>": str(project.root),
         "ssh://host/path": str(root / "store"),
-        " v1.0 ": " HEAD ",  # It has no commit before.
+        " HEAD~1 ": " HEAD ",  # It has no commit before.
     }
     identity = {
         f"GIT_{role}_{what}": "nobody@example.invalid"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from expected import append
 from projects import Outcome, Project, new_project, params
+
+from osad.audit import ledger
+from osad.core.files import sha256_file
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -76,8 +81,9 @@ def test_an_altered_byte_is_refused_and_nothing_is_merged(
     before = united.outputs()
     merge(united, other).refused(f"{path} differs from its ledger", "nothing is merged")
     assert united.outputs() == before
+    # What is not there is not taken, and said to be missing.
     file.unlink()
-    merge(united, other).refused(f"{path} is missing", "dvc pull")
+    assert "1 runs are in no part" in merge(united, other).check().output
 
 
 def test_parts_of_other_parameters_are_refused(
@@ -90,3 +96,41 @@ def test_parts_of_other_parameters_are_refused(
     other.write_params(changed)
     other.snakemake("--config", "part=1/2").check()
     merge(one.copy(tmp_path / "project"), other).refused("results/splits/", "nothing is merged")
+
+
+def test_a_part_of_other_code_is_refused(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    _, one, two = machines
+    other = two.copy(tmp_path / "other")
+    append(other.root / "src/osad/methods/mean_intensity.py", "EDITED = True\n")
+    append(other.root / "src/osad/methods/controls.py", "EDITED = True\n")
+    other.snakemake("--config", "part=2/2").check()
+    united = one.copy(tmp_path / "project")
+    merge(united, other).refused("was made with other code", "nothing is merged")
+    assert united.outputs() == one.outputs()
+
+
+def test_a_ledger_that_names_other_files_brings_none(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    _, one, two = machines
+    other = two.copy(tmp_path / "other")
+    known = ledger.read(other.root / "provenance")
+    hints = next(iter(known.entries.values()))
+    (other.root / "src/foreign.py").write_text("raise SystemExit('foreign code')\n")
+    foreign = dataclasses.replace(
+        hints, path="src/foreign.py", sha256=sha256_file(other.root / "src/foreign.py")
+    )
+    ledger.write(
+        other.root / "provenance",
+        dataclasses.replace(known, entries={**known.entries, foreign.path: foreign}),
+    )
+    united = one.copy(tmp_path / "project")
+    merge(united, other).check()
+    assert not (united.root / "src/foreign.py").exists()
+
+
+def test_more_parts_than_splits_are_refused(fresh: Project) -> None:
+    outcome = fresh.run("snakemake", "--dry-run", "--config", "part=9/9")
+    outcome.refused("part: 9/9 is empty, since there are")

@@ -97,11 +97,11 @@ def merge(options: argparse.Namespace) -> None:
     from osad.audit.merge import merge as merged
 
     rules = load_rules(options)
-    done = merged(rules.grid.root, rules.grid.results, options.folders)
-    print(
-        f"merged {len(done.new)} outputs, {len(done.equal)} were here with equal bytes; now: "
-        "snakemake makes what is made of all of them, then `osad audit save`"
-    )
+    done = merged(rules, options.folders)
+    print(f"merged {len(done.new)} outputs, {done.equal} were here with equal bytes")
+    if done.missing:
+        print(f"{len(done.missing)} runs are in no part, {done.missing[0]} for example")
+    print("now: snakemake, which makes what is missing, tables and page; then osad audit save")
 
 
 def explain(options: argparse.Namespace) -> None:

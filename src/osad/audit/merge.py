@@ -1,136 +1,140 @@
 """Uniting what several machines made of one grid: their outputs and their ledgers.
 
-Nothing is believed that its own ledger does not vouch for, and nothing is copied before everything
-is checked: a file must have the digest of its line, and of an output that two have made the bytes,
-and all that they were made of, must be equal.
+Another machine is believed nothing but bytes: an output is taken only if a job of this grid makes
+it, if its line says what the job's line would say here (parameters, code, command, versions of
+packages, digests of inputs), and if it has the digest of that line. So the code that the united
+ledger names is this folder's. Everything is checked before anything is copied. Images of data sets
+are not taken: each machine fetches its own.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from osad.audit import ledger
-from osad.audit.ledger import Entry, Ledger
-from osad.core.errors import CheckError, ConfigError, DataError
+from osad.audit import actions, ledger
+from osad.audit.ledger import Digests, Entry, Ledger
+from osad.audit.record import Outcome
+from osad.core.errors import CheckError, ConfigError
 from osad.core.files import replacing, sha256_file
+from osad.pipeline.jobs import Job, jobs
+from osad.pipeline.rules import Rules
 
 SHOWN = 5
 """Most conflicts that a message names."""
 
 
 @dataclass(frozen=True)
-class Other:
-    """A project that has made outputs of the same grid.
+class Merged:
+    """What a merge brought.
 
     Attributes:
-        root: its folder.
-        ledger: what it says of its outputs.
+        new: paths of outputs that were not here.
+        equal: how many outputs of others were here with equal bytes.
+        missing: runs of the grid that nobody has made.
     """
-
-    root: Path
-    ledger: Ledger
-
-
-@dataclass(frozen=True)
-class Merged:
-    """What a merge brought: paths of new outputs, and those that were there with equal bytes."""
 
     new: list[str]
-    equal: list[str]
+    equal: int
+    missing: list[str]
 
 
-def merge(root: Path, results: str, folders: list[Path]) -> Merged:
-    """Unite the outputs and ledgers of other projects with those below ``root``.
-
-    Args:
-        root: the project's folder.
-        results: folder of the grid's results.
-        folders: other copies of the project.
+def merge(rules: Rules, folders: Iterable[Path]) -> Merged:
+    """Unite the outputs and ledgers of other copies of the project with what is here.
 
     Raises:
-        CheckError: an output differs from its line, or from the same output of another; the
-            message names the files, and nothing is changed.
+        CheckError: an output differs from its line, from the same output of another, or was made of
+            something else than here; the message names files, and nothing is changed.
         ConfigError: a folder has no ledger, or is this one.
-        DataError: a file that a line speaks of is not there, or a ledger is damaged.
+        DataError: a ledger is damaged.
     """
-    where = ledger.folder(results)
+    root, where = rules.grid.root, ledger.folder(rules.grid.results)
     previous = ledger.read(root / where)
-    others = [_read(root, folder, where) for folder in folders]
-    united, sources = _united(Other(Path("this folder"), previous), others)
-    _check_files(united, sources)
-    for path, other in sources.items():
-        if united.entries[path].rule == "fetch":  # It says that what is beside it is complete.
-            place, aside = Path(path).parent, shutil.ignore_patterns(Path(path).name)
-            shutil.copytree(other.root / place, root / place, ignore=aside, dirs_exist_ok=True)
+    others = {folder: _read(root, folder, where) for folder in folders}
+    outcome, sources, equal, problems = Outcome(), dict[str, Path](), 0, list[str]()
+    digests = Digests()
+    for job in jobs(rules):
+        for path in job.outputs:
+            here = previous.entries.get(path)
+            if here is not None and digests[path] == here.sha256:
+                outcome.add(here, job)
+            for folder, known in others.items():
+                entry = known.entries.get(path)
+                if entry is None or job.rule.name == "fetch" or not _is_there(folder, entry):
+                    continue
+                first = outcome.ledger.entries.get(path)
+                if problem := _problem(job, entry, outcome.ledger, first):
+                    problems.append(f"{folder}: {path} {problem}")
+                elif first is None:
+                    outcome.add(entry, job)
+                    sources[path] = folder
+                else:
+                    equal += 1
+            if path not in outcome.ledger.entries and here is not None:
+                outcome.add(here, job)  # Neither here nor there; perhaps in DVC's remote.
+    if problems:
+        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise CheckError("\n".join([*problems[:SHOWN], *more, "nothing is merged"]))
+    for path, folder in sources.items():
         with replacing(root / path) as part:
-            shutil.copyfile(other.root / path, part)
-    ledger.write(root / where, united, previous)
-    named = [path for other in others for path in other.ledger.entries]
-    return Merged([*sources], sorted({*named} - sources.keys()))
+            shutil.copyfile(folder / path, part)
+    ledger.write(root / where, outcome.ledger, previous)
+    actions.adopt(rules)
+    missing = [path for path in rules.run.files if not (root / path).is_file()]
+    return Merged([*sources], equal, [path for path in missing if "/scores/" in path])
 
 
-def _read(root: Path, other: Path, where: Path) -> Other:
-    """Return another project after a check of its ledger."""
+def _read(root: Path, other: Path, where: Path) -> Ledger:
+    """Return the ledger of another project after a check."""
     if other.resolve() == root.resolve():
         raise ConfigError(f"{other}: is this folder; name the others")
     if not (other / where / ledger.SUMS).is_file():
         raise ConfigError(f"{other}: has no ledger in {where}; let snakemake come to its end there")
     if problems := ledger.check_sums(other / where):
-        raise CheckError(problems[0])
-    return Other(other, ledger.read(other / where))
+        raise CheckError(f"{other}: {problems[0]}")
+    return ledger.read(other / where)
 
 
-def _united(known: Other, others: list[Other]) -> tuple[Ledger, dict[str, Other]]:
-    """Return the ledger of all, and by path who has what is new here.
+def _is_there(folder: Path, entry: Entry) -> bool:
+    """Tell whether another project has the file of a line, as the line says.
 
     Raises:
-        CheckError: two have made an output differently.
+        CheckError: it differs.
     """
-    owner = dict.fromkeys(known.ledger.entries, known)
-    parts = [known.ledger]
-    conflicts = []
-    for other in others:
-        parts.append(other.ledger)
-        for path, entry in other.ledger.entries.items():
-            first = owner.setdefault(path, other)
-            if reason := _difference(first.ledger.entries[path], entry):
-                conflicts.append(f"{path}: {first.root} and {other.root} have {reason}")
-    if conflicts:
-        more = [f"and {len(conflicts) - SHOWN} more"] if len(conflicts) > SHOWN else []
-        raise CheckError("\n".join([*conflicts[:SHOWN], *more, "nothing is merged"]))
-    united = Ledger(
-        entries={path: owner[path].ledger.entries[path] for path in owner},
-        commands=_join(*(part.commands for part in parts)),
-        closures=_join(*(part.closures for part in parts)),
-        modules=_join(*(part.modules for part in parts)),
+    file = folder / entry.path
+    if not file.exists():
+        return False
+    if (found := sha256_file(file)) != entry.sha256:
+        raise CheckError(
+            f"{folder}: {entry.path} differs from its ledger (sha256 {found[:12]}..., ledger "
+            f"{entry.sha256[:12]}...); delete it there and run snakemake; nothing is merged"
+        )
+    return True
+
+
+def _problem(job: Job, entry: Entry, united: Ledger, first: Entry | None) -> str:
+    """Return why an output of another is not what this folder's job makes; empty if it is."""
+    expected = replace(
+        entry,
+        rule=job.rule.name,
+        params=job.params,
+        code=job.code,
+        command=ledger.digest_text(job.rule.command),
+        env={**entry.env, "lock": job.rule.environment} if job.rule.environment else {},
     )
-    return united, {path: one for path, one in owner.items() if one is not known}
-
-
-def _join(*parts: Mapping[str, object]) -> dict:  # type: ignore[type-arg]
-    return {name: value for part in reversed(parts) for name, value in part.items()}
-
-
-def _difference(one: Entry, other: Entry) -> str:
-    """Return how two lines of one output differ; empty where they are one."""
-    if one.sha256 != other.sha256:
-        return f"other bytes (sha256 {one.sha256[:12]}... and {other.sha256[:12]}...)"
-    # The same bytes may come from several releases of Python, or from both kinds of devices.
-    lines = [replace(e, env={"lock": e.env.get("lock", "")}) for e in (one, other)]
-    names = [name for name in vars(lines[0]) if getattr(lines[0], name) != getattr(lines[1], name)]
-    return f"the same bytes made of other {', '.join(names)}" if names else ""
-
-
-def _check_files(united: Ledger, sources: Mapping[str, Other]) -> None:
-    """Check that each new output is there and is what its line says."""
-    for path, other in sources.items():
-        file = other.root / path
-        if not file.is_file():
-            raise DataError(f"{other.root}: {path} is missing; get it there with `dvc pull`")
-        found, stated = sha256_file(file), united.entries[path].sha256
-        if found != stated:
-            raise CheckError(
-                f"{other.root}: {path} differs from its ledger (sha256 {found[:12]}..., ledger "
-                f"{stated[:12]}...); delete it there and run snakemake; nothing is merged"
-            )
+    names = ("rule", "params", "code", "command", "env")
+    other = [name for name in names if getattr(entry, name) != getattr(expected, name)]
+    if other:
+        return f"was made with other {', '.join(other)}"
+    if {*entry.inputs} != {*job.inputs}:
+        return "was made from other files"
+    for path, digest in entry.inputs.items():
+        known = united.entries.get(path)
+        if known is not None and known.sha256 != digest:
+            return f"was made from another {path}"
+    if first is not None and first.sha256 != entry.sha256:
+        return (
+            f"has other bytes than here or elsewhere (sha256 {entry.sha256[:12]}... and "
+            f"{first.sha256[:12]}...)"
+        )
+    return ""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from osad.audit import git
 from osad.core.errors import CheckError
@@ -43,6 +44,11 @@ def transfer(
 
 def push(options: argparse.Namespace) -> None:
     """Send the outputs to the DVC remote, then check that all are there."""
+    if unsaved := _unsaved(json.loads(dvc("status", "--json").stdout)):
+        raise CheckError(
+            f"{unsaved[0]}: is not what DVC has ({len(unsaved)} such outputs); run osad audit "
+            "save, then push"
+        )
     transfer(options, "push")
     state = transfer(options, "status", "--cloud", "--json", capture=True)
     lacking = sorted(name for name, what in json.loads(state.stdout).items() if what == "new")
@@ -52,9 +58,17 @@ def push(options: argparse.Namespace) -> None:
         )
     if doubts := [line for line in state.stderr.splitlines() if line.startswith("WARNING: ")]:
         raise CheckError(
-            f"the remote may lack outputs (dvc status --cloud: {doubts[0].rstrip(':')}); make them "
-            "with snakemake, then osad audit save, and push again"
+            f"the remote may lack outputs (dvc status --cloud: {doubts[0].rstrip(':')}). All else "
+            "is there. Missing are outputs of the grid of params.yaml, if you have made none: then "
+            "this is no loss; else make them with snakemake, run osad audit save and push again"
         )
+
+
+def _unsaved(status: dict[str, list[Any]]) -> list[str]:
+    """Return the outputs that have changed since they were saved, of what ``dvc status`` says."""
+    kinds = [kind for stage in status.values() for kind in stage if isinstance(kind, dict)]
+    outputs = [kind.get("changed outs", {}) for kind in kinds]
+    return sorted(name for found in outputs for name, what in found.items() if what == "modified")
 
 
 def pull(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from osad.core.cells import Cell
+from osad.core.errors import ConfigError
 from osad.pipeline.grid import Grid, run_of
 from osad.pipeline.jobs import jobs
 from osad.pipeline.rules import Rules
@@ -13,10 +14,18 @@ def wanted(rules: Rules) -> list[str]:
 
     Of a part these are the runs and metrics of its splits, and all that they are made of; tables
     and page are made of the whole (`osad.audit.merge`).
+
+    Raises:
+        ConfigError: the part is empty.
     """
     if not rules.grid.params.part:
         return [path for rule in rules for path in rule.files]
     splits, files = splits_of(rules.grid), set[str]()
+    if not splits:
+        raise ConfigError(
+            f"params.yaml, part: {rules.grid.params.part} is empty, since there are "
+            f"{len(rules.grid.split_ids)} splits; choose fewer parts"
+        )
     for job in reversed(jobs(rules)):  # Each after those whose outputs it reads, so from behind.
         if job.rule.name in ("run", "metrics"):
             run = run_of(Cell.parse(job.params["cell"]))

@@ -163,9 +163,14 @@ def _checked(rules: Rules, tools: Tools, *, scores: bool) -> Tools:
                 "then osad audit record"
             )
     verified = not notes
+    # What made the run's features is to make those of new images.
+    inputs = (
+        [known.entries[path] for path in entry.inputs if path in known.entries] if entry else []
+    )
+    made = [*filter(None, [entry]), *(one for one in inputs if one.rule in ("pack", "pixels"))]
     changed = [
         name
-        for name, stated in known.modules_of([entry] if entry else []).items()
+        for name, stated in known.modules_of(made).items()
         if _syntax(name, rules.run.source) != stated.syntax
     ]
     if changed:

@@ -196,6 +196,14 @@ def test_each_network_that_scoring_reads_is_told_and_its_weights_are_needed(made
     ]
 
 
+def test_code_of_features_that_changed_since_the_run_is_said(made):
+    made.put("src/osad/pipeline/steps/features.py", "EDITED = 1\n")
+    (note,) = tools_of(made).notes
+    assert note.startswith(
+        "the code has changed since the run (osad.pipeline.steps.features; 1 modul"
+    )
+
+
 def test_code_and_versions_that_changed_since_the_run_are_said(made):
     made.put(CODE, "# A comment.\n")
     assert tools_of(made).notes == ()
