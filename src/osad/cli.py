@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -263,6 +264,23 @@ def _repair_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _check_no_device(options: argparse.Namespace) -> None:
+    """Check that no path is a device: some never end, and reading one fills the memory.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for value in vars(options).values():
+        for path in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(path, Path):
+                try:
+                    mode = path.stat().st_mode
+                except (OSError, ValueError):
+                    continue  # Whoever opens it says what is wrong.
+                if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                    raise ConfigError(f"{path}: is a device; give a file or a folder")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0 when done, 1 when a check failed, 2 for wrong usage or input."""
     _repair_streams()
@@ -270,6 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_args(argv)
         command = f"osad {options.command}"
+        _check_no_device(options)
         COMMANDS[options.command](options)
         tell(options)
         sys.stdout.flush()

@@ -159,6 +159,12 @@ def ended(words: list[str]) -> object:
         return end.code
 
 
+@pytest.mark.parametrize("words", ["tables /dev/zero", "progress --configfile /dev/full"])
+def test_a_device_is_no_file(words, capsys):
+    assert cli.main(words.split()) == 2
+    assert f"{words.split()[-1]}: is a device; give a file or a folder" in capsys.readouterr().err
+
+
 @pytest.mark.fuzz
 def test_no_command_line_ends_in_a_traceback(made: MadeUp, monkeypatch):
     monkeypatch.setattr("os.execv", lambda *_: None)

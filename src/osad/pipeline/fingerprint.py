@@ -86,13 +86,15 @@ def _parsed(path: Path, source: Path) -> ast.Module:
     where = path.relative_to(source.parent).as_posix()
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ONLY:
+                node.body = []
+    except (RecursionError, MemoryError) as error:
+        raise ConfigError(f"{where}: nests too deeply to be read; restore the file") from error
     except SyntaxError as error:
         raise ConfigError(f"{where}, line {error.lineno}: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: is not UTF-8 text ({error.reason})") from error
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ONLY:
-            node.body = []
     return tree
 
 
@@ -163,7 +165,8 @@ def module_digests(name: str, source: Path) -> Module:
     Raises:
         ConfigError: the module does not exist or cannot be parsed.
     """
-    return Module(sha256_file(_existing(name, source)), _digest(_tree(name, source)))
+    path = _existing(name, source)
+    return Module(sha256_file(path), _digest(_tree(name, source), path))
 
 
 def syntax_digest_of(path: Path, source: Path) -> str:
@@ -172,11 +175,14 @@ def syntax_digest_of(path: Path, source: Path) -> str:
     Raises:
         ConfigError: it cannot be parsed.
     """
-    return _digest(_parsed(path, source))
+    return _digest(_parsed(path, source), path)
 
 
-def _digest(tree: ast.Module) -> str:
-    return sha256_bytes("".join(_tokens(tree)).encode())
+def _digest(tree: ast.Module, path: Path) -> str:
+    try:
+        return sha256_bytes("".join(_tokens(tree)).encode())
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nests too deeply to be read; restore the file") from error
 
 
 def _tokens(value: object) -> Iterator[str]:

@@ -108,6 +108,13 @@ def test_a_missing_or_broken_module_is_named(tree):
         code_digests(["osad.latin"], tree)
 
 
+@pytest.mark.parametrize("text", ["x = " + "-1" * 3000, "x = " + "[" * 5000, "(" * 300 + ")" * 300])
+def test_a_source_that_nests_too_deeply_is_refused(tree, text):
+    (tree / "osad/deep.py").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"osad/deep\.py"):
+        code_digests(["osad.deep"], tree)
+
+
 # --- what counts in a file --------------------------------------------------------------------
 
 
