@@ -1,6 +1,6 @@
 """Compare a GPU with the processor: numbers, repetition, speed and memory of every method.
 
-    python bench/gpu.py pack             # where data are: writes build/gpu, 30 MB
+    python bench/gpu.py pack             # where data are: writes build/gpu, 26 MiB
     python bench/gpu.py                  # where a GPU is: writes data/bench/gpu.json in 8 minutes
     python bench/gpu.py --device cpu --methods devnet patchcore      # tries the script without one
 
