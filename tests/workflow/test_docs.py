@@ -100,6 +100,10 @@ WHERE = {
     GRIDS: {
         "snakemake --cores 2 --resources gpu=1 --configfile configs/ablation.yaml": "planned",
     },
+    "docs/images.md": {
+        "snakemake --cores 2 --resources gpu=1 --configfile configs/images.yaml": "planned",
+    },
+    "docs/machines.md": {"snakemake --cores 8 --resources gpu=1 --config part=1/2": "planned"},
     SELECT: {"snakemake splits features --cores 2 --configfile configs/select.yaml": "planned"},
     REPORT: {"python bench/bench.py --only cells --json data/bench/NAME.json": "planned"},
     CONTRIBUTING: {"make test": "clone"},
