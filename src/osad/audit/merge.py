@@ -9,19 +9,16 @@ are not taken: each machine fetches its own.
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from osad.audit import actions, ledger
 from osad.audit.ledger import Digests, Entry, Ledger
 from osad.audit.record import Outcome
-from osad.core.errors import CheckError, ConfigError
+from osad.core.errors import CheckError, ConfigError, listed
 from osad.core.files import replacing, sha256_file
 from osad.pipeline.jobs import Job, jobs
 from osad.pipeline.rules import Rules
-
-SHOWN = 5
-"""Most conflicts that a message names."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +70,14 @@ def merge(rules: Rules, folders: Iterable[Path]) -> Merged:
             if path not in outcome.ledger.entries and here is not None:
                 outcome.add(here, job)  # Neither here nor there; perhaps in DVC's remote.
     if problems:
-        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        raise CheckError("\n".join([*problems[:SHOWN], *more, "nothing is merged"]))
+        raise CheckError(f"{listed(problems)}\nnothing is merged")
     for path, folder in sources.items():
         with replacing(root / path) as part:
             shutil.copyfile(folder / path, part)
     ledger.write(root / where, outcome.ledger, previous)
     actions.adopt(rules)
-    missing = [path for path in rules.run.files if not (root / path).is_file()]
-    return Merged([*sources], equal, [path for path in missing if "/scores/" in path])
+    scores = (rules.grid.artefact("scores", run) for run in rules.grid.runs)
+    return Merged([*sources], equal, [path for path in scores if not (root / path).is_file()])
 
 
 def _read(root: Path, other: Path, where: Path) -> Ledger:
@@ -114,17 +110,15 @@ def _is_there(folder: Path, entry: Entry) -> bool:
 
 def _problem(job: Job, entry: Entry, united: Ledger, first: Entry | None) -> str:
     """Return why an output of another is not what this folder's job makes; empty if it is."""
-    expected = replace(
-        entry,
-        rule=job.rule.name,
-        params=job.params,
-        code=job.code,
-        command=ledger.digest_text(job.rule.command),
-        env={**entry.env, "lock": job.rule.environment} if job.rule.environment else {},
-    )
-    names = ("rule", "params", "code", "command", "env")
-    other = [name for name in names if getattr(entry, name) != getattr(expected, name)]
-    if other:
+    lock = job.rule.environment
+    expected = {
+        "rule": job.rule.name,
+        "params": job.params,
+        "code": job.code,
+        "command": ledger.digest_text(job.rule.command),
+        "env": {**entry.env, "lock": lock} if lock else {},
+    }
+    if other := [name for name, value in expected.items() if getattr(entry, name) != value]:
         return f"was made with other {', '.join(other)}"
     if {*entry.inputs} != {*job.inputs}:
         return "was made from other files"

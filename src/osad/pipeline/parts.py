@@ -27,11 +27,8 @@ def wanted(rules: Rules) -> list[str]:
             f"{len(rules.grid.split_ids)} splits; choose fewer parts"
         )
     for job in reversed(jobs(rules)):  # Each after those whose outputs it reads, so from behind.
-        if job.rule.name in ("run", "metrics"):
-            run = run_of(Cell.parse(job.params["cell"]))
-            asked = run.split_id in splits
-        else:
-            asked = False
+        of_run = job.rule.name in ("run", "metrics")
+        asked = of_run and run_of(Cell.parse(job.params["cell"])).split_id in splits
         if asked or not files.isdisjoint(job.outputs):
             files.update(job.outputs, job.inputs)
     return [path for rule in rules for path in rule.files if path in files]

@@ -164,10 +164,9 @@ def _checked(rules: Rules, tools: Tools, *, scores: bool) -> Tools:
             )
     verified = not notes
     # What made the run's features is to make those of new images.
-    inputs = (
-        [known.entries[path] for path in entry.inputs if path in known.entries] if entry else []
-    )
-    made = [*filter(None, [entry]), *(one for one in inputs if one.rule in ("pack", "pixels"))]
+    paths = [str(tools.checkpoint), *(entry.inputs if entry else ())]
+    lines = [known.entries[path] for path in paths if path in known.entries]
+    made = [line for line in lines if line is entry or line.rule in ("pack", "pixels")]
     changed = [
         name
         for name, stated in known.modules_of(made).items()
