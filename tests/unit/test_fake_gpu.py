@@ -62,19 +62,25 @@ UNDETERMINED = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def determinism():
+    """Leave torch's setting as it was: a test before may have run a job, which sets it."""
+    before = torch.are_deterministic_algorithms_enabled()
+    yield torch.use_deterministic_algorithms
+    torch.use_deterministic_algorithms(before)
+
+
 @pytest.mark.parametrize("case", UNDETERMINED)
-def test_what_has_no_deterministic_form_is_refused_if_one_is_asked_for(case):
+def test_what_has_no_deterministic_form_is_refused_if_one_is_asked_for(case, determinism):
+    determinism(False)
     with FakeGpu():
         UNDETERMINED[case](there(4))
-    torch.use_deterministic_algorithms(True)
-    try:
-        with pytest.raises(RuntimeError, match="no deterministic form"), FakeGpu():
-            UNDETERMINED[case](there(4))
-        with FakeGpu():
-            torch.bincount(there(3).long(), minlength=5)  # Counts of whole numbers have one.
-            there(4).median()
-    finally:
-        torch.use_deterministic_algorithms(False)
+    determinism(True)
+    with pytest.raises(RuntimeError, match="no deterministic form"), FakeGpu():
+        UNDETERMINED[case](there(4))
+    with FakeGpu():
+        torch.bincount(there(3).long(), minlength=5)  # Counts of whole numbers have one.
+        there(4).median()
 
 
 def test_values_and_gradients_are_those_of_the_processor(gpu):
