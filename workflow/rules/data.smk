@@ -16,6 +16,7 @@ rule fetch:
         **RULES.fetch.inputs,
     output:
         **RULES.fetch.outputs,
+        record=RULES.fetch.receipt,
     log:
         RULES.fetch.log,
     conda:
@@ -36,6 +37,7 @@ rule weights:
         **RULES.weights.inputs,
     output:
         **RULES.weights.outputs,
+        record=RULES.weights.receipt,
     log:
         RULES.weights.log,
     conda:
@@ -56,6 +58,7 @@ rule manifest:
         **RULES.manifest.inputs,
     output:
         **RULES.manifest.outputs,
+        record=RULES.manifest.receipt,
     log:
         RULES.manifest.log,
     conda:

@@ -13,6 +13,7 @@ rule pixels:
         **RULES.pixels.inputs,
     output:
         **RULES.pixels.outputs,
+        record=RULES.pixels.receipt,
     log:
         RULES.pixels.log,
     conda:
@@ -33,6 +34,7 @@ rule pack:
         **RULES.pack.inputs,
     output:
         **RULES.pack.outputs,
+        record=RULES.pack.receipt,
     log:
         RULES.pack.log,
     conda:
@@ -53,6 +55,7 @@ rule masks:
         **RULES.masks.inputs,
     output:
         **RULES.masks.outputs,
+        record=RULES.masks.receipt,
     log:
         RULES.masks.log,
     conda:

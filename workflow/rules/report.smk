@@ -13,6 +13,7 @@ rule report_images:
         **RULES.report_images.inputs,
     output:
         **RULES.report_images.outputs,
+        record=RULES.report_images.receipt,
     log:
         RULES.report_images.log,
     conda:
@@ -33,6 +34,7 @@ rule report_cell:
         **RULES.report_cell.inputs,
     output:
         **RULES.report_cell.outputs,
+        record=RULES.report_cell.receipt,
     log:
         RULES.report_cell.log,
     conda:
@@ -53,6 +55,7 @@ rule report_assets:
         **RULES.report_assets.inputs,
     output:
         **RULES.report_assets.outputs,
+        record=RULES.report_assets.receipt,
     log:
         RULES.report_assets.log,
     conda:
@@ -76,6 +79,7 @@ rule report_page:
             name: report(files, caption="../report/page.rst", category="Page")
             for name, files in RULES.report_page.outputs.items()
         },
+        record=RULES.report_page.receipt,
     log:
         RULES.report_page.log,
     conda:

@@ -13,6 +13,7 @@ rule run:
         **RULES.run.inputs,
     output:
         **RULES.run.outputs,
+        record=RULES.run.receipt,
     log:
         RULES.run.log,
     conda:
@@ -40,6 +41,7 @@ rule metrics:
         **RULES.metrics.inputs,
     output:
         **RULES.metrics.outputs,
+        record=RULES.metrics.receipt,
     log:
         RULES.metrics.log,
     conda:

@@ -13,6 +13,7 @@ rule split:
         **RULES.split.inputs,
     output:
         **RULES.split.outputs,
+        record=RULES.split.receipt,
     log:
         RULES.split.log,
     conda:

@@ -13,6 +13,7 @@ rule cells:
         **RULES.cells.inputs,
     output:
         **RULES.cells.outputs,
+        record=RULES.cells.receipt,
     log:
         RULES.cells.log,
     conda:
@@ -33,6 +34,7 @@ rule comparison:
         **RULES.comparison.inputs,
     output:
         **RULES.comparison.outputs,
+        record=RULES.comparison.receipt,
     log:
         RULES.comparison.log,
     conda:
@@ -56,6 +58,7 @@ rule table:
             name: report(files, caption="../report/tables.rst", category="Tables")
             for name, files in RULES.table.outputs.items()
         },
+        record=RULES.table.receipt,
     log:
         RULES.table.log,
     conda:
@@ -90,6 +93,7 @@ if hasattr(RULES, "figure"):
                 )
                 for name, files in RULES.figure.outputs.items()
             },
+            record=RULES.figure.receipt,
         log:
             RULES.figure.log,
         conda:

@@ -6,7 +6,7 @@ of its inputs have the digests of the ledger; an output that has not is moved to
 so that Snakemake makes it again.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osad.audit.ledger import Digests, Entry, Ledger
@@ -68,7 +68,7 @@ def adopt(rules: Rules, ledger: Ledger) -> Adoption:
                 _restore(entry, ledger)
                 adopted.append(entry)
         if adopted:
-            _restore_receipt(job, adopted)
+            _restore_receipt(job, adopted, ledger)
         adoption.adopted += [entry.path for entry in adopted]
     return adoption
 
@@ -93,8 +93,11 @@ def _restore(entry: Entry, ledger: Ledger) -> None:
     )  # fmt: skip
 
 
-def _restore_receipt(job: Job, entries: list[Entry]) -> None:
-    """Write the receipt that the job left, for its outputs adopted now."""
+def _restore_receipt(job: Job, entries: list[Entry], ledger: Ledger) -> None:
+    """Write the receipt that the job left, for its outputs adopted now, and its record.
+
+    Snakemake compares nothing of a job one of whose outputs has no record.
+    """
     receipt = {
         "step": job.rule.step,
         "arguments": job.arguments() if entries[0].params == job.params else [],
@@ -103,3 +106,4 @@ def _restore_receipt(job: Job, entries: list[Entry]) -> None:
         "machine": {},
     }
     write_json(job.receipt, receipt)
+    _restore(replace(entries[0], path=job.receipt), ledger)

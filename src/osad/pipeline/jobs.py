@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from osad.pipeline.fingerprint import closure
-from osad.pipeline.rule import FAILURES, RECEIPTS, Rule, as_list, as_text
+from osad.pipeline.rule import FAILURES, Rule, as_list, as_text
 from osad.pipeline.rules import Rules
 
 PHASES = {
@@ -75,7 +75,7 @@ class Job:
     @property
     def receipt(self) -> str:
         """Path of the receipt that it leaves."""
-        return f"{RECEIPTS}/{self.outputs[0]}.json"
+        return self.rule.receipt.format(**self.wildcards)
 
     @property
     def failure(self) -> str:

@@ -95,9 +95,23 @@ class Rule:
         return f"{self.name} {self._facets.replace('{', '{wildcards.')}".rstrip()
 
     @property
+    def _first(self) -> str:
+        """The path of its first output, with wildcards."""
+        return as_list(next(iter(self.outputs.values())))[0]
+
+    @property
+    def receipt(self) -> str:
+        """Path of a job's receipt, with wildcards.
+
+        Snakemake has it for an output as all that a job leaves must travel with it; but no job
+        reads it, it has no line in the ledger, and its bytes differ from run to run.
+        """
+        return f"{RECEIPTS}/{self._first}.json"
+
+    @property
     def _facets(self) -> str:
         """What tells the rule's jobs apart: its first output from the first wildcard on."""
-        path = as_list(next(iter(self.outputs.values())))[0]
+        path = self._first
         facets = path[path.index("{") :] if "{" in path else ""
         return re.sub(r"(/SOURCE)?\.\w+$", "", facets)
 
@@ -131,7 +145,7 @@ class Rule:
         name, paths = next(iter(self.outputs.items()))
         first = f"{{output.{name}{'' if isinstance(paths, str) else '[0]'}:q}}"
         words += ["--log {log:q}", f"--failure {FAILURES}/{first}.json"]
-        return " ".join([*words, f"--record {RECEIPTS}/{first}.json"])
+        return " ".join([*words, "--record {output.record:q}"])
 
 
 def as_text(value: object) -> str:

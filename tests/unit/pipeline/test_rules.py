@@ -80,7 +80,7 @@ def words(job: Job) -> list[str]:
     rule, wildcards = job.rule, SimpleNamespace(**job.wildcards)
     outputs = {
         name: [path.format(**job.wildcards) for path in ([p] if isinstance(p, str) else p)]
-        for name, p in rule.outputs.items()
+        for name, p in {**rule.outputs, "record": rule.receipt}.items()
     }
     params = rule.snakemake_params.items()
     command = snakemake_format(
