@@ -16,7 +16,9 @@ from osad.pipeline.handlers import Handlers, check_places
 from osad.pipeline.jobs import targets
 from osad.pipeline.parts import wanted
 from osad.pipeline.rules import Rules
+from osad.pipeline.storage import Exchange
 from osad.runtime import control, snakemake_config, snakemake_patches, snakemake_records
+from osad.runtime.snakemake_storage import Storage
 
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.
@@ -44,11 +46,15 @@ with clearly():
     FILES = snakemake_config.files()
     GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT), FILES), ROOT)
     RULES = Rules(GRID)
-    HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line)
+    EXCHANGE = Exchange(RULES, Storage(workflow))
+    HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line, EXCHANGE)
     if workflow.exec_mode == ExecMode.DEFAULT:  # Not in the jobs of a cluster.
         snakemake_records.check_backend(workflow.workflow_settings)
         check_places(RULES)
         HANDLERS.restore()
+
+
+workflow.localrules(*EXCHANGE.here)
 
 
 wildcard_constraints:

@@ -13,10 +13,9 @@ rule data:
 
 rule fetch:
     input:
-        **RULES.fetch.inputs,
+        **EXCHANGE.inputs(RULES.fetch),
     output:
-        **RULES.fetch.outputs,
-        record=RULES.fetch.receipt,
+        **EXCHANGE.outputs(RULES.fetch),
     log:
         RULES.fetch.log,
     conda:
@@ -34,10 +33,9 @@ rule fetch:
 
 rule weights:
     input:
-        **RULES.weights.inputs,
+        **EXCHANGE.inputs(RULES.weights),
     output:
-        **RULES.weights.outputs,
-        record=RULES.weights.receipt,
+        **EXCHANGE.outputs(RULES.weights),
     log:
         RULES.weights.log,
     conda:
@@ -55,10 +53,9 @@ rule weights:
 
 rule manifest:
     input:
-        **RULES.manifest.inputs,
+        **EXCHANGE.inputs(RULES.manifest),
     output:
-        **RULES.manifest.outputs,
-        record=RULES.manifest.receipt,
+        **EXCHANGE.outputs(RULES.manifest),
     log:
         RULES.manifest.log,
     conda:

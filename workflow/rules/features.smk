@@ -10,10 +10,9 @@ rule features:
 
 rule pixels:
     input:
-        **RULES.pixels.inputs,
+        **EXCHANGE.inputs(RULES.pixels),
     output:
-        **RULES.pixels.outputs,
-        record=RULES.pixels.receipt,
+        **EXCHANGE.outputs(RULES.pixels),
     log:
         RULES.pixels.log,
     conda:
@@ -31,10 +30,9 @@ rule pixels:
 
 rule pack:
     input:
-        **RULES.pack.inputs,
+        **EXCHANGE.inputs(RULES.pack),
     output:
-        **RULES.pack.outputs,
-        record=RULES.pack.receipt,
+        **EXCHANGE.outputs(RULES.pack),
     log:
         RULES.pack.log,
     conda:
@@ -52,10 +50,9 @@ rule pack:
 
 rule masks:
     input:
-        **RULES.masks.inputs,
+        **EXCHANGE.inputs(RULES.masks),
     output:
-        **RULES.masks.outputs,
-        record=RULES.masks.receipt,
+        **EXCHANGE.outputs(RULES.masks),
     log:
         RULES.masks.log,
     conda:

@@ -10,10 +10,9 @@ rule report_all:
 
 rule report_images:
     input:
-        **RULES.report_images.inputs,
+        **EXCHANGE.inputs(RULES.report_images),
     output:
-        **RULES.report_images.outputs,
-        record=RULES.report_images.receipt,
+        **EXCHANGE.outputs(RULES.report_images),
     log:
         RULES.report_images.log,
     conda:
@@ -31,10 +30,9 @@ rule report_images:
 
 rule report_cell:
     input:
-        **RULES.report_cell.inputs,
+        **EXCHANGE.inputs(RULES.report_cell),
     output:
-        **RULES.report_cell.outputs,
-        record=RULES.report_cell.receipt,
+        **EXCHANGE.outputs(RULES.report_cell),
     log:
         RULES.report_cell.log,
     conda:
@@ -52,10 +50,9 @@ rule report_cell:
 
 rule report_assets:
     input:
-        **RULES.report_assets.inputs,
+        **EXCHANGE.inputs(RULES.report_assets),
     output:
-        **RULES.report_assets.outputs,
-        record=RULES.report_assets.receipt,
+        **EXCHANGE.outputs(RULES.report_assets),
     log:
         RULES.report_assets.log,
     conda:
@@ -73,7 +70,7 @@ rule report_assets:
 
 rule report_page:
     input:
-        **RULES.report_page.inputs,
+        **EXCHANGE.inputs(RULES.report_page),
     output:
         **{
             name: report(files, caption="../report/page.rst", category="Page")

@@ -10,10 +10,9 @@ rule runs:
 
 rule run:
     input:
-        **RULES.run.inputs,
+        **EXCHANGE.inputs(RULES.run),
     output:
-        **RULES.run.outputs,
-        record=RULES.run.receipt,
+        **EXCHANGE.outputs(RULES.run),
     log:
         RULES.run.log,
     conda:
@@ -38,10 +37,9 @@ rule metrics_all:
 
 rule metrics:
     input:
-        **RULES.metrics.inputs,
+        **EXCHANGE.inputs(RULES.metrics),
     output:
-        **RULES.metrics.outputs,
-        record=RULES.metrics.receipt,
+        **EXCHANGE.outputs(RULES.metrics),
     log:
         RULES.metrics.log,
     conda:

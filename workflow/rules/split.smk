@@ -10,10 +10,9 @@ rule splits:
 
 rule split:
     input:
-        **RULES.split.inputs,
+        **EXCHANGE.inputs(RULES.split),
     output:
-        **RULES.split.outputs,
-        record=RULES.split.receipt,
+        **EXCHANGE.outputs(RULES.split),
     log:
         RULES.split.log,
     conda:

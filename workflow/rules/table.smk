@@ -10,10 +10,9 @@ rule tables:
 
 rule cells:
     input:
-        **RULES.cells.inputs,
+        **EXCHANGE.inputs(RULES.cells),
     output:
-        **RULES.cells.outputs,
-        record=RULES.cells.receipt,
+        **EXCHANGE.outputs(RULES.cells),
     log:
         RULES.cells.log,
     conda:
@@ -31,10 +30,9 @@ rule cells:
 
 rule comparison:
     input:
-        **RULES.comparison.inputs,
+        **EXCHANGE.inputs(RULES.comparison),
     output:
-        **RULES.comparison.outputs,
-        record=RULES.comparison.receipt,
+        **EXCHANGE.outputs(RULES.comparison),
     log:
         RULES.comparison.log,
     conda:
@@ -52,7 +50,7 @@ rule comparison:
 
 rule table:
     input:
-        **RULES.table.inputs,
+        **EXCHANGE.inputs(RULES.table),
     output:
         **{
             name: report(files, caption="../report/tables.rst", category="Tables")
@@ -85,7 +83,7 @@ if hasattr(RULES, "figure"):
 
     rule figure:
         input:
-            **RULES.figure.inputs,
+            **EXCHANGE.inputs(RULES.figure),
         output:
             **{
                 name: report(

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.jobs import Job, jobs, makers
 from osad.pipeline.parts import wanted
 from osad.pipeline.rules import Rules
+from osad.pipeline.storage import Exchange
 from osad.runtime import snakemake_records as records
 from osad.runtime.control import Server, start_server
 from osad.runtime.turn import Turn
@@ -56,11 +57,13 @@ class Handlers:
         rules: the table of rules.
         adopt: restores Snakemake's records in a clone and returns what to say about it.
         record: writes the ledger and returns one line about it.
+        exchange: brings what jobs have left in a storage, if there is one.
     """
 
     rules: Rules
     adopt: Callable[[Rules], list[str]]
     record: Callable[[Rules], str]
+    exchange: Exchange | None = None
     _server: Server | None = field(default=None, init=False)
     _turn: Turn = field(default_factory=Turn, init=False)
 
@@ -89,6 +92,8 @@ class Handlers:
         ended = self._turn.take(files)
         for message in self.adopt(self.rules):
             _say(message)
+        if self.exchange is not None:
+            self.exchange.distrust(self._jobs(files))
         if not ended:
             return
         for folder in {os.path.dirname(path) for path in files}:
@@ -110,6 +115,7 @@ class Handlers:
             OsadError: an output was edited; the others are recorded.
         """
         self._stop()
+        self._collect(self._jobs(wanted(self.rules)))
         self._complete()
 
     def error(self) -> None:
@@ -119,8 +125,8 @@ class Handlers:
         written as at the end of a successful run.
         """
         self._stop()
-        files = {*wanted(self.rules)}
-        grid_jobs = [job for job in jobs(self.rules) if job.outputs[0] in files]
+        grid_jobs = self._jobs(wanted(self.rules))
+        self._collect(grid_jobs)
         failed = failures(grid_jobs)
         if not failed:
             return
@@ -145,6 +151,15 @@ class Handlers:
             )
         else:
             self._complete()
+
+    def _jobs(self, files: Iterable[str]) -> list[Job]:
+        """Return the jobs that make some of the grid's files."""
+        asked = {*files}
+        return [job for job in jobs(self.rules) if job.outputs[0] in asked]
+
+    def _collect(self, grid_jobs: list[Job]) -> None:
+        if self.exchange is not None:
+            self.exchange.collect(grid_jobs)
 
     def _complete(self) -> None:
         _say(self.record(self.rules))

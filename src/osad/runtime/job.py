@@ -5,12 +5,14 @@ process ``python -m osad.runtime.harness STEP ...``. Both have the same environm
 streams, and give the same bytes. This client returns the job's exit code; it returns 1 and says
 why when a signal ended the job. SIGTERM, SIGINT and SIGHUP end the job first, then the client.
 With ``--log PATH`` all that the job says goes to the client's standard output and to that file.
+Where files are not shared, `osad.runtime.storage` puts them where the job has them, and back.
 
 Only the standard library, and little of it: the client starts once per job.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -60,6 +62,11 @@ class Cancellation:
 
 def main(arguments: list[str]) -> int:
     """Run a step and return its exit code."""
+    folder = storage_folder(arguments)
+    if folder:
+        from osad.runtime import storage
+
+        return storage.run(folder, arguments, main)
     log, arguments = split_log(arguments)
     if not log:
         return run(arguments)
@@ -72,6 +79,17 @@ def main(arguments: list[str]) -> int:
         return run(arguments)
     finally:
         close()
+
+
+def storage_folder(arguments: Sequence[str]) -> str:
+    """Return where a storage has the job's files, with a slash; empty where files are shared.
+
+    Example:
+        >>> storage_folder(["run", "--record", ".snakemake/storage/s3/b/.osad/runs/a.json"])
+        '.snakemake/storage/s3/b/'
+    """
+    record = dict(itertools.pairwise(arguments)).get("--record", "")
+    return record.partition(".osad/")[0]
 
 
 def split_log(arguments: Sequence[str]) -> tuple[str, list[str]]:

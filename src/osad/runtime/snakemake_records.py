@@ -17,7 +17,7 @@ import functools
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ PLACES = {"FILE": FOLDER, "DB": DATABASE}
 """Where records are, by Snakemake's name of the backend."""
 USED = (
     "_clear_cache", "_delete_locks", "_filter_incomplete_keys", "_get_external_jobids",
-    "_mark_incomplete", "_read_locks", "_read_record", "_write_record",
+    "_mark_incomplete", "_read_locks", "_read_record", "_unmark_incomplete", "_write_record",
 )  # fmt: skip
 """What is used of Snakemake's classes: part of what each of its backends must have."""
 
@@ -174,6 +174,45 @@ def mark_incomplete(outputs: Iterable[str]) -> None:
     with _store() as store:
         for output in outputs:
             store._mark_incomplete(output, None)
+
+
+def mark_unknown(outputs: Iterable[str]) -> None:
+    """Have the next run make those outputs again that have no record.
+
+    Raises:
+        CheckError: the files or the database cannot be used.
+    """
+    with _store() as store:
+        for output in outputs:
+            if _read(store, output) is None:
+                store._mark_incomplete(output, None)
+
+
+def copy(
+    source: str, target: str, *, name: Callable[[str], str], digests: Mapping[str, str]
+) -> None:
+    """Give an output the record of what a storage has of it.
+
+    Args:
+        source: what the record is of.
+        target: the output.
+        name: gives an input's path by what it is called in the record, or nothing to leave it out.
+        digests: SHA-256 of inputs by path, where the record itself has none.
+
+    Raises:
+        CheckError: the files or the database cannot be used.
+    """
+    from snakemake.persistence import MetadataRecord
+
+    with _store() as store:
+        record = _read(store, source)
+        if record is not None:
+            inputs = sorted(filter(None, map(name, record["input"])))
+            sums = {path: f"sha256:{digests[path]}" for path in inputs if path in digests}
+            sums |= {path: v for path, v in record["input_checksums"].items() if path in inputs}
+            changed = record | {"input": inputs, "input_checksums": sums}
+            store._write_record(target, MetadataRecord(**changed))
+            store._unmark_incomplete(target)
 
 
 def unlock(outputs: Iterable[str]) -> None:
