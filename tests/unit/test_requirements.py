@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
-LOCKS = ("build.lock", "numeric.lock", "workflow.lock", "test.lock", "docs.lock")
+LOCKS = ("build.lock", "numeric.lock", "workflow.lock", "test.lock", "s3.lock", "docs.lock")
 PACKAGES = {
     "PIL": "pillow", "rocrate_validator": "roc-validator", "sklearn": "scikit-learn",
     "yaml": "pyyaml",
@@ -31,10 +31,12 @@ NOT_IMPORTED = {
         for number in range(3)
     },
 }
+PLUG_INS = {"snakemake-interface-executor-plugins"}  # Come with snakemake, for one of the tests.
 NOT_DECLARED = {"sqlalchemy"}  # Comes with snakemake, whose records are in its database.
 NOT_IMPORTED_TESTS = {
     **dict.fromkeys(("coverage", "mypy", "ruff", "snakefmt"), "run as a command"),
     **dict.fromkeys(("pytest-randomly", "pytest-timeout", "pytest-xdist"), "a plugin of pytest"),
+    **dict.fromkeys(("flask", "flask-cors"), "of moto's server"),
     **dict.fromkeys(("types-jsonschema", "types-pyyaml"), "types for mypy"),
     "uv": "run by requirements/lock.py",
 }
@@ -96,12 +98,12 @@ def test_what_tests_and_tools_import_is_declared():
     packages = imported("tests", "bench", "docs", "examples", "requirements")
     invented = {"lazily-made", "no-such-module-at-all"}  # By tests of what is imported later.
     optional = declared("test") | declared("parquet")
-    assert packages - declared() - optional - invented == set()
+    assert packages - declared() - optional - invented == PLUG_INS
     assert declared("test") - packages == set(NOT_IMPORTED_TESTS)
 
 
 def test_every_package_is_pinned_once_with_digests(lock, pinned):
-    here = [name for name in LOCKS if name != lock.DOCS]  # That is of another environment.
+    here = [name for name in LOCKS if name not in (lock.S3, lock.DOCS)]  # Of other environments.
     names = [package for name in here for package in pinned[name]]
     assert sorted(set(names)) == sorted(names)
     with pytest.raises(SystemExit, match="two versions"):
@@ -121,6 +123,11 @@ def test_what_is_declared_is_locked(lock, pinned):
     assert declared() - set(run) == set()
     assert declared("test") - set(run) - set(pinned["test.lock"]) == set()
     assert declared("docs") - set(pinned["docs.lock"]) == set()
+    assert declared("s3") - set(pinned["s3.lock"]) == set()
+    # The tests have it beside their own packages.
+    assert not set(run) & set(pinned["s3.lock"])
+    both = set(pinned["test.lock"]) & set(pinned["s3.lock"])
+    assert all(pinned["test.lock"][name] == pinned["s3.lock"][name] for name in both)
     # What changes no number is not in the numeric lock.
     assert set(lock.NUMERIC) - set(pinned["numeric.lock"]) == set()
     assert set(lock.EXCLUDED) & set(pinned["numeric.lock"]) == set()

@@ -9,12 +9,14 @@ since Snakemake's main process, which writes the records, never sees them.
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import re
 import shutil
+import sys
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from osad.core.files import read_json, replacing, sha256_file, write_json
@@ -49,7 +51,18 @@ def run(folder: str, arguments: Sequence[str], job: Callable[[list[str]], int]) 
         the exit code.
     """
     own = [argument.replace(folder, "") for argument in arguments]
-    log, failure, record = (own[own.index(name) + 1] for name in ("--log", "--failure", "--record"))
+    try:
+        inputs = bring(folder)
+        code = job(own)
+        give(folder, own, code, inputs)
+    except (OSError, tarfile.TarError) as error:
+        print(f"osad {own[0]}: {folder} and this folder: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def bring(folder: str) -> dict[str, str]:
+    """Put what the storage has here where an ordinary run has it; return digests by path."""
     inputs = {}
     for path in files(folder):
         with contextlib.suppress(FileNotFoundError):  # Of another job here, which has ended.
@@ -58,21 +71,26 @@ def run(folder: str, arguments: Sequence[str], job: Callable[[list[str]], int]) 
                 unpack(Path(folder, path))
             else:
                 place(folder + path, path)
-    code = job(own)
+    return inputs
+
+
+def give(folder: str, arguments: Sequence[str], code: int, inputs: Mapping[str, str]) -> None:
+    """Put what a job has left where Snakemake looks for it: of one that failed, the log."""
+    options = dict(itertools.pairwise(arguments))
+    log, failure, record = (options[name] for name in ("--log", "--failure", "--record"))
     if os.path.exists(log):
         place(log, folder + log)
     if code == 0:
-        receipt = read_json(Path(record))
-        write_json(Path(record), receipt | {"inputs": inputs})
+        receipt = read_json(record)
+        write_json(record, receipt | {"inputs": inputs})
         for path in (*receipt["outputs"], record):
             place(path, folder + path)
-        if own[0] == "manifest":
-            manifest = own[own.index("--output") + 1]
+        if arguments[0] == "manifest":
+            manifest = options["--output"]
             pack(Path(manifest), Path(folder, images_of(manifest)))
     elif os.path.exists(failure):
         with open(folder + log, "a", encoding="utf-8") as stream:
-            stream.write(f"{FAILURE}{json.dumps(read_json(Path(failure)))}\n")
-    return code
+            stream.write(f"{FAILURE}{json.dumps(read_json(failure))}\n")
 
 
 def files(folder: str) -> Iterator[str]:
@@ -109,11 +127,15 @@ def pack(manifest: Path, archive: Path) -> None:
 
 
 def unpack(archive: Path) -> None:
-    """Write the files of an archive that are not here."""
+    """Write the files of an archive that are not here.
+
+    Raises:
+        tarfile.FilterError: one would be outside this folder.
+    """
     with tarfile.open(archive) as tar:
-        tar.extraction_filter = tarfile.data_filter
         for member in tar:
-            content = None if os.path.exists(member.name) else tar.extractfile(member)
+            path = tarfile.data_filter(member, ".").name
+            content = None if os.path.exists(path) else tar.extractfile(member)
             if content is not None:
-                with replacing(member.name) as part, part.open("wb") as stream:
+                with replacing(path) as part, part.open("wb") as stream:
                     shutil.copyfileobj(content, stream)
