@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast s3 fuzz coverage torture lint format smoke bench reference docs lock
+.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast storage fuzz coverage torture lint format smoke bench reference docs lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,7 +27,7 @@ $(VENV)/.test: $(VENV)/.run requirements/test.lock
 	$(INSTALL) --requirement requirements/test.lock
 	touch $@
 
-s3: $(VENV)/.run ## add what DVC and Snakemake need for an S3 storage
+storage: $(VENV)/.run ## add what DVC and Snakemake need for an S3 storage
 	$(INSTALL) --requirement requirements/s3.lock
 
 # For the tests in a folder of its own: every start of Snakemake loads all of its plug-ins.
