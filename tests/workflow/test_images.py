@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from projects import SMALL, Project, params
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.long]
 
 STEPS = {"epochs": 1, "iterations": 2, "batch": 6}
 CELL = "tiny/all/general-m10/dra.images/s0"
