@@ -193,6 +193,8 @@ class Network:
         self, state: State, sets: Sequence[ImageSet], drawn: torch.Tensor, *, training: bool
     ) -> list[torch.Tensor]:
         """Make drawn views of two sets of images and their vectors; see `TrainingData.vectors`."""
+        if training:
+            check_room(self, len(drawn))
         opened = [_pictures(sets[s]).tensor[_pictures(sets[s]).index[row]]
                   for s, _, row, _ in drawn.tolist()]  # fmt: skip
         batch = torch.stack(opened)
@@ -206,8 +208,6 @@ class Network:
         # In this order in memory, too: convolutions then take a third less time.
         channels_last = torch.stack(views).permute(0, 2, 3, 1).contiguous()
         inputs = normalise(channels_last, self.backbone.mean, self.backbone.std)
-        if training:
-            check_room(self, len(inputs))
         self.module.train(training)
         with torch.set_grad_enabled(training):
             return [whiten(state, self.maps(state, inputs, s)) for s in range(self.scales)]
