@@ -30,7 +30,7 @@ def free_port() -> int:
 def serving(log: Path) -> Iterator[dict[str, str]]:
     """Run the server; give the environment of a user who has an account there."""
     if importlib.util.find_spec("moto") is None or not (PACKAGES / "dvc_s3").is_dir():
-        pytest.skip("needs a server and clients for S3: make build/s3/.run .venv/.test")
+        pytest.skip("needs moto and the packages of s3.lock in build/s3: make test-long")
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with (

@@ -22,6 +22,7 @@ from projects import Outcome, Project
 pytestmark = [
     pytest.mark.workflow,
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
 ]
 SSHD = shutil.which("sshd", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"]))

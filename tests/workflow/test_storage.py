@@ -14,6 +14,7 @@ from projects import SMALL, Outcome, new_project, params
 pytestmark = [
     pytest.mark.workflow,
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
 ]
 STORAGE = ["--default-storage-provider", "s3", "--default-storage-prefix", "s3://bucket/one"]
