@@ -30,9 +30,10 @@ $(VENV)/.test: $(VENV)/.run requirements/test.lock
 storage: $(VENV)/.run ## add what DVC and Snakemake need for an S3 storage
 	$(INSTALL) --requirement requirements/s3.lock
 
-# For the tests in a folder of its own: every start of Snakemake loads all of its plug-ins.
-build/s3/.run: $(VENV)/.run requirements/s3.lock
-	$(INSTALL) --no-deps --upgrade --target $(@D) --requirement requirements/s3.lock
+# For the tests in a folder of its own: each start of Snakemake imports all plug-ins installed.
+build/%/.run: requirements/%.lock | $(VENV)/.run
+	rm -rf $(@D)
+	$(INSTALL) --no-deps --target $(@D) --requirement $<
 	touch $@
 
 reproduce: $(VENV)/.run ## rebuild every number of the default grid and print the tables
