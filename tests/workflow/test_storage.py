@@ -65,7 +65,7 @@ def test_it_leaves_what_an_ordinary_run_leaves(
     assert "pixels tiny" not in output
     assert "Nothing to be done" in run("--dry-run").check().output
     ran = sorted(path.name for path in elsewhere.glob("*/results/logs/*"))
-    assert ran == ["masks", "metrics", "metrics", "pixels", "run", "run", "run"]
+    assert ran == ["metrics", "metrics", "pixels", "run", "run", "run"]
 
     usual.snakemake(cores=2).check()
     assert project.outputs() == usual.outputs()

@@ -89,7 +89,7 @@ class Handlers:
             OsadError: the ledger is damaged, or an output was edited.
         """
         files = wanted(self.rules)
-        ended = self._turn.take(files)
+        ended = self._turn.take(files if self.exchange is None else self.exchange.names(files))
         for message in self.adopt(self.rules):
             _say(message)
         if self.exchange is not None:

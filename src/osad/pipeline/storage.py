@@ -64,6 +64,11 @@ class Exchange:
             outputs["images"] = images_of(str(rule.outputs["output"]))
         return outputs
 
+    def names(self, files: Iterable[str]) -> list[str]:
+        """Return the names by which Snakemake may know files: theirs, and those in the storage."""
+        known = [*files]
+        return known + [self._storage.query(path) for path in known if self._storage.used]
+
     def distrust(self, jobs: Iterable[Job]) -> None:
         """Have Snakemake make again what is in the storage and has no record here.
 

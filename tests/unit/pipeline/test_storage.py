@@ -72,6 +72,7 @@ def made_elsewhere() -> None:
 def test_without_a_storage_nothing_is_other() -> None:
     usual = exchange(used=False)
     assert usual.here == []
+    assert usual.names([OUTPUT]) == [OUTPUT]
     for rule in RULES:
         assert usual.inputs(rule) is rule.inputs
         assert usual.outputs(rule) == {**rule.outputs, "record": rule.receipt}
@@ -96,6 +97,10 @@ def test_jobs_that_read_the_projects_own_files_run_here() -> None:
         reads = job.rule.name in ("pixels", "pack", "masks")
         assert images == ([".osad/images/elpv.tar"] if reads else [])
     assert told.outputs(RULES.manifest)["images"] == ".osad/images/{manifest}.tar"
+
+
+def test_a_file_has_a_name_in_the_storage_too() -> None:
+    assert exchange().names([OUTPUT]) == [OUTPUT, f"s3://b/one/{OUTPUT}"]
 
 
 def test_what_was_made_elsewhere_is_here_as_if_it_had_been_made_here() -> None:
