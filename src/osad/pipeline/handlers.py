@@ -96,6 +96,7 @@ class Handlers:
             self.exchange.distrust(self._jobs(files))
         if not ended:
             return
+        self._collect(self._jobs(files))
         for folder in {os.path.dirname(path) for path in files}:
             for part in Path(folder).glob(".*.part"):
                 part.unlink()

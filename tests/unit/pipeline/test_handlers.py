@@ -213,6 +213,25 @@ def test_the_start_after_a_run_without_an_end_says_what_is_there(capsys):
     assert capsys.readouterr().err == "osad: adopted 2\n"
 
 
+def test_what_a_run_without_an_end_left_in_a_storage_is_brought(capsys):
+    """Snakemake may have nothing to do, and a run without jobs has no end that would bring it."""
+
+    def bring(asked):
+        for path in (path for job in asked for path in job.outputs):
+            write_text(path, "made elsewhere")
+
+    exchange: Any = SimpleNamespace(names=list, distrust=lambda _: None, collect=bring)
+    run = Handlers(RULES, lambda _: [], lambda _: "ledger: 5 outputs", exchange)
+    run.restore()
+    run.start()
+    os.close(run._turn.file)
+    capsys.readouterr()
+    again = Handlers(RULES, lambda _: [], lambda _: "ledger: 5 outputs", exchange)
+    again.restore()
+    assert capsys.readouterr().err == "osad: ledger: 5 outputs\n"
+    os.close(again._turn.file)
+
+
 def test_failures_are_listed_and_shown_in_tables_and_page(calls, capsys):
     fail(SCORES)
     fail(SPLIT)
