@@ -31,7 +31,8 @@ def test_it_leaves_what_an_ordinary_run_leaves(
     account: dict[str, str], photos: Path, tmp_path: Path
 ) -> None:
     project = new_project(tmp_path / "project", photos=photos)
-    project.write_params(params(**SMALL, methods=["mean_intensity", "true_labels"]))
+    grid = params(**SMALL, methods=["mean_intensity", "true_labels"])
+    project.write_params(grid | {"figures": []})
     usual = project.copy(tmp_path / "usual")
     project.run("git", "init", "--quiet").check()
     # What git knows is deployed with the sources; the images are not, and a clone has no results.
