@@ -64,14 +64,19 @@ class Handlers:
     _server: Server | None = field(default=None, init=False)
     _turn: Turn = field(default_factory=Turn, init=False)
 
-    def start(self) -> None:
+    def start(self, *, here: bool = True) -> None:
         """Start the resident fork server; without one, jobs are plain processes.
+
+        Args:
+            here: whether jobs run on this machine; a job of a cluster must not leave its node.
 
         Raises:
             ConfigError: another run is at work in this folder.
         """
         self._turn.begin()
         file = self._turn.file
+        if not here:
+            return
         self._server = start_server(keep=() if file is None else [file])
         if self._server is not None:
             os.environ["OSAD_SERVER"] = self._server.address
