@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast fuzz coverage torture lint format smoke bench reference docs lock
+.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast fuzz coverage torture lint format smoke bench reference docs lock cluster
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,16 @@ $(VENV)/.test: $(VENV)/.run requirements/test.lock
 	$(INSTALL) --requirement requirements/test.lock
 	touch $@
 
+cluster: $(VENV)/.run ## add what the profiles for clusters need (profiles/README.md)
+	$(INSTALL) --requirement requirements/cluster.lock
+
+# The tests have it in a folder of its own: each start of Snakemake imports all plug-ins installed.
+PLUGINS := build/cluster/.run
+$(PLUGINS): requirements/cluster.lock | $(VENV)/.run
+	rm -rf $(@D)
+	$(INSTALL) --no-deps --target $(@D) --requirement $<
+	touch $@
+
 reproduce: $(VENV)/.run ## rebuild every number of the default grid and print the tables
 	snakemake --cores $(CORES) --resources gpu=1
 	osad tables
@@ -39,13 +49,13 @@ smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 # One thread in each of the two processes, as in every process of a run.
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 BROWSER := tests/unit/report/test_browser.py
-test: $(VENV)/.test lint ## run linters, type checks and all tests
+test: $(VENV)/.test $(PLUGINS) lint ## run linters, type checks and all tests
 	$(PYTEST)
 
 test-unit: $(VENV)/.test ## run the tests of single modules, examples of docstrings too
 	$(PYTEST) tests/unit src --ignore $(BROWSER)
 
-test-workflow: $(VENV)/.test ## run the tests that run Snakemake or DVC
+test-workflow: $(VENV)/.test $(PLUGINS) ## run the tests that run Snakemake or DVC
 	$(PYTEST) tests/workflow
 
 test-browser: $(VENV)/.test ## run the tests of the page in Chromium

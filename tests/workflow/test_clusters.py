@@ -1,11 +1,17 @@
-"""The profiles for clusters: on a real Slurm of one node, and on a scheduler that is a script."""
+"""The profiles for clusters.
+
+Slurm is a real one, of one node; the scheduler of profiles/generic is a script; for Kubernetes there
+are only the manifests of the jobs.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import slurm
+import yaml
 from projects import ROOT, SMALL, Outcome, Project, new_project, params
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -21,6 +28,7 @@ PLUGINS = ROOT / "build/cluster"
 SCHEDULER = Path(__file__).parent / "scheduler"
 MADE_OF_RUNS = ("checkpoints", "scores", "maps", "metrics", "tables", "figures", "report")
 NO_GPU = ("--set-resources", "run:gpu=0", "pack:gpu=0")
+HEAD_RULES = {"fetch", "weights"}
 RUNS = {f"tiny/all/normal-m0/{method}/s0" for method in ("mean_intensity", "random")}
 
 
@@ -53,13 +61,13 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
         yield variables
 
 
-def submit(project: Project, *arguments: str, **variables: str) -> Outcome:
-    """Run Snakemake with the plug-ins that are not installed here."""
-    if not PLUGINS.is_dir():
-        pytest.skip("needs the plug-ins: make build/cluster")
-    path = os.pathsep.join([variables.pop("PATH"), project.environment()["PATH"]])
+def with_plugins(project: Project, *command: str, **variables: str) -> Outcome:
+    """Run a command with the plug-ins, which are not installed here."""
+    if not (PLUGINS / ".run").is_file():
+        pytest.skip("needs the plug-ins: make build/cluster/.run")
+    path = os.pathsep.join([variables.pop("PATH", ""), project.environment()["PATH"]])
     found = os.pathsep.join([str(project.root / "src"), str(PLUGINS)])
-    return project.run("snakemake", *arguments, PATH=path, PYTHONPATH=found, **variables)
+    return project.run(*command, **variables | {"PATH": path.lstrip(":"), "PYTHONPATH": found})
 
 
 def disturbed(
@@ -96,8 +104,8 @@ def test_jobs_of_slurm_give_the_bytes_of_one_machine(
     forget_logs(project)
 
     def run(*resources: str) -> Outcome:
-        return submit(
-            project, "runs", "--profile", "profiles/slurm", *resources,
+        return with_plugins(
+            project, "snakemake", "runs", "--profile", "profiles/slurm", *resources,
             "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1",
             **cluster,
         )  # fmt: skip
@@ -179,8 +187,8 @@ def test_jobs_of_any_scheduler_give_the_bytes_of_one_machine(
     forget_logs(project)
 
     def run(**variables: str) -> Outcome:
-        return submit(
-            project, "runs", "--profile", "profiles/generic", *NO_GPU,
+        return with_plugins(
+            project, "snakemake", "runs", "--profile", "profiles/generic", *NO_GPU,
             "--seconds-between-status-checks", "1", "--latency-wait", "1",
             PATH=str(SCHEDULER), SCHEDULER_HOME=str(home), **variables,
         )  # fmt: skip
@@ -215,3 +223,39 @@ def test_jobs_of_any_scheduler_give_the_bytes_of_one_machine(
     assert {path: project.outputs()[path] for path in written} == {
         path: local.outputs()[path] for path in written
     }
+
+
+def test_jobs_of_kubernetes_are_what_its_interface_takes(fresh: Project, tmp_path: Path) -> None:
+    validate = pytest.importorskip("kubernetes_validate")
+    profile = yaml.safe_load((ROOT / "profiles/kubernetes/config.yaml").read_text())
+    # The plan alone: no store is asked.
+    assert profile.pop("default-storage-provider") == "s3"
+    assert profile.pop("shared-fs-usage") == "none"
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile/config.yaml").write_text(yaml.safe_dump(profile))
+    fresh.write_params(params(**SMALL, methods=["patchcore"]))
+    told = tmp_path / "manifests.json"
+    command = (sys.executable, str(Path(__file__).parent / "kubernetes_jobs.py"))
+    options = ("--profile", str(tmp_path / "profile"), "--container-image", "registry/osad:1")
+    with_plugins(fresh, *command, *options, MANIFESTS=str(told)).check()
+    made = json.loads(told.read_text())
+    rules, _ = fresh.dry_run()
+    assert len(made["jobs"]) == sum(rules.values()) - sum(rules[name] for name in HEAD_RULES)
+    asked: dict[str, set[tuple[str, ...]]] = {}
+    for job in made["jobs"]:
+        validate.validate(job | {"apiVersion": "batch/v1", "kind": "Job"}, "1.30", strict=True)
+        pod = job["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        (rule,) = re.findall(r"--allowed-rules (\w+)", container["args"][1])
+        needs = container["resources"]
+        # A GPU is granted only where both are the same.
+        gpus = [needs[kind].get("nvidia.com/gpu", "0") for kind in ("requests", "limits")]
+        assert container["image"] == "registry/osad:1"
+        assert bool(pod.get("tolerations")) == (gpus != ["0", "0"])
+        assert [variable["name"] for variable in container["env"]] == ["OSAD_HEAD"]
+        asked.setdefault(rule, set()).add((needs["limits"]["memory"], *gpus))
+    assert not HEAD_RULES & asked.keys()
+    assert asked["run"] == {("2000M", "1", "1")}
+    assert asked["pack"] == {("4000M", "1", "1")}
+    assert asked["metrics"] == asked["split"] == {("1000M", "0", "0")}
+    assert [*made["secrets"][0]["data"]] == ["osad_head"]
