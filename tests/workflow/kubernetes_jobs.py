@@ -9,11 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import kubernetes
 import snakemake_executor_plugin_kubernetes as plugin
 from snakemake import cli
 from snakemake.scheduling.job_scheduler import JobScheduler
 
+kubernetes = plugin.kubernetes
 made: dict[str, list[Any]] = {"jobs": [], "secrets": []}
 
 

@@ -1,7 +1,7 @@
 """The profiles for clusters.
 
-Slurm is a real one, of one node; the scheduler of profiles/generic is a script; for Kubernetes there
-are only the manifests of the jobs.
+Slurm is a real one, of one node; the scheduler of profiles/generic is a script; for Kubernetes
+there are only the manifests of the jobs.
 """
 
 from __future__ import annotations

@@ -44,13 +44,13 @@ def select_device(gpu: int) -> torch.device:
     if gpu >= 1:
         if torch.cuda.is_available():
             return torch.device("cuda")
-        missing = f"gpu={gpu} was granted but {_why_none()}"
+        why = _why_none()
         if os.environ.get(GRANTED) == "1":
             raise ConfigError(
-                f"{missing}; nothing was computed: have the scheduler send such jobs to nodes "
-                "whose GPU works, or add `--set-resources run:gpu=0 pack:gpu=0`"
+                f"gpu={gpu} was granted but {why}; nothing was computed: have the scheduler send "
+                "such jobs to nodes whose GPU works, or add `--set-resources run:gpu=0 pack:gpu=0`"
             )
-        print(f"osad: {missing}; using the CPU", file=sys.stderr)
+        print(f"osad: gpu={gpu} was granted but {why}; using the CPU", file=sys.stderr)
     return torch.device("cpu")
 
 
