@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-unit test-workflow test-browser test-oldest test-fast fuzz coverage torture lint format smoke bench reference docs lock cluster
+.PHONY: help setup reproduce test test-unit test-workflow test-browser test-long test-oldest test-fast fuzz coverage torture lint format smoke bench reference docs lock cluster
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,14 +49,18 @@ smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
 # One thread in each of the two processes, as in every process of a run.
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 BROWSER := tests/unit/report/test_browser.py
-test: $(VENV)/.test $(PLUGINS) lint ## run linters, type checks and all tests
-	$(PYTEST)
+QUICK := -m "not long"
+test: $(VENV)/.test lint ## run linters, type checks and all tests but the long ones
+	$(PYTEST) $(QUICK)
 
 test-unit: $(VENV)/.test ## run the tests of single modules, examples of docstrings too
 	$(PYTEST) tests/unit src --ignore $(BROWSER)
 
-test-workflow: $(VENV)/.test $(PLUGINS) ## run the tests that run Snakemake or DVC
-	$(PYTEST) tests/workflow
+test-workflow: $(VENV)/.test ## run the tests that run Snakemake or DVC
+	$(PYTEST) $(QUICK) tests/workflow
+
+test-long: $(VENV)/.test $(PLUGINS) ## run the tests that take most of a minute each, or need servers
+	$(PYTEST) -m long
 
 test-browser: $(VENV)/.test ## run the tests of the page in Chromium
 	OMP_NUM_THREADS=1 pytest $(BROWSER)

@@ -9,7 +9,8 @@ set -euo pipefail
 # Jobs share the first GPU, one at a time; without one none waits for it. One that does not work is an error.
 export OSAD_GPU_GRANTED=1
 resources=(gpu=$((${SLURM_GPUS_ON_NODE:-0} > 0)))
-if [ -n "${SLURM_MEM_PER_NODE:-}" ]; then resources+=("mem_mb=$SLURM_MEM_PER_NODE"); fi
+memory=${SLURM_MEM_PER_NODE:-$((${SLURM_MEM_PER_CPU:-0} * SLURM_CPUS_ON_NODE))}
+if [ "$memory" -gt 0 ]; then resources+=("mem_mb=$memory"); fi
 export PATH="$PWD/.venv/bin:$PATH"
 exec snakemake --profile profiles/slurm-node --cores "$SLURM_CPUS_ON_NODE" \
     "$@" --resources "${resources[@]}"

@@ -22,7 +22,7 @@ import slurm
 import yaml
 from projects import ROOT, SMALL, Outcome, Project, new_project, params
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.long]
 
 PLUGINS = ROOT / "build/cluster"
 SCHEDULER = Path(__file__).parent / "scheduler"

@@ -11,7 +11,7 @@ import pytest
 from faults import stored
 from projects import ROOT, Outcome, Project
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.long]
 CUT = """
 import os, signal, sys
 from dvc.cli import main

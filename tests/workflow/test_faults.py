@@ -23,6 +23,7 @@ QUICK = ("KILLS", "DAMAGES", "RIGHTS", "CLOCKS")
 """Those that take seconds; `make torture` injects all."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", QUICK)
 def test_after_a_fault_the_same_command_gives_the_same_bytes(bench: Bench, name: str) -> None:
     row = inject(bench, name, {"KILLS": 2, "DAMAGES": 2}.get(name, 1))

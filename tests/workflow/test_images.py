@@ -12,23 +12,25 @@ from typing import Any
 import pytest
 from projects import SMALL, Project, params
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.long]
 
 STEPS = {"epochs": 1, "iterations": 2, "batch": 6}
 CELL = "tiny/all/general-m10/dra.images/s0"
 LONG = "tiny/all/general-m10/devnet.images/s0"
 HEADS = "tiny/all/general-m10/dpdl.images/s0"
 FAILED = "tiny/all/general-m10/flos.images/s0"
+LARGE = "tiny/all/general-m10/mlep.images/s0"
 
 
 def grid() -> dict[str, Any]:
-    """Return one split, a method of each kind, and one whose loss is not finite."""
+    """Return one split, a method of each kind, and two that fail: not finite, and too large."""
     own = {
         "dra.images": STEPS | {"residual_width": 8},
         "ahl.images": {"epochs": 1, "batch": 9, "views": 1},
         "dpdl.images": STEPS | {"codebook_samples": 50, "prototypes": 4, "keep": "heads"},
         "devnet.images": STEPS | {"epochs": 4},
         "flos.images": STEPS | {"lr": 1e30, "epochs": 3},
+        "mlep.images": STEPS | {"batch": 600_000},
     }
     return params(**SMALL, methods=[*own]) | {"methods": own, "figures": []}
 
@@ -37,11 +39,13 @@ def test_methods_trained_on_images_from_the_images_to_a_prediction(fresh: Projec
     fresh.write_params(grid())
     fresh.run("git", "init", "--quiet").check()
     fresh.commit("A grid")
-    assert fresh.snakemake(cores=2).code != 0  # One run fails, the others go on.
+    assert fresh.snakemake(cores=2).code != 0  # Two runs fail, the others go on.
     rows = fresh.cell_rows()
     states = {cell: row["status"] for cell, row in rows.items()}
     assert states.pop(FAILED) == "failed"
     assert "run: loss is" in rows[FAILED]["reason"]
+    assert states.pop(LARGE) == "failed"
+    assert "run: a step on 600000 images of 64 x 64 pixels: needs" in rows[LARGE]["reason"]
     assert len(states) == 4
     assert {*states.values()} == {"ok"}
     packs = (fresh.root / "results/features").rglob("*.safetensors")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from projects import SMALL, Project, params
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.long]
 
 METHOD = '''
 """Distances of pooled features to those of the training normals, summed over the networks."""

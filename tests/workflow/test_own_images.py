@@ -189,7 +189,11 @@ def test_every_kind_of_image_goes_through_the_network(finished: Project, tmp_pat
     grey.resize((3, 500)).save(folder / "strip.png")
     Image.new("L", (9000, 9000), 60).save(folder / "large.png")
     cell = "screws/all/normal-m0/patchcore/s0"
-    predict(finished, cell, str(folder), "--output", str(tmp_path / "out")).check()
+    outcome = predict(finished, cell, str(folder), "--output", str(tmp_path / "out")).check()
+    note = "11 of 11 images are of another size or shape than those of the run"
+    assert f"note: {note}" in outcome.output
+    described = json.loads((tmp_path / "out/prediction.json").read_text(encoding="utf-8"))
+    assert [text.startswith(note) for text in described["notes"]] == [True]
     scores = {
         Path(path).name: row["score"] for path, row in table(tmp_path / "out/scores.csv").items()
     }

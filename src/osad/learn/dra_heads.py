@@ -19,8 +19,6 @@ from osad.learn.images import ImageSet, Rows, Scores, State
 from osad.learn.lazy_torch import F, torch
 
 HEADS = ("normal", "seen", "pseudo", "residual")
-RUNNING = frozenset({"residual.running_mean", "residual.running_var"})
-"""Buffers of the batch normalisation: updated by training steps, not trained."""
 BATCHNORM_MOMENTUM = 0.1
 REFERENCES = ("reference", "reference.coarse")
 """Names of the maps that the residual is taken from, by scale."""

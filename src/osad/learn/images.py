@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 State = dict[str, "torch.Tensor"]
 """What a fit returns and a checkpoint holds: named tensors."""
+BACKBONE = "backbone."
+"""Start of the names of the tensors of a backbone in training."""
 
 
 POSITIONS = 2**18

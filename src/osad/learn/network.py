@@ -2,8 +2,7 @@
 
 Methods see the same maps and position vectors as of cached packs. Training views are numbers, drawn
 as the numbers of cached views are, until a step needs them: then images are read, augmented and
-brought through the network with the tensors of the step's state, whose names begin with
-``backbone.``.
+brought through the network with the tensors of the step's state.
 """
 
 from __future__ import annotations
@@ -16,21 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from osad.backbones.registry import Backbone
 from osad.core.errors import ConfigError
-from osad.core.lazy import lazy
 from osad.features.augment import ENDLESS, augmented
 from osad.features.compute import compute_maps, normalise
 from osad.features.kinds import KINDS, Kind
 from osad.features.views import make_views, partner
 from osad.learn.gaussian import whiten
-from osad.learn.images import ImageSet, Rows, State
+from osad.learn.images import BACKBONE, ImageSet, Rows, State
 from osad.learn.lazy_torch import F, torch
 from osad.runtime.memory import check_memory, gigabytes
 
-functional: Any = lazy("torchvision.transforms.v2.functional")
-
-PREFIX = "backbone."
 COUNTER = "num_batches_tracked"
 """Of batch normalisations; it changes nothing and is left out."""
 KINDS_DRAWN = ("rotated", "pseudo")
@@ -124,9 +121,9 @@ class Network:
     precision: str = "float32"
 
     def initial(self) -> State:
-        """Return the tensors that training starts from, with `PREFIX` before their names."""
+        """Return the tensors that training starts from, with `BACKBONE` before their names."""
         tensors = self.module.state_dict().items()
-        return {f"{PREFIX}{n}": t.detach() for n, t in tensors if not n.endswith(COUNTER)}
+        return {f"{BACKBONE}{n}": t.detach() for n, t in tensors if not n.endswith(COUNTER)}
 
     def maps(self, state: State, inputs: torch.Tensor, scale: int = 0) -> torch.Tensor:
         """Return the maps (k, c, h, w) of normalised images at a scale, 1 for half the size.
@@ -137,9 +134,9 @@ class Network:
             DRA (arXiv 2203.14506), released code: the smaller image is interpolated, nearest.
         """
         own = {
-            name.removeprefix(PREFIX): value
+            name.removeprefix(BACKBONE): value
             for name, value in state.items()
-            if name.startswith(PREFIX)
+            if name.startswith(BACKBONE)
         }
         if scale:
             inputs = F.interpolate(inputs, size=self.side // 2, mode="nearest")
@@ -159,8 +156,7 @@ class Network:
         Raises:
             ConfigError: the state has no tensors of the network.
         """
-        pictures = images.pictures
-        assert pictures is not None  # noqa: S101 - for mypy: sets with a network have pictures.
+        pictures = _pictures(images)
         check_kept(state)
         fine, *coarse = (
             MadeRows(
@@ -197,6 +193,8 @@ class Network:
         self, state: State, sets: Sequence[ImageSet], drawn: torch.Tensor, *, training: bool
     ) -> list[torch.Tensor]:
         """Make drawn views of two sets of images and their vectors; see `TrainingData.vectors`."""
+        if training:
+            check_room(self, len(drawn))
         opened = [_pictures(sets[s]).tensor[_pictures(sets[s]).index[row]]
                   for s, _, row, _ in drawn.tolist()]  # fmt: skip
         batch = torch.stack(opened)
@@ -207,10 +205,9 @@ class Network:
             augmented(image, sets[s].paths[row], KINDS_DRAWN[kind], view, rotation=self.rotation)
             for image, (s, kind, row, view) in zip(images, drawn.tolist(), strict=True)
         ]
-        channels_last = torch.stack(views).permute(0, 2, 3, 1)
+        # In this order in memory, too: convolutions then take a third less time.
+        channels_last = torch.stack(views).permute(0, 2, 3, 1).contiguous()
         inputs = normalise(channels_last, self.backbone.mean, self.backbone.std)
-        if training:
-            check_room(self, len(inputs))
         self.module.train(training)
         with torch.set_grad_enabled(training):
             return [whiten(state, self.maps(state, inputs, s)) for s in range(self.scales)]
@@ -258,10 +255,8 @@ class Network:
                 rotation=self.rotation,
                 sources=[picture(other) for other in others],
             )
-            stacked = torch.stack([functional.pil_to_tensor(view) for view in made]).permute(
-                0, 2, 3, 1
-            )
-            parts.append(self._scored(state, stacked).half())
+            stacked = np.stack([np.asarray(view) for view in made])
+            parts.append(self._scored(state, torch.from_numpy(stacked)).half())
         return Rows(torch.stack(parts), torch.arange(len(parts)), pictures.device)
 
 
@@ -276,7 +271,7 @@ def check_kept(state: Mapping[str, Any], where: Path | str = "the checkpoint") -
     Raises:
         ConfigError: it has not, since its run kept only the heads.
     """
-    if not any(name.startswith(PREFIX) for name in state):
+    if not any(name.startswith(BACKBONE) for name in state):
         raise ConfigError(
             f"{where}: holds the heads alone, without the backbone that was trained with them; set "
             "the method's hyper-parameter keep to all and train again"

@@ -11,7 +11,6 @@ from osad.learn.batches import Batch, averaged, balanced_batches
 from osad.learn.dra_heads import (
     HEADS,
     REFERENCES,
-    RUNNING,
     apply_heads,
     heads_loss,
     init_heads,
@@ -112,7 +111,6 @@ class DRA:
             # The released recipe steps its scheduler at the start of an epoch, so that the first
             # division comes one epoch early.
             schedule=divided(self.lr_step, self.iterations, early=1),
-            fixed=RUNNING,
             journal=data.journal,
         )
         kept = next(references).through(trained, training=False)

@@ -68,6 +68,5 @@ def check(found: Mapping[str, str]) -> None:
     if different:
         raise ConfigError(
             f"this node differs from the head node that planned the job: {'; '.join(different)}; "
-            "nothing was computed: give all nodes the same folder, or an image of the same commit "
-            "and `make setup`"
+            "nothing was computed: give all nodes the same folder or the same image"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from osad.predict.heat import COLOURS, Scale, scale_of
 from osad.predict.images import Found, find, read
 from osad.predict.output import claim, write_maps
 from osad.predict.scoring import places
+from osad.predict.sizes import Sizes
 
 COLUMNS = ("path", "sha256", "score")
 UNCOMPARED = "could not be compared"
@@ -63,6 +65,7 @@ def description(
     images: int,
     compared: bool,
     decided: Decided | None,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """Return what was scored with what, for ``prediction.json``."""
     named = {name: getattr(options, name) for name in ("checkpoint", "split", "scores")}
@@ -77,7 +80,7 @@ def description(
         "images": images,
         "ledger": "agrees" if options.verified == "yes" else UNCOMPARED,
         "maps": None if scale is None else {"colours": COLOURS, **asdict(scale)},
-        "notes": json.loads(options.notes),
+        "notes": [*json.loads(options.notes), *notes],
         "threshold": decided and decided.description(),
     }
 
@@ -92,6 +95,7 @@ class Run:
         split: its images with their roles; empty when they are not known.
         test: those that it was tested on.
         scale: of its heat maps; None for a method without maps, or where they are not at hand.
+        sizes: of the images that it was trained on; None where none of them is at hand.
     """
 
     spec: MethodSpec
@@ -99,6 +103,7 @@ class Run:
     split: Sequence[SplitRow]
     test: Sequence[SplitRow]
     scale: Scale | None
+    sizes: Sizes | None
 
     @classmethod
     def open(cls, options: argparse.Namespace) -> Run:
@@ -115,7 +120,15 @@ class Run:
         split = read_split(options.split) if options.split else []
         test, maps = of_role(split, "test"), options.maps if spec.maps else None
         scale = None if maps is None else run_scale(maps, options.trained, test)
-        return cls(spec, hyper, split, test, scale)
+        sizes = Sizes.of(row.path for row in split if row.role != "test")
+        return cls(spec, hyper, split, test, scale, sizes)
+
+    def unlike(self, images: Sequence[Found]) -> list[str]:
+        """Say on standard error, and return, whether images are of another size than the run's."""
+        note = self.sizes.note([image.path for image in images]) if self.sizes else ""
+        if note:
+            print(f"note: {note}", file=sys.stderr)
+        return [note] if note else []
 
 
 def main(argv: Sequence[str]) -> list[Path]:
@@ -134,6 +147,7 @@ def main(argv: Sequence[str]) -> list[Path]:
             read(find(paths, output=options.output), workers=options.cores) if paths else []
             for paths in (options.images, options.labelled and [options.labelled])
         )
+        notes = run.unlike(images)
         labels = labels_of(labelled, options.labelled, run.split, options.normal)
         # Too few images for it are known beforehand, whatever their scores will be.
         decide(options, test, labels, dict.fromkeys(labels, 0.0))
@@ -161,6 +175,7 @@ def main(argv: Sequence[str]) -> list[Path]:
             images=len(images),
             compared=scorer.compared,
             decided=decided,
+            notes=notes,
         )
         write_json(folder / "prediction.json", written)
     print(summary(options, len(images), len(places(images, test)), scale=scale))

@@ -102,7 +102,7 @@ class Watch:
             OsadError: as the step ``predict`` does.
         """
         self.options, self.output = options, output
-        run = Run.open(options)
+        self.run = run = Run.open(options)
         self.spec, self.hyper, self.scale = run.spec, run.hyper, run.scale
         self.scorer = Scorer(options, run.test, resident=True)
         labels: dict[str, int] = {}
@@ -115,6 +115,7 @@ class Watch:
         self.decided = decide(options, run.test, labels, scores)
         self.lines: dict[str, dict[str, Any]] = {}
         self.problems: dict[str, str] = {}
+        self.notes: list[str] = []
 
     def add(self, paths: Sequence[str]) -> None:
         """Score images that have arrived and write all files anew, each as a whole."""
@@ -138,6 +139,7 @@ class Watch:
     def _score(self, images: Sequence[Found]) -> dict[str, str]:
         """Score images, draw their heat maps, and return by path why one could not be drawn."""
         problems = {}
+        self.notes = self.run.unlike(images) or self.notes  # The last is told of.
         scores = self.scorer(images, folder=self.output)
         if scores.maps is not None:
             maps = scores.maps.numpy()
@@ -163,7 +165,7 @@ class Watch:
         write_csv(self.output / "scores.csv", columns, own)
         written = description(
             self.options, self.hyper, scale=self.scale, images=len(own),
-            compared=self.scorer.compared, decided=self.decided,
+            compared=self.scorer.compared, decided=self.decided, notes=self.notes,
         )  # fmt: skip
         write_json(self.output / "prediction.json", written | {"problems": self.problems})
 

@@ -10,9 +10,9 @@ from osad.learn import dra_heads
 from osad.learn.batches import PSEUDO, SEEN, Batch
 from osad.learn.gaussian import whiten
 from osad.learn.heads import adapter, deviation_loss, init_linear
-from osad.learn.images import ImageSet, Scores, State, TrainingData
+from osad.learn.images import BACKBONE, ImageSet, Scores, State, TrainingData
 from osad.learn.lazy_torch import torch
-from osad.learn.loop import divided, minimise
+from osad.learn.loop import RUNNING, divided, minimise
 from osad.learn.single_head import image_scores, score_maps
 from osad.methods.ahl.importance import Importance, make_monitor
 from osad.methods.ahl.meta import (
@@ -26,7 +26,7 @@ from osad.methods.ahl.meta import (
 from osad.methods.fields import at_least, choice, flag, not_negative, positive
 from osad.methods.registry import method
 
-FROZEN = ("whiten.", "adapter.", "reference", "backbone.")
+FROZEN = ("whiten.", "adapter.", "reference", BACKBONE)
 HEAD_OF = {"dra": "seen.weight", "devnet": "head.weight"}
 """A tensor by which the checkpoint of each network is known."""
 MARGIN = 5.0
@@ -117,7 +117,7 @@ class AHL:
             self.inner_steps,
             network.loss,
             self.inner_lr,
-            [name for name in heads if name not in dra_heads.RUNNING],
+            [name for name in heads if not name.endswith(RUNNING)],
             monitor.index,
             lambda state, x: (network.total(state, x) - low) / (high - low),
             Importance(
@@ -143,7 +143,6 @@ class AHL:
             lr=self.lr,
             weight_decay=self.weight_decay,
             schedule=divided(self.lr_step, 1),
-            fixed=dra_heads.RUNNING & heads.keys(),
         )
         fitted = frozen | trained
         rescaled = self.standardised and self.network == "dra"

@@ -25,7 +25,7 @@ from osad.evaluation import maps as anomaly_maps
 from osad.evaluation.scores import write_scores
 from osad.features.packs import CONTENT, Pack, PackInfo
 from osad.features.tiles import USUAL
-from osad.learn.images import Scores, State, TrainingData
+from osad.learn.images import BACKBONE, Scores, State, TrainingData
 from osad.learn.journal import Journal
 from osad.learn.lazy_torch import torch
 from osad.methods import registry
@@ -116,7 +116,7 @@ def kept(state: State, hyper: Mapping[str, Any]) -> State:
         {'head.bias': 1}
     """
     heads = hyper.get("keep") == "heads"
-    return {n: value for n, value in state.items() if not (heads and n.startswith("backbone."))}
+    return {n: value for n, value in state.items() if not (heads and n.startswith(BACKBONE))}
 
 
 def check_checkpoint(metadata: Mapping[str, Any], run: Cell, hyper: object, path: Path) -> None:
