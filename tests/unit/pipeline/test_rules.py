@@ -221,21 +221,6 @@ def test_every_rule_states_its_needs(monkeypatch, visible, on_cluster, asked):
         assert rule.runtime >= 30
 
 
-def profiles() -> list[Path]:
-    return sorted((ROOT / "profiles").glob("*/config.yaml"))
-
-
-@pytest.mark.parametrize("file", profiles(), ids=lambda file: file.parent.name)
-def test_profiles_of_clusters_grant_gpus_to_the_rules_that_can_use_one(file):
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if file.parent.name == "default":
-        assert content["resources"] == ["gpu=1"]
-    else:
-        able = {rule.name for rule in rules_of() if rule.gpus is not None}
-        assert content["set-resources"] == {name: {"gpu": 1} for name in able}
-        assert "resources" not in content  # profiles/default goes before it.
-
-
 def test_equal_parameters_are_equal_texts():
     hyper = dict(reversed([*shipped().hyper["dpdl"].items()]))
     again = rules_of(hyper={**shipped().hyper, "dpdl": hyper})
