@@ -23,7 +23,7 @@ def test_gpus_are_granted_to_the_rules_that_can_use_one(file):
 
 
 def said(folder, script, *words, scheduler, does):
-    """Return what a script of profiles/generic says where a command of the scheduler's does this."""
+    """Return what a script of profiles/generic says where a scheduler's command does this."""
     command = folder / scheduler
     command.write_text(f"#!/bin/sh\n{does}\n")
     command.chmod(0o755)
