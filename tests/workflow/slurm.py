@@ -74,7 +74,6 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
 
     Jobs and daemons have gone when it ends.
     """
-    folder.mkdir(mode=0o700)
     (folder / "spool").mkdir()
     (folder / "state").mkdir()
     key = folder / "munge.key"
