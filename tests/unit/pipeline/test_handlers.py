@@ -213,6 +213,15 @@ def test_the_start_after_a_run_without_an_end_says_what_is_there(capsys):
     assert capsys.readouterr().err == "osad: adopted 2\n"
 
 
+def test_a_receipt_that_snakemake_does_not_know_has_its_job_run_again(monkeypatch):
+    """It would compare nothing of the job; an earlier version of this package left such ones."""
+    write_text(MAKERS[CUTMIX].receipt, "{}")
+    marked: list[str] = []
+    monkeypatch.setattr(handlers.records, "mark_unknown", marked.extend)
+    a_run().restore()
+    assert marked == [MAKERS[CUTMIX].receipt]
+
+
 def test_what_a_run_without_an_end_left_in_a_storage_is_brought(capsys):
     """Snakemake may have nothing to do, and a run without jobs has no end that would bring it."""
 

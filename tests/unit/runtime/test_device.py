@@ -2,12 +2,14 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
+from osad.core.errors import ConfigError
 from osad.runtime import device, protocol
 from osad.runtime.environment import computing_environment, variables
 
@@ -105,6 +107,10 @@ def test_why_a_gpu_is_not_used(monkeypatch, capsys, built, chosen, present, reas
     assert capsys.readouterr().err == ""
     assert device.select_device(1) == torch.device("cpu")
     assert capsys.readouterr().err == f"osad: gpu=1 was granted but {reason}; using the CPU\n"
+    monkeypatch.setenv(device.GRANTED, "1")
+    assert device.select_device(0) == torch.device("cpu")
+    with pytest.raises(ConfigError, match=re.escape(f"gpu=1 was granted but {reason}; nothing")):
+        device.select_device(1)
 
 
 def test_make_deterministic(monkeypatch):
