@@ -32,7 +32,8 @@ def load_rules(options: argparse.Namespace) -> Rules:
     root = Path().resolve()
     check_running(root / "src")
     try:
-        return Rules(Grid(config.load(Path(), *options.configfile), root))
+        part = getattr(options, "part", "")
+        return Rules(Grid(config.load(Path(), *options.configfile, part=part), root))
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         if isinstance(error, SyntaxError):
@@ -209,6 +210,12 @@ def add_configfile(command: argparse.ArgumentParser) -> None:
         "--configfile", type=Path, action="append", default=[], metavar="FILE",
         help="of another grid than that of params.yaml, as for snakemake",
     )  # fmt: skip
+
+
+def add_part(command: argparse.ArgumentParser) -> None:
+    """Add the option that names a part of the grid."""
+    text = "only this part of the grid, as for snakemake --config part=K/N"
+    command.add_argument("--part", default="", metavar="K/N", help=text)
 
 
 def add_command(
