@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,6 +12,10 @@ from typing import Any
 
 from osad.audit import git
 from osad.core.errors import CheckError
+
+ABSENT = "Some of the cache files do not exist neither locally nor on remote"
+MISSING = re.compile(r"\bmd5: ([0-9a-f]+(?:\.dir)?)")
+"""How DVC says what is nowhere."""
 
 
 def dvc(*command: str, capture: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +50,8 @@ def transfer(
 
 def push(options: argparse.Namespace) -> None:
     """Send the outputs to the DVC remote, then check that all are there."""
-    if unsaved := _unsaved(json.loads(dvc("status", "--json").stdout)):
+    changed = _changed(json.loads(dvc("status", "--json").stdout))
+    if unsaved := sorted(name for name, what in changed.items() if what == "modified"):
         raise CheckError(
             f"{unsaved[0]}: is not what DVC has ({len(unsaved)} such outputs); run osad audit "
             "save, then push"
@@ -56,19 +63,45 @@ def push(options: argparse.Namespace) -> None:
         raise CheckError(
             f"{lacking[0]}: is not in the remote ({len(lacking)} such files); push again"
         )
-    if doubts := [line for line in state.stderr.splitlines() if line.startswith("WARNING: ")]:
+    doubts = [line for line in state.stderr.splitlines() if line.startswith("WARNING: ")]
+    # What has neither a file here nor a list of its files in the cache was not made here.
+    elsewhere = {
+        digest: name
+        for name, digest in _digests().items()
+        if changed.get(name) == "not in cache" and not os.path.lexists(name)
+    }
+    missing = set(MISSING.findall(state.stderr))
+    if any(ABSENT not in doubt for doubt in doubts) or not missing <= elsewhere.keys():
         raise CheckError(
             f"the remote may lack outputs (dvc status --cloud: {doubts[0].rstrip(':')}). All else "
-            "is there. Missing are outputs of the grid of params.yaml, if you have made none: then "
-            "this is no loss; else make them with snakemake, run osad audit save and push again"
+            "is there; make them with snakemake, run osad audit save and push again"
+        )
+    if missing:
+        names = sorted(elsewhere[digest] for digest in missing)
+        print(
+            "all that was made here is in the remote; not made here, and not in the remote, are "
+            f"{', '.join(names)}"
         )
 
 
-def _unsaved(status: dict[str, list[Any]]) -> list[str]:
-    """Return the outputs that have changed since they were saved, of what ``dvc status`` says."""
+def _changed(status: dict[str, list[Any]]) -> dict[str, str]:
+    """Return how outputs differ from what was saved, by path, of what ``dvc status`` says."""
     kinds = [kind for stage in status.values() for kind in stage if isinstance(kind, dict)]
     outputs = [kind.get("changed outs", {}) for kind in kinds]
-    return sorted(name for found in outputs for name, what in found.items() if what == "modified")
+    return {name: what for found in outputs for name, what in found.items()}
+
+
+def _digests() -> dict[str, str]:
+    """Return the digest that DVC's files state of each output, by path."""
+    import yaml
+
+    found = {}
+    for file in (Path("dvc.lock"), *Path().glob("*.dvc"), *Path("results").glob("*.dvc")):
+        content = yaml.safe_load(file.read_bytes()) if file.is_file() else {}
+        for stage in (content, *content.get("stages", {}).values()):
+            for output in stage.get("outs", []):
+                found[(file.parent / output["path"]).as_posix()] = output["md5"]
+    return found
 
 
 def pull(options: argparse.Namespace) -> None:
