@@ -27,6 +27,7 @@ PATCHED = {
     "JobScheduler._schedule_reevalutation": (JobScheduler, "_schedule_reevalutation"),
     "get_function_params": (common, "get_function_params"),
     "is_flagged": (io, "is_flagged"),
+    "_IOFile.clone_flags": (io._IOFile, "clone_flags"),
     "AttributeGuard": (iocontainers, "AttributeGuard"),
     "Job.format_wildcards": (jobs.Job, "format_wildcards"),
     "Job.log_info": (jobs.Job, "log_info"),
@@ -39,6 +40,7 @@ DIGESTS = {
     "JobScheduler._schedule_reevalutation": "bb09f100ea5766bb",
     "get_function_params": "ffd80f63645293c3",
     "is_flagged": "30f9120e76ce91ad",
+    "_IOFile.clone_flags": "b3c7314a62abb22d",
     "AttributeGuard": "4682d91c4ec67bd8",
     "Job.format_wildcards": "d0b0230c5d5bb8c4",
     "Job.log_info": "f24bb879faed0cea",
@@ -51,7 +53,12 @@ DIGESTS = {
 def _undone(monkeypatch):
     """Put Snakemake back after each test."""
     others = [(module, "is_flagged") for module in (dag, jobs, rules)]
-    for holder, name in [*PATCHED.values(), (rules, "get_function_params"), *others]:
+    for holder, name in [
+        *PATCHED.values(),
+        (rules, "get_function_params"),
+        *others,
+        (io._IOFile, "flags"),
+    ]:
         monkeypatch.setattr(holder, name, getattr(holder, name))
     snakemake_patches.apply.cache_clear()
     yield
@@ -190,7 +197,7 @@ def test_another_snakemake_is_left_as_it_is(monkeypatch, capfd, name, change):
 def test_a_class_that_is_gone_is_not_patched(monkeypatch, capfd, name, module):
     monkeypatch.delattr(module, name.partition(".")[0])
     snakemake_patches.apply()
-    assert unpatched() == [name, *(["is_flagged"] if module is io else [])]
+    assert unpatched() == [name, *(["is_flagged", "_IOFile.clone_flags"] if module is io else [])]
     assert f" {name} is not patched; " in capfd.readouterr().err
 
 
@@ -235,6 +242,20 @@ def test_marks_are_those_that_snakemake_sees():
     assert [io.is_flagged(*pair) for pair in pairs] == plain
     assert sum(plain) == 2
     assert dag.is_flagged is jobs.is_flagged is rules.is_flagged is io.is_flagged
+
+
+def test_only_marks_that_there_are_are_copied():
+    snakemake_patches.apply()
+    plain, marked = io.IOFile("a"), io.IOFile(io.flag("a", "temp"))
+    files = [io.IOFile("b"), io.IOFile("c"), io.IOFile(io.flag("d", "temp"))]
+    for file, other in zip(files, (plain, marked, plain), strict=True):
+        file.clone_flags(other)
+    assert [io.is_flagged(file, "temp") for file in files] == [False, True, False]
+    files[1].flags["temp"] = False  # It is a copy.
+    assert io.is_flagged(marked, "temp")
+    files[0].flags["local"] = True  # As to a file of a function that has marks.
+    assert io.is_flagged(files[0], "local")
+    assert not io.is_flagged(plain, "local")
 
 
 def test_lists_of_names_guard_their_methods_as_before():
