@@ -18,8 +18,10 @@ MISSING = re.compile(r"\bmd5: ([0-9a-f]+(?:\.dir)?)")
 """How DVC says what is nowhere."""
 
 
-def dvc(*command: str, capture: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run DVC; keep what it says, or let it speak for itself.
+def dvc(
+    *command: str, capture: bool = True, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run DVC, here or in a folder; keep what it says, or let it speak for itself.
 
     Raises:
         CheckError: it fails; with its message, where that is captured.
@@ -27,6 +29,7 @@ def dvc(*command: str, capture: bool = True, **variables: str) -> subprocess.Com
     done = subprocess.run(
         [str(Path(sys.executable).parent / "dvc"), *command], env=git.environment() | variables,
         capture_output=capture, encoding="utf-8", errors="replace", check=False,
+        cwd=cwd,
     )  # fmt: skip
     if done.returncode:
         said = (done.stderr or "").strip() or (done.stdout or "").strip()
@@ -34,18 +37,31 @@ def dvc(*command: str, capture: bool = True, **variables: str) -> subprocess.Com
     return done
 
 
-def transfer(
-    options: argparse.Namespace, *command: str, capture: bool = False
+def afresh(
+    *command: str, capture: bool = True, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of DVC that speaks with the remote, with an empty memory.
+    """Run a command of DVC that speaks with a remote, with an empty memory.
 
     DVC keeps the list of what it is to send or get from one call to the next, output by output.
     Where a call is killed while it makes the list, the next ones take the part for the whole:
     ``dvc push`` ends well and leaves files behind, for good if there is nothing else to send.
     """
-    remote = ["--remote", options.remote] if options.remote else []
     with tempfile.TemporaryDirectory() as empty:
-        return dvc(*command, *remote, capture=capture, DVC_SITE_CACHE_DIR=empty)
+        return dvc(*command, capture=capture, cwd=cwd, DVC_SITE_CACHE_DIR=empty)
+
+
+def transfer(
+    options: argparse.Namespace, *command: str, capture: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run such a command with the remote that is asked for; see `afresh`."""
+    named = ["--remote", options.remote] if options.remote else []
+    return afresh(*command, *named, capture=capture)
+
+
+def stores(root: Path) -> dict[str, str]:
+    """Return the addresses of a project's remotes by name."""
+    lines = dvc("remote", "list", cwd=root).stdout.splitlines()
+    return {name: url for name, url, *_ in (line.split("\t") for line in lines)}
 
 
 def push(options: argparse.Namespace) -> None:
@@ -67,7 +83,7 @@ def push(options: argparse.Namespace) -> None:
     # What has neither a file here nor a list of its files in the cache was not made here.
     elsewhere = {
         digest: name
-        for name, digest in _digests().items()
+        for name, digest in digests(Path()).items()
         if changed.get(name) == "not in cache" and not os.path.lexists(name)
     }
     missing = set(MISSING.findall(state.stderr))
@@ -91,16 +107,17 @@ def _changed(status: dict[str, list[Any]]) -> dict[str, str]:
     return {name: what for found in outputs for name, what in found.items()}
 
 
-def _digests() -> dict[str, str]:
-    """Return the digest that DVC's files state of each output, by path."""
+def digests(root: Path) -> dict[str, str]:
+    """Return the digest that DVC's files in a project state of each output, by path."""
     import yaml
 
     found = {}
-    for file in (Path("dvc.lock"), *Path().glob("*.dvc"), *Path("results").glob("*.dvc")):
+    for file in (root / "dvc.lock", *root.glob("*.dvc"), *root.glob("results/*.dvc")):
         content = yaml.safe_load(file.read_bytes()) if file.is_file() else {}
         for stage in (content, *content.get("stages", {}).values()):
             for output in stage.get("outs", []):
-                found[(file.parent / output["path"]).as_posix()] = output["md5"]
+                path = (file.parent / output["path"]).relative_to(root)
+                found[path.as_posix()] = output["md5"]
     return found
 
 
