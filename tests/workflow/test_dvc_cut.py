@@ -98,7 +98,7 @@ def test_what_is_neither_here_nor_in_the_remote_is_told(project: Project) -> Non
     shutil.rmtree(project.root / ".dvc/cache")
     outcome = osad(project, "push")
     assert outcome.code == 1
-    outcome.refused("osad audit: the remote may lack outputs (dvc status --cloud: WARNING: Some")
+    outcome.refused("osad audit: the remote may lack outputs (dvc status --cloud: Some of the ")
     outcome = osad(project, "push", "--remote", "other")
     assert outcome.code == 1
     outcome.refused("'other' doesn't exist", "osad audit: dvc push --remote other: failed")
