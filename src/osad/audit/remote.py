@@ -16,7 +16,8 @@ from osad.core.errors import CheckError
 ABSENT = "Some of the cache files do not exist neither locally nor on remote"
 MISSING = re.compile(r"\bmd5: ([0-9a-f]+(?:\.dir)?)")
 NEVER = re.compile(r"Output '(.+?)'\(stage: .+?\) is missing version info")
-"""How DVC says what is nowhere, and what nobody has ever saved."""
+STORE = re.compile(r"^(\S+)\s+(.+?)(?:\s+\(default\))?$", re.MULTILINE)
+"""How DVC says what is nowhere, what nobody has ever saved, and which remotes there are."""
 
 
 def dvc(
@@ -61,8 +62,7 @@ def transfer(
 
 def stores(root: Path) -> dict[str, str]:
     """Return the addresses of a project's remotes by name."""
-    lines = dvc("remote", "list", cwd=root).stdout.splitlines()
-    return {name: url for name, url, *_ in (line.split("\t") for line in lines)}
+    return dict(STORE.findall(dvc("remote", "list", cwd=root).stdout))
 
 
 def push(options: argparse.Namespace) -> None:
