@@ -11,6 +11,7 @@ written.
     <!-- commands: osad -->               of osad from its parsers, of make from the Makefile
     <!-- settings: params -->             keys of params.yaml, from their schema
     <!-- gpu: gpu -->                     what bench/gpu.py wrote to data/bench/gpu.json
+    <!-- scale: scale -->                 what bench/scale.py wrote to data/scale.json
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = re.compile(
-    r"(<!-- (numbers|parameters|commands|settings|gpu): ([\w. ]+) -->\n).*?(<!-- end -->)",
+    r"(<!-- (numbers|parameters|commands|settings|gpu|scale): ([\w. ]+) -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 COLUMNS = (
@@ -224,7 +225,25 @@ def gpu(names: Sequence[str]) -> str:
     return f"{found['machine']}. Images per second: {speeds}.\n\n{rows_of(lines)}"
 
 
-OTHERS = {"parameters": parameters, "commands": commands, "settings": settings, "gpu": gpu}
+def scale(names: Sequence[str]) -> str:
+    """Write what a benchmark of grids of several sizes found."""
+    found = json.loads((ROOT / "data" / f"{names[0]}.json").read_text(encoding="utf-8"))
+    sizes = sorted(found.values(), key=lambda size: size["runs"])
+    head = ("", *(f"{size['runs']:,} runs" for size in sizes))
+    lines = [head, ("---",) * len(head)]
+    lines.append(("jobs", *(f"{size['jobs']:,}" for size in sizes)))
+    for name in [name for name, value in sizes[0].items() if isinstance(value, dict)]:
+        told = [f"{size[name]['cpu_s']:.0f} s, {size[name]['peak_mb']:,} MB" for size in sizes]
+        lines.append((f"`{name}`", *told))
+    for name, text in (("ledger_mb", "ledger"), ("largest_shard_mb", "its largest file")):
+        lines.append((text, *(f"{size[name]:.1f} MB" for size in sizes)))
+    return rows_of(lines)
+
+
+OTHERS = {
+    "parameters": parameters, "commands": commands, "settings": settings, "gpu": gpu,
+    "scale": scale,
+}  # fmt: skip
 
 
 def filled(text: str, rows: Rows) -> str:

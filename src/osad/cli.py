@@ -226,9 +226,10 @@ def parser() -> argparse.ArgumentParser:
 
             add_options(command)
         if name == "progress":
-            from osad.audit.cli import add_configfile
+            from osad.audit.cli import add_configfile, add_part
 
             add_configfile(command)
+            add_part(command)
             command.add_argument(
                 "--watch", action="store_true", help="print a line at each change until it is done"
             )

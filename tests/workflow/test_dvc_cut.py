@@ -76,11 +76,29 @@ def test_after_a_killed_transfer_all_is_sent_and_all_is_got(project: Project) ->
     ]  # fmt: skip
 
 
+def test_what_was_not_made_here_is_told_and_no_failure(project: Project) -> None:
+    shutil.rmtree(project.root / ".dvc/cache")
+    for name in ("a", "b"):
+        shutil.rmtree(project.root / name)
+    # What is here and has never been sent is missed.
+    osad(project, "push").refused("osad audit: the remote may lack outputs")
+    project.run("dvc", "add", "--quiet", "c").check()
+    output = osad(project, "push").check().output
+    assert "all that was made here is in the remote; not made here, and not in the " in output
+    assert output.endswith("are a, b\n")
+    # A file of what was made here is lost, the list that names it is not.
+    shutil.rmtree(project.root.parent / "store")
+    shutil.rmtree(project.root / "c")
+    cached = (project.root / ".dvc/cache").glob("files/md5/??/*")
+    next(path for path in cached if path.read_bytes() == b"of c").unlink()
+    osad(project, "push").refused("osad audit: c: is not in the remote (1 such files)")
+
+
 def test_what_is_neither_here_nor_in_the_remote_is_told(project: Project) -> None:
     shutil.rmtree(project.root / ".dvc/cache")
     outcome = osad(project, "push")
     assert outcome.code == 1
-    outcome.refused("osad audit: the remote may lack outputs (dvc status --cloud: WARNING: Some")
+    outcome.refused("osad audit: the remote may lack outputs (dvc status --cloud: Some of the ")
     outcome = osad(project, "push", "--remote", "other")
     assert outcome.code == 1
     outcome.refused("'other' doesn't exist", "osad audit: dvc push --remote other: failed")

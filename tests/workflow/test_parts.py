@@ -68,6 +68,68 @@ def test_parts_are_disjoint_and_united_they_are_one_run(
     assert "verified everything in the ledger" in united.run(*verify).check().output
 
 
+def osad(project: Project, *words: str) -> Outcome:
+    return project.run(sys.executable, "-m", "osad.cli", *words)
+
+
+def shared(project: Project, root: Path, store: Path) -> Project:
+    """Put a copy of a project under git and DVC, with a remote."""
+    copied = project.copy(root)
+    copied.run("git", "init", "--quiet", "--initial-branch", "main").check()
+    # Relative to the project's folder, so not the same from elsewhere.
+    copied.run("dvc", "remote", "add", "--quiet", "--default", "store", f"../{store.name}").check()
+    return copied
+
+
+def test_a_part_travels_by_git_and_dvc_and_the_whole_is_that_of_one_machine(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    whole, one, two = (
+        shared(project, tmp_path / name, tmp_path / "store")
+        for name, project in zip(("whole", "one", "two"), machines, strict=True)
+    )
+    osad(two, "audit", "save").refused("not made yet", "nothing is committed before a complete run")
+    osad(two, "audit", "save", "--part", "2/2").check()
+    two.commit("The second part")
+    assert "osad audit" not in osad(two, "audit", "push").check().output
+    one.commit("The first part")
+    one.run("git", "fetch", "--quiet", "../two", "main").check()
+    one.run("git", "branch", "second", "FETCH_HEAD").check()
+    osad(one, "audit", "merge", "third").refused(
+        "third: is neither a folder nor a revision that git has here"
+    )
+    assert osad(one, "audit", "merge", "second").check().output.startswith("merged ")
+    assert one.jobs_done().isdisjoint({f"run {cell}" for cell in runs(whole)})
+    assert one.outputs() == whole.outputs()
+    for project in (one, whole):
+        osad(project, "audit", "save").check()
+    assert (one.root / "dvc.lock").read_bytes() == (whole.root / "dvc.lock").read_bytes()
+    assert one.dry_run() == ({}, set())
+
+
+def test_a_revision_with_an_altered_output_is_refused(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    one, two = (
+        shared(project, tmp_path / name, tmp_path / "store")
+        for name, project in zip(("one", "two"), machines[1:], strict=True)
+    )
+    osad(two, "audit", "save", "--part", "2/2").check()
+    file = sorted((two.root / "results/metrics").rglob("*.json"))[0]
+    # Whatever the ledger says: DVC has other bytes.
+    file.unlink()
+    file.write_text("{}")
+    two.run("dvc", "commit", "--quiet", "--force", "runs").check()
+    two.commit("Another part")
+    two.run("dvc", "push", "--quiet").check()
+    one.commit("The first part")
+    one.run("git", "fetch", "--quiet", "../two", "main").check()
+    path = file.relative_to(two.root).as_posix()
+    osad(one, "audit", "merge", "FETCH_HEAD").refused(
+        f"FETCH_HEAD: {path} differs from its ledger", "nothing is merged"
+    )
+
+
 def test_an_altered_byte_is_refused_and_nothing_is_merged(
     machines: tuple[Project, Project, Project], tmp_path: Path
 ) -> None:

@@ -45,11 +45,10 @@ def adopt(rules: Rules) -> adopting.Adoption:
     if not (where / ledger.SUMS).is_file():
         return adopting.Adoption()
     known = ledger.read(where)
-    if adopting.candidates(known):
-        problems = ledger.check_sums(where)
-        if problems:
-            raise CheckError(problems[0])
-    return adopting.adopt(rules, known)
+    wanted = adopting.candidates(known)
+    if wanted and (problems := ledger.check_sums(where)):
+        raise CheckError(problems[0])
+    return adopting.adopt(rules, known, wanted)
 
 
 def record_line(rules: Rules) -> str:

@@ -32,21 +32,20 @@ class Adoption:
     removed: list[str] = field(default_factory=list)
 
 
-def candidates(ledger: Ledger) -> list[str]:
-    """Return the outputs of a ledger that are on disk and unknown to Snakemake, in its order."""
-    return [
+def candidates(ledger: Ledger) -> set[str]:
+    """Return the outputs of a ledger that are on disk and unknown to Snakemake."""
+    return {
         path for path in ledger.entries if Path(path).is_file() and not records.is_recorded(path)
-    ]
+    }
 
 
-def adopt(rules: Rules, ledger: Ledger) -> Adoption:
-    """Restore the records of all outputs that may have them.
+def adopt(rules: Rules, ledger: Ledger, wanted: set[str]) -> Adoption:
+    """Restore the records of those `candidates` that may have them.
 
     Raises:
         CheckError: the installed Snakemake keeps its records in another format.
     """
     adoption = Adoption()
-    wanted = set(candidates(ledger))
     if not wanted:
         return adoption
     records.check_backend()

@@ -1,6 +1,7 @@
 """The command ``osad audit``."""
 
 import argparse
+import contextlib
 import json
 import random
 import sys
@@ -15,9 +16,15 @@ from osad.core.errors import CheckError, ConfigError, DataError
 from osad.pipeline import config
 from osad.pipeline.fingerprint import check_running
 from osad.pipeline.grid import Grid
+from osad.pipeline.parts import wanted
 from osad.pipeline.rules import Rules
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+STAGES = (
+    ("fetch", "data/weights"), ("features", "results/features"), ("runs", "results/maps"),
+    ("tables", "results/figures"),
+)  # fmt: skip
+"""The stages of ``dvc.yaml``, each with a folder of its outputs that not all grids have."""
 LISTED = 10
 """Number of missing files that are named one by one."""
 
@@ -32,7 +39,8 @@ def load_rules(options: argparse.Namespace) -> Rules:
     root = Path().resolve()
     check_running(root / "src")
     try:
-        return Rules(Grid(config.load(Path(), *options.configfile), root))
+        part = getattr(options, "part", "")
+        return Rules(Grid(config.load(Path(), *options.configfile, part=part), root))
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         if isinstance(error, SyntaxError):
@@ -74,30 +82,42 @@ def adopt(options: argparse.Namespace) -> None:
 
 def save(options: argparse.Namespace) -> None:
     """Write the ledger, then commit the outputs to DVC."""
-    rules, commands = load_rules(options), [["commit", "--force"]]
+    rules = load_rules(options)
+    results, part = rules.grid.results, rules.grid.params.part
     outcome, line = actions.record(rules)
     print(line)
-    for messages in (outcome.stale, [f"{path}: is not made yet" for path in outcome.absent]):
-        if messages:
+    own = {*wanted(rules)}
+    absent = [f"{path}: is not made yet" for path in outcome.absent]
+    for messages in (outcome.stale, absent):
+        if left := [message for message in messages if message.partition(": ")[0] in own]:
+            asked = f" --config part={part}" if part else ""
             raise CheckError(
-                f"{messages[0]} ({len(messages)} such outputs); nothing is committed before a "
-                "complete run: snakemake --cores 8 --resources gpu=1"
+                f"{left[0]} ({len(left)} such outputs); nothing is committed before a "
+                f"complete run: snakemake --cores 8 --resources gpu=1{asked}"
             )
-    for name in ("data/weights", "results/features", "results/figures"):  # Not all grids have any.
-        Path(name).mkdir(parents=True, exist_ok=True)
-    if rules.grid.results != "results":  # The other stages of dvc.yaml are of params.yaml's grid.
-        commands = [["commit", "--force", "fetch"], ["add", rules.grid.results]]
-    for command in commands:
-        remote.dvc(*command)
+    # A part has no tables and no page; of another grid than that of params.yaml DVC has a file.
+    count = 1 if results != "results" else 3 if part else len(STAGES)
+    for _, folder in STAGES[:count]:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    remote.dvc("commit", "--force", *(stage for stage, _ in STAGES[:count]))
+    if results != "results":
+        remote.dvc("add", results)
     print("committed to DVC; now: git add --all; git commit; osad audit push")
 
 
 def merge(options: argparse.Namespace) -> None:
     """Unite what other machines made of parts of the grid with what is here."""
     from osad.audit.merge import merge as merged
+    from osad.audit.revision import checked_out
 
-    rules = load_rules(options)
-    done = merged(rules, options.folders)
+    rules, folders = load_rules(options), {}
+    with contextlib.ExitStack() as stack:
+        for name in options.others:
+            folders[name] = Path(name)
+            if not folders[name].is_dir():
+                place = checked_out(rules.grid.root, name, rules.grid.results)
+                folders[name] = stack.enter_context(place)
+        done = merged(rules, folders)
     print(f"merged {len(done.new)} outputs, {done.equal} were here with equal bytes")
     if done.missing:
         print(f"{len(done.missing)} runs are in no part, {done.missing[0]} for example")
@@ -211,6 +231,12 @@ def add_configfile(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_part(command: argparse.ArgumentParser) -> None:
+    """Add the option that names a part of the grid."""
+    text = "only this part of the grid, as for snakemake --config part=K/N"
+    command.add_argument("--part", default="", metavar="K/N", help=text)
+
+
 def add_command(
     commands: Subparsers, function: Callable[[argparse.Namespace], None], *, grid: bool = True
 ) -> argparse.ArgumentParser:
@@ -237,9 +263,11 @@ def add_parsers(top: argparse.ArgumentParser) -> Subparsers:
     """Add the subcommands and their options to the parser of ``osad audit``; return them."""
     commands = top.add_subparsers(dest="audit", required=True, metavar="COMMAND")
     for function in (record, adopt, save):
-        add_command(commands, function)
+        command = add_command(commands, function)
+    add_part(command)
     command = add_command(commands, merge)
-    command.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="other copies of it")
+    text = "other copies of the project, or commits and branches of them"
+    command.add_argument("others", nargs="+", metavar="DIR|REV", help=text)
     for function in (remote.push, remote.pull):
         command = add_command(commands, function, grid=False)
         command.add_argument("--remote", metavar="NAME", help="another one than the default")

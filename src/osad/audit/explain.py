@@ -33,7 +33,7 @@ def explain(rules: Rules, known: Ledger, target: Target) -> dict[str, Any]:
     """
     missing: list[str] = []
     runs = [_run(known, cell, missing) for cell in target.cells]
-    folder = graph.results_folder(known)
+    folder = known.results
     tables = {name: f"{folder}/tables/{name}.csv" for name in ("cells", "summary")}
     entries = graph.upstream(known, target.cells)
     commands = graph.commands(rules, known, entries)
@@ -155,7 +155,7 @@ def _git(root: Path, known: Ledger, target: Target, missing: list[str]) -> dict[
     if not git.is_repository(root):
         missing.append("git: this folder is no repository with a commit")
         return {}
-    where = str(ledger.folder(graph.results_folder(known)))
+    where = str(ledger.folder(known.results))
     origins = {}
     for cell in target.cells:
         entry = known.entries[graph.artefact(known, "metrics", cell)]  # By it the cell was found.

@@ -28,22 +28,9 @@ class Target:
     mean: bool
 
 
-def results_folder(ledger: Ledger) -> str:
-    """Return the folder of results that the lines are of.
-
-    Raises:
-        ConfigError: the ledger has no cell.
-    """
-    for path in ledger.entries:
-        folder, found, _ = path.partition("/metrics/")
-        if found:
-            return folder
-    raise ConfigError("the ledger has no cell; run snakemake, or `osad audit record` after it")
-
-
 def cells(ledger: Ledger) -> list[Cell]:
     """Return the cells of a ledger, sorted."""
-    start = f"{results_folder(ledger)}/metrics/"
+    start = f"{ledger.results}/metrics/"
     names = [path.removeprefix(start) for path in ledger.entries if path.startswith(start)]
     return sorted(Cell.parse(name.removesuffix(".json")) for name in names)
 
@@ -71,7 +58,7 @@ def choose(known: Sequence[Cell], name: str, where: str) -> Target:
 
 def run_of(ledger: Ledger, cell: Cell) -> Cell:
     """Return the run that a cell's metrics were made of, as their line says."""
-    start = f"{results_folder(ledger)}/scores/"
+    start = f"{ledger.results}/scores/"
     entry = ledger.entries.get(artefact(ledger, "metrics", cell))
     for path in entry.inputs if entry else ():
         if path.startswith(start):
@@ -82,12 +69,12 @@ def run_of(ledger: Ledger, cell: Cell) -> Cell:
 def artefact(ledger: Ledger, kind: str, cell: Cell) -> str:
     """Return the path of a cell's ``metrics``, or of its run's file of another kind."""
     owner = cell if kind == "metrics" else run_of(ledger, cell)
-    return path_of(results_folder(ledger), kind, owner)
+    return path_of(ledger.results, kind, owner)
 
 
 def split_path(ledger: Ledger, cell: Cell) -> str:
     """Return the path of the split that a cell uses."""
-    return path_of(results_folder(ledger), "splits", cell.split_id)
+    return path_of(ledger.results, "splits", cell.split_id)
 
 
 def manifest(cell: Cell) -> str:

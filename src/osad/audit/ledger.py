@@ -1,24 +1,25 @@
 """The ledger: one line for each output, which says what it was made of.
 
 ``provenance/{dataset}.jsonl`` holds the lines of a data set, ``_shared.jsonl`` those of the
-weights and the tables. A line names its rule's shell command and its code by digests; the texts
-stand in ``commands.json``, and in ``code.json`` the modules of each closure, with the digests of
-their files and of what they compute (see `osad.pipeline.fingerprint`). ``SHA256SUMS`` has the
-digests of all these files, so that a damaged line is noticed. Nothing in them depends on time,
-place or number of cores: a complete rebuild writes the same bytes.
+weights and the tables; large ones are cut (`osad.audit.shards`). A line names its rule's shell
+command and its code by digests; the texts stand in ``commands.json``, and in ``code.json`` the
+modules of each closure, with the digests of their files and of what they compute (see
+`osad.pipeline.fingerprint`). ``SHA256SUMS`` has the digests of all these files, so that a damaged
+line is noticed. Nothing in them depends on time, place or number of cores: a complete rebuild
+writes the same bytes.
 """
 
 import functools
 import itertools
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from osad.core.errors import CheckError, DataError
+from osad.audit.shards import Folders, cut
+from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import (
     parse_json,
     read_json,
@@ -31,8 +32,6 @@ from osad.core.kinds import fits
 from osad.data.manifest import path_problem
 from osad.pipeline.fingerprint import Module
 
-SHARED = "_shared"
-"""Name of the shard of no data set; data sets' names do not begin with an underscore."""
 COMMANDS = "commands.json"
 CODE = "code.json"
 SUMS = "SHA256SUMS"
@@ -85,6 +84,19 @@ class Ledger:
     closures: dict[str, list[str]] = field(default_factory=dict)
     modules: dict[str, Module] = field(default_factory=dict)
 
+    @functools.cached_property
+    def results(self) -> str:
+        """The folder of results that the lines are of.
+
+        Raises:
+            ConfigError: the ledger has no cell.
+        """
+        for path in self.entries:
+            folder, found, _ = path.partition("/metrics/")
+            if found:
+                return folder
+        raise ConfigError("the ledger has no cell; run snakemake, or `osad audit record` after it")
+
     def modules_of(self, entries: Iterable[Entry]) -> dict[str, Module]:
         """Return the modules of the code of lines by name, sorted."""
         names = {name for code in {e.code for e in entries} for name in self.closures[code]}
@@ -122,25 +134,6 @@ def folder(results: str) -> Path:
     return Path("provenance") if results == "results" else Path(results) / "provenance"
 
 
-def shard(path: str) -> str:
-    """Return the name of the shard that an output belongs to.
-
-    Example:
-        >>> shard("results/scores/elpv/all/general-m10/dra/s0.csv"), shard("data/weights/w.pth")
-        ('elpv', '_shared')
-    """
-    parts = Path(path).with_suffix("").parts
-    if parts[:2] in (("data", "raw"), ("data", "manifests")):
-        return parts[2]
-    kinds = ("splits", "features", "checkpoints", "scores", "maps", "metrics")
-    after = [part for kind, part in itertools.pairwise(parts) if kind in kinds]
-    # The page has its own files of data sets.
-    of_page = ("cells", "images", "manifests", "gallery")
-    triples = zip(parts, parts[1:], parts[2:], strict=False)
-    after += [part for page, kind, part in triples if page == "report" and kind in of_page]
-    return after[0] if after else SHARED
-
-
 def line(entry: Entry) -> str:
     """Return an entry as one line of JSON with sorted keys.
 
@@ -165,16 +158,18 @@ def write(where: Path, ledger: Ledger, previous: Ledger = Ledger()) -> bool:
     Returns:
         whether any file changed.
     """
-    shards: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(ledger.entries, key=str.encode):
-        shards[shard(path)].append(line(ledger.entries[path]) + "\n")
+    folders = Folders({path: entry.sha256 for path, entry in ledger.entries.items()})
+    shards = cut(
+        (path, line(replace(entry, inputs=folders.folded(entry.inputs))) + "\n")
+        for path, entry in sorted(ledger.entries.items(), key=lambda item: item[0].encode())
+    )
     before = sums(where)
     _write_texts(where, previous, ledger)
+    for file in (*where.glob("*.jsonl"), *where.glob(".*.part")):
+        if file.name.removesuffix(".jsonl") not in shards:
+            file.unlink()  # First: if its lines are in others now, they would be there twice.
     for name, lines in shards.items():
         write_text(where / f"{name}.jsonl", "".join(lines))
-    for file in (*where.glob("*.jsonl"), *where.glob(".*.part")):
-        if file.stem not in shards:
-            file.unlink()
     _write_texts(where, ledger)
     after = sums(where)
     write_text(where / SUMS, _listing(after))
@@ -218,6 +213,9 @@ def read(where: Path) -> Ledger:
             entries[entry.path] = entry
     if not entries:
         return Ledger()
+    folders = Folders({path: entry.sha256 for path, entry in entries.items()})
+    for name, entry in entries.items():
+        entries[name] = replace(entry, inputs=folders.unfolded(entry.inputs))
     try:
         texts, code = read_json(where / COMMANDS), read_json(where / CODE)
         commands = {entry.command: texts[entry.command] for entry in entries.values()}
@@ -267,7 +265,7 @@ def _check(entry: Entry) -> None:
     for one in fields(Entry):
         if not fits(value := getattr(entry, one.name), one.type):
             raise ValueError(f"{one.name} is {value!r:.60}")
-    for path in (entry.path, *entry.inputs):
+    for path in (entry.path, *(name.removesuffix("/") for name in entry.inputs)):
         if problem := _path_problem(path):
             raise ValueError(f"path {path!r} {problem}")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ def edited(root: Path, copy: Path, known: Ledger, entries: Iterable[Entry]) -> l
     Compared are the artefacts that were rebuilt, in the pipeline's order, and all tables, which no
     rebuild of cells makes. What is missing in the project's folder is no difference.
     """
-    folder = f"{graph.results_folder(known)}/tables/"
+    folder = f"{known.results}/tables/"
     tables = [entry for path, entry in known.entries.items() if path.startswith(folder)]
     messages = []
     for entry in [*entries, *graph.in_order(tables)]:
@@ -40,7 +41,7 @@ def edited(root: Path, copy: Path, known: Ledger, entries: Iterable[Entry]) -> l
 
 def unprinted(root: Path, known: Ledger, cells: Iterable[str]) -> list[str]:
     """Return a message for each cell, and each mean of cells, whose row no table here has."""
-    folder, messages = f"{graph.results_folder(known)}/tables", []
+    folder, messages = f"{known.results}/tables", []
     names = list(cells)
     means = dict.fromkeys(name.rpartition("/")[0] for name in names)
     for table, wanted in (("cells.csv", names), ("summary.csv", means)):
@@ -97,10 +98,12 @@ def wrong_numbers(
 
     Tables, or rows of them, that are not here are no difference.
     """
-    folder = f"{graph.results_folder(known)}/tables"
+    folder = f"{known.results}/tables"
     rows = _rows(root / folder / "cells.csv")
     means = _rows(root / folder / "summary.csv")
-    messages = []
+    messages, groups = [], defaultdict(list)
+    for name in rows:
+        groups[name.rpartition("/")[0]].append(name)
     for name in remade.keys() & rows.keys():
         run = remade[name]
         for key in (*RATES, *run.exact):
@@ -111,14 +114,13 @@ def wrong_numbers(
                         f"{folder}/cells.csv: {key} of {name} is {printed!r}, {source} {value!r}"
                     )
     for group in sorted({name.rpartition("/")[0] for name in remade} & means.keys()):
-        runs = [name for name in rows if name.rpartition("/")[0] == group]
-        numbers = []
+        runs, numbers = groups[group], []
         for cell in runs:
             fields: Mapping[str, Any] = remade[cell].metrics if cell in remade else rows[cell]
             with contextlib.suppress(KeyError, TypeError, ValueError):  # It may have none.
                 numbers.append(float(fields["auroc"]))
         expected = statistics.fmean(numbers) if numbers else None
-        gap = max(remade[run].gap for run in remade if run.rpartition("/")[0] == group)
+        gap = max((remade[run].gap for run in runs if run in remade), default=0.0)
         printed = means[group].get("auroc_mean", "")
         if runs and not _agree(printed, expected, gap):
             messages.append(

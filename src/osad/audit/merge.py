@@ -8,13 +8,13 @@ are not taken: each machine fetches its own.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from osad.audit import actions, ledger
 from osad.audit.ledger import Digests, Entry, Ledger
-from osad.audit.record import Outcome
+from osad.audit.record import Outcome, others
 from osad.core.errors import CheckError, ConfigError, listed
 from osad.core.files import replacing, sha256_file
 from osad.pipeline.jobs import Job, jobs
@@ -36,8 +36,8 @@ class Merged:
     missing: list[str]
 
 
-def merge(rules: Rules, folders: Iterable[Path]) -> Merged:
-    """Unite the outputs and ledgers of other copies of the project with what is here.
+def merge(rules: Rules, folders: Mapping[str, Path]) -> Merged:
+    """Unite the outputs and ledgers of other copies of the project, by name, with what is here.
 
     Raises:
         CheckError: an output differs from its line, from the same output of another, or was made of
@@ -47,7 +47,7 @@ def merge(rules: Rules, folders: Iterable[Path]) -> Merged:
     """
     root, where = rules.grid.root, ledger.folder(rules.grid.results)
     previous = ledger.read(root / where)
-    others = {folder: _read(root, folder, where) for folder in folders}
+    ledgers = {name: _read(root, name, folder, where) for name, folder in folders.items()}
     outcome, sources, equal, problems = Outcome(), dict[str, Path](), 0, list[str]()
     digests = Digests()
     for job in jobs(rules):
@@ -55,16 +55,18 @@ def merge(rules: Rules, folders: Iterable[Path]) -> Merged:
             here = previous.entries.get(path)
             if here is not None and digests[path] == here.sha256:
                 outcome.add(here, job)
-            for folder, known in others.items():
+            for name, known in ledgers.items():
                 entry = known.entries.get(path)
-                if entry is None or job.rule.name == "fetch" or not _is_there(folder, entry):
+                if entry is None or job.rule.name == "fetch":
+                    continue
+                if not _is_there(name, folders[name], entry):
                     continue
                 first = outcome.ledger.entries.get(path)
                 if problem := _problem(job, entry, outcome.ledger, first):
-                    problems.append(f"{folder}: {path} {problem}")
+                    problems.append(f"{name}: {path} {problem}")
                 elif first is None:
                     outcome.add(entry, job)
-                    sources[path] = folder
+                    sources[path] = folders[name]
                 else:
                     equal += 1
             if path not in outcome.ledger.entries and here is not None:
@@ -80,18 +82,18 @@ def merge(rules: Rules, folders: Iterable[Path]) -> Merged:
     return Merged([*sources], equal, [path for path in scores if not (root / path).is_file()])
 
 
-def _read(root: Path, other: Path, where: Path) -> Ledger:
+def _read(root: Path, name: str, other: Path, where: Path) -> Ledger:
     """Return the ledger of another project after a check."""
     if other.resolve() == root.resolve():
-        raise ConfigError(f"{other}: is this folder; name the others")
+        raise ConfigError(f"{name}: is this folder; name the others")
     if not (other / where / ledger.SUMS).is_file():
-        raise ConfigError(f"{other}: has no ledger in {where}; let snakemake come to its end there")
+        raise ConfigError(f"{name}: has no ledger in {where}; let snakemake come to its end there")
     if problems := ledger.check_sums(other / where):
-        raise CheckError(f"{other}: {problems[0]}")
+        raise CheckError(f"{name}: {problems[0]}")
     return ledger.read(other / where)
 
 
-def _is_there(folder: Path, entry: Entry) -> bool:
+def _is_there(name: str, folder: Path, entry: Entry) -> bool:
     """Tell whether another project has the file of a line, as the line says.
 
     Raises:
@@ -102,7 +104,7 @@ def _is_there(folder: Path, entry: Entry) -> bool:
         return False
     if (found := sha256_file(file)) != entry.sha256:
         raise CheckError(
-            f"{folder}: {entry.path} differs from its ledger (sha256 {found[:12]}..., ledger "
+            f"{name}: {entry.path} differs from its ledger (sha256 {found[:12]}..., ledger "
             f"{entry.sha256[:12]}...); delete it there and run snakemake; nothing is merged"
         )
     return True
@@ -110,15 +112,7 @@ def _is_there(folder: Path, entry: Entry) -> bool:
 
 def _problem(job: Job, entry: Entry, united: Ledger, first: Entry | None) -> str:
     """Return why an output of another is not what this folder's job makes; empty if it is."""
-    lock = job.rule.environment
-    expected = {
-        "rule": job.rule.name,
-        "params": job.params,
-        "code": job.code,
-        "command": ledger.digest_text(job.rule.command),
-        "env": {**entry.env, "lock": lock} if lock else {},
-    }
-    if other := [name for name, value in expected.items() if getattr(entry, name) != value]:
+    if other := others(job, entry):
         return f"was made with other {', '.join(other)}"
     if {*entry.inputs} != {*job.inputs}:
         return "was made from other files"

@@ -182,13 +182,22 @@ def _kept(job: Job, output: str, previous: Ledger, outcome: Outcome, digests: Di
     entry = previous.entries.get(output)
     known = outcome.ledger.entries
     inputs = {path: known[path].sha256 if path in known else digests[path] for path in job.inputs}
-    command = ledger.digest_text(job.rule.command)
-    if entry is None or (
-        (entry.params, entry.code, entry.inputs, entry.env.get("lock"), entry.command)
-        != (job.params, job.code, inputs, job.rule.environment, command)
-    ):
+    if entry is None or others(job, entry) or entry.inputs != inputs:
         raise _Problem(output, "absent")
     return entry
+
+
+def others(job: Job, entry: Entry) -> list[str]:
+    """Return what of a line is not what the job's line would say today, but for inputs."""
+    lock = job.rule.environment
+    now = {
+        "rule": job.rule.name,
+        "params": job.params,
+        "code": job.code,
+        "command": ledger.digest_text(job.rule.command),
+        "env": {**entry.env, "lock": lock} if lock else {},
+    }
+    return [name for name, value in now.items() if getattr(entry, name) != value]
 
 
 def write_machine_facts(rules: Rules) -> None:

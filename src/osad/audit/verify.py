@@ -87,7 +87,7 @@ def verify(rules: Rules, known: Ledger, targets: Sequence[Target] | None) -> Fin
 def _entries(known: Ledger, cells: Iterable[Cell], *, everything: bool) -> list[Entry]:
     if everything:
         return graph.in_order(known.entries.values())
-    folder = f"{graph.results_folder(known)}/tables/"
+    folder = f"{known.results}/tables/"
     tables = [entry for path, entry in known.entries.items() if path.startswith(folder)]
     # The tables print the cells, but depend on all others too: only their own bytes count here.
     return [*graph.upstream(known, cells), *graph.in_order(tables)]
@@ -105,7 +105,7 @@ def _unvouched(
         cells = [cell for cell, name in ids.items() if {name, name.rpartition("/")[0]} & names]
         kinds = ("metrics", "scores", "maps", "checkpoints")
         paths = [graph.artefact(known, kind, cell) for cell in cells for kind in kinds]
-        paths += [f"{graph.results_folder(known)}/tables/{name}.csv" for name in TABLES]
+        paths += [f"{known.results}/tables/{name}.csv" for name in TABLES]
     findings.unchecked += [
         f"{path}: has no line in the ledger, so it cannot be checked"
         for path in dict.fromkeys(paths)

@@ -173,7 +173,7 @@ def _project_files(root: Path) -> list[str]:
 
 def _add_number(bundle: Bundle, root: Path, known: Ledger, target: Target) -> None:
     """Add the line of the tables that prints the number, and for a mean those of its runs."""
-    tables = Path(graph.results_folder(known)) / "tables"
+    tables = Path(known.results) / "tables"
     runs = [str(cell) for cell in target.cells]
     parts = [("number.csv", "cells.csv", runs)]
     if target.mean:

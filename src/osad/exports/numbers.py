@@ -64,7 +64,7 @@ def read(grid: Grid, known: Ledger, names: Sequence[str]) -> Numbers:
         DataError: ``cells.csv`` is missing or damaged.
     """
     commit, date = git.stamp(grid.root)
-    path = f"{graph.results_folder(known)}/tables/cells.csv"
+    path = f"{known.results}/tables/cells.csv"
     frame = read_frame(ledger.vouched(grid.root, known, path), COLUMNS)
     cells = [Cell.parse(name) for name in frame.cell]
     if names:

@@ -5,7 +5,7 @@ import json
 import sys
 
 from osad.audit import actions, git, graph
-from osad.audit.cli import add_configfile, load_rules
+from osad.audit.cli import add_configfile, add_part, load_rules
 from osad.core.errors import CheckError
 from osad.core.hints import grid
 
@@ -24,8 +24,9 @@ def status(options: argparse.Namespace) -> None:
     found = measure(rules)
     print(*found.lines(), sep="\n", flush=True)
     if found.stale:
+        part = f" --config part={options.part}" if options.part else ""
         job, causes = found.stale[0]
-        raise CheckError(f"{job.outputs[0]}: {causes[0]}; run snakemake{grid(options)}")
+        raise CheckError(f"{job.outputs[0]}: {causes[0]}; run snakemake{grid(options)}{part}")
     if found.unvouched:
         raise CheckError(found.unvouched[0])
 
@@ -61,6 +62,8 @@ def cite(options: argparse.Namespace) -> None:
 def add_options(name: str, command: argparse.ArgumentParser) -> None:
     """Add the options of one of these commands to its parser."""
     add_configfile(command)
+    if name == "status":
+        add_part(command)
     if name == "diff":
         command.add_argument("old", metavar="REV1", help="a commit, branch or tag of git")
         command.add_argument("new", metavar="REV2", help="another one")

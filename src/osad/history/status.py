@@ -1,6 +1,5 @@
 """What is stale and why: what Snakemake would make, with the causes in words."""
 
-import contextlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,11 +10,10 @@ from osad.audit import changes, ledger
 from osad.audit.changes import CODE
 from osad.audit.ledger import Digests, Entry, Ledger
 from osad.audit.record import Outcome, collect, recorded_params
-from osad.core.errors import OsadError, listed
-from osad.core.files import read_json
-from osad.pipeline import page
+from osad.core.errors import listed
 from osad.pipeline.failures import failures
-from osad.pipeline.jobs import Job, jobs
+from osad.pipeline.jobs import Job
+from osad.pipeline.parts import asked, measured
 from osad.pipeline.progress import duration, estimate, kind_of, span_of
 from osad.pipeline.rules import Rules
 from osad.runtime import snakemake_records as records
@@ -30,7 +28,7 @@ class Status:
     """What is stale.
 
     Attributes:
-        total: number of jobs of the grid.
+        total: number of jobs of the grid, or of its part.
         stale: the jobs that Snakemake would run and their causes, in the pipeline's order.
         unvouched: messages on outputs that Snakemake takes for done and the ledger would not.
         seconds: how long the stale jobs take one after the other, as far as it is known.
@@ -83,7 +81,7 @@ def _by_rule(found: Iterable[Job]) -> str:
 
 
 def measure(rules: Rules) -> Status:
-    """Compare the jobs of a grid with the files on disk and what was recorded of them.
+    """Compare the jobs of a grid, or of its part, with files and what was recorded of them.
 
     Which jobs are stale is what Snakemake decides: outputs that are missing or interrupted,
     recorded parameters, code, command and inputs, and contents of inputs that look newer.
@@ -93,7 +91,7 @@ def measure(rules: Rules) -> Status:
         DataError: the ledger is damaged.
     """
     known = ledger.read(ledger.folder(rules.grid.results))
-    grid_jobs, digests = jobs(rules), Digests()
+    grid_jobs, digests = asked(rules), Digests()
     status, failed = Status(len(grid_jobs)), failures(grid_jobs)
     remade: set[str] = set()
     for job in grid_jobs:
@@ -106,8 +104,9 @@ def measure(rules: Rules) -> Status:
             status.stale.append((job, causes))
             remade.update(job.outputs)
     outcome = collect(rules, known)
+    kept = {path for job in grid_jobs for path in job.outputs} - remade
     messages = (*outcome.edited, *outcome.stale)
-    status.unvouched = [text for text in messages if text.partition(": ")[0] not in remade]
+    status.unvouched = [text for text in messages if text.partition(": ")[0] in kept]
     times = _times(rules, grid_jobs)
     for kind, count in Counter(map(kind_of, status.jobs)).items():
         seconds = estimate([kind], times, parallel=1)
@@ -177,8 +176,6 @@ def _times(rules: Rules, grid_jobs: Iterable[Job]) -> dict[tuple[str, str], list
         span = span_of(job)
         if span:
             times[kind_of(job)].append(span[1] - span[0])
-    for path in rules.grid.files(page.BENCH, "*.json"):
-        with contextlib.suppress(OsadError, AttributeError, KeyError, TypeError, ValueError):
-            for method, numbers in read_json(path)["cells"].items():
-                times.setdefault(("run", method), [float(numbers["cell_s"])])
+    for method, seconds in measured(rules.grid).items():
+        times.setdefault(("run", method), [seconds])
     return times

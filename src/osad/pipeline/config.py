@@ -287,8 +287,13 @@ def _protocol_names(params: Params, settings: Collection[str]) -> set[str]:
     return {str(protocol) for protocol in found | means}
 
 
-def load(root: Path, *overrides: Path) -> Params:
+def load(root: Path, *overrides: Path, part: str = "") -> Params:
     """Read ``params.yaml`` and further configuration files below ``root``.
+
+    Args:
+        root: the project's folder.
+        overrides: files that are laid over it, in this order.
+        part: ``K/N`` for a part of the grid.
 
     Raises:
         ConfigError: a file is missing, not YAML, or wrong.
@@ -297,6 +302,7 @@ def load(root: Path, *overrides: Path) -> Params:
     files = [(path.name, read_yaml(path)) for path in (root / "params.yaml", *overrides)]
     for _, content in files:
         merge(config, content)
+    config |= {"part": part} if part else {}
     return parse(config, read_schema(root), files)
 
 

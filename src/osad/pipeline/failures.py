@@ -56,7 +56,7 @@ def of_cells(grid: Grid, jobs: list[Job], failures: Mapping[str, Failure]) -> di
     """
     maker = makers(jobs)
     reasons = {}
-    for cell in grid.cells:
+    for cell in grid.cells if failures else ():
         waiting = [grid.artefact("metrics", cell)]
         seen: dict[str, None] = {}
         for path in waiting:  # It grows on the way.

@@ -1,51 +1,82 @@
 """A part of a grid: what one of several machines makes that share nothing."""
 
+import contextlib
+import statistics
 from collections import Counter
 
 from osad.core.cells import Cell
-from osad.core.errors import ConfigError
+from osad.core.errors import ConfigError, OsadError
+from osad.core.files import read_json
+from osad.pipeline import page
 from osad.pipeline.grid import Grid, run_of
-from osad.pipeline.jobs import jobs
+from osad.pipeline.jobs import Job, jobs
 from osad.pipeline.rules import Rules
 
 
 def wanted(rules: Rules) -> list[str]:
-    """Return the files that a run of Snakemake is asked for, in the pipeline's order.
+    """Return the files that a run of Snakemake is asked for, in the pipeline's order."""
+    return [path for job in asked(rules) for path in job.outputs]
 
-    Of a part these are the runs and metrics of its splits, and all that they are made of; tables
+
+def asked(rules: Rules) -> list[Job]:
+    """Return the jobs of a grid, or of its part; each after those whose outputs it reads.
+
+    Those of a part are the runs and metrics of its splits, and all that they are made of; tables
     and page are made of the whole (`osad.audit.merge`).
 
     Raises:
         ConfigError: the part is empty.
     """
+    grid_jobs = jobs(rules)
     if not rules.grid.params.part:
-        return [path for rule in rules for path in rule.files]
+        return grid_jobs
     splits, files = splits_of(rules.grid), set[str]()
     if not splits:
         raise ConfigError(
             f"params.yaml, part: {rules.grid.params.part} is empty, since there are "
             f"{len(rules.grid.split_ids)} splits; choose fewer parts"
         )
-    for job in reversed(jobs(rules)):  # Each after those whose outputs it reads, so from behind.
+    found = []
+    for job in reversed(grid_jobs):  # Each after those whose outputs it reads, so from behind.
         of_run = job.rule.name in ("run", "metrics")
-        asked = of_run and run_of(Cell.parse(job.params["cell"])).split_id in splits
-        if asked or not files.isdisjoint(job.outputs):
-            files.update(job.outputs, job.inputs)
-    return [path for rule in rules for path in rule.files if path in files]
+        its_own = of_run and run_of(Cell.parse(job.params["cell"])).split_id in splits
+        if its_own or not files.isdisjoint(job.outputs):
+            files.update(job.inputs)
+            found.append(job)
+    return found[::-1]
 
 
 def splits_of(grid: Grid) -> set[str]:
     """Return the ids of the splits whose runs belong to the grid's part.
 
-    The splits, in the grid's order, are cut into pieces of about equally many runs, so that a
+    The splits, in the grid's order, are cut into pieces that take about equally long, so that a
     category's features are computed in as few parts as can be.
     """
     part, count = map(int, grid.params.part.split("/"))
-    runs = Counter(run.split_id for run in grid.runs)
+    seconds = measured(grid)
+    usual = statistics.fmean(seconds.values()) if seconds else 1.0
+    costs: Counter[str] = Counter()
+    for run in grid.runs:  # Whole milliseconds: sums that no machine rounds in another way.
+        costs[run.split_id] += max(round(1000 * seconds.get(run.method, usual)), 1)
     found, before = set(), 0
     for split in grid.split_ids:
-        middle = 2 * before + runs[split]
-        if middle * count // (2 * runs.total()) == part - 1:
+        middle = 2 * before + costs[split]
+        if middle * count // (2 * costs.total()) == part - 1:
             found.add(split)
-        before += runs[split]
+        before += costs[split]
     return found
+
+
+def measured(grid: Grid) -> dict[str, float]:
+    """Return the seconds of one run of each method of the grid, as far as any were measured.
+
+    They are those of ``data/bench``, which all machines have from git: receipts are each machine's
+    own. A variant that was not measured takes as long as its method.
+    """
+    found: dict[str, float] = {}
+    for path in grid.files(page.BENCH, "*.json"):
+        with contextlib.suppress(OsadError, AttributeError, KeyError, TypeError, ValueError):
+            for method, numbers in read_json(grid.root / path)["cells"].items():
+                found.setdefault(method, float(numbers["cell_s"]))
+    times = {name: found.get(name, found.get(name.split(".")[0])) for name in grid.params.methods}
+    return {name: seconds for name, seconds in times.items() if seconds is not None}

@@ -11,7 +11,8 @@ from osad.core.errors import OsadError
 from osad.core.files import read_json
 from osad.core.kinds import fits
 from osad.pipeline.failures import failures, of_cells
-from osad.pipeline.jobs import Job, jobs
+from osad.pipeline.jobs import Job
+from osad.pipeline.parts import asked
 from osad.pipeline.rules import Rules
 
 
@@ -21,7 +22,7 @@ class Progress:
 
     Attributes:
         rules: number of jobs done and of all jobs, by rule, in the pipeline's order.
-        cells: all cells of the grid.
+        cells: all cells of the grid, or of its part.
         done: cells with metrics.
         failed: cells without metrics for which a failure is recorded.
         seconds: how long the rest may take; None before any job like those left is done.
@@ -106,8 +107,8 @@ def parallelism(spans: Sequence[tuple[float, float]], *, most: int) -> float:
 
 
 def measure(rules: Rules) -> Progress:
-    """Look at the files of a grid."""
-    grid_jobs = jobs(rules)
+    """Look at the files of a grid, or of its part."""
+    grid_jobs = asked(rules)
     totals = Counter(job.rule.name for job in grid_jobs)
     complete: Counter[str] = Counter()
     left: list[tuple[str, str]] = []
@@ -123,8 +124,10 @@ def measure(rules: Rules) -> Progress:
         if span:
             spans.append(span)
             times[kind].append(span[1] - span[0])
-    cells = rules.grid.cells
-    done = {cell for cell in cells if Path(rules.grid.artefact("metrics", cell)).is_file()}
+    paths = {path for job in grid_jobs if job.rule.name == "metrics" for path in job.outputs}
+    own = {cell: rules.grid.artefact("metrics", cell) for cell in rules.grid.cells}
+    cells = {cell: path for cell, path in own.items() if path in paths}
+    done = {cell for cell, path in cells.items() if Path(path).is_file()}
     failed = of_cells(rules.grid, grid_jobs, failures(grid_jobs)).keys() - done
     return Progress(
         rules={rule: (complete[rule], total) for rule, total in totals.items()},

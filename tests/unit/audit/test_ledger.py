@@ -12,6 +12,7 @@ from project_cases import METRICS, NAME, PACK, RUN, SCORES, SHARED, SHARING, WEI
 
 from osad.audit import graph, ledger
 from osad.audit.ledger import Entry, Ledger
+from osad.audit.shards import placed
 from osad.core.cells import Cell
 from osad.core.errors import CheckError, ConfigError, DataError
 from osad.core.files import write_text
@@ -99,7 +100,7 @@ def test_texts_of_a_line_may_have_line_separators(tmp_path):
     ],
 )
 def test_lines_stand_with_those_of_their_data_set(path, shard):
-    assert ledger.shard(path) == shard
+    assert placed(path)[1][0] == shard
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_any_damage_is_an_error_or_none(tmp_path):
             refused += 1
         else:
             assert all(ledger.line(e) in path.read_text("utf-8") for e in known.entries.values()
-                       if path.stem == ledger.shard(e.path))  # fmt: skip
+                       if path.stem == placed(e.path)[1][0])  # fmt: skip
         assert all(isinstance(message, str) for message in ledger.check_sums(tmp_path))
         path.write_bytes(content)
     assert 300 < refused < 600
@@ -274,7 +275,7 @@ def test_all_behind_a_cell_is_found_with_the_checkpoint_of_its_run(made: MadeUp)
     assert graph.artefact(known, "metrics", sharing) == f"results/metrics/{SHARING}.json"
     assert graph.artefact(known, "scores", sharing) == f"results/scores/{SHARED}.csv"
     with pytest.raises(ConfigError, match="the ledger has no cell"):
-        graph.results_folder(SMALL)
+        _ = SMALL.results
     paths = [entry.path for entry in graph.upstream(known, [sharing])]
     run = [f"results/{kind}/{SHARED}" for kind in ("checkpoints", "maps", "scores")]
     assert paths == [

@@ -153,3 +153,14 @@ def test_a_grid_of_which_nothing_is_made(made: MadeUp):
     assert found.keys() == {"not made yet"}
     assert (found["not made yet"]["run"], found["not made yet"]["cells"]) == (4, 1)
     assert not {"fetch", "manifest"} & found["not made yet"].keys()  # Those are shared.
+
+
+def test_of_a_part_only_its_own_is_stale(made: MadeUp, capsys):
+    Path(METRICS).unlink()
+    Path(CELLS).unlink()  # Of the whole.
+    codes = {one: cli.main(["status", "--part", f"{one}/2"]) for one in (1, 2)}
+    said = capsys.readouterr()
+    assert codes == {1: 1, 2: 0}
+    assert f"{METRICS}: not made yet; run snakemake --config part=1/2\n" in said.err
+    assert "1 of " in said.out
+    assert CELLS not in said.out + said.err

@@ -1,11 +1,15 @@
 """Which splits and files a part of a grid has."""
 
+import dataclasses
+from collections import defaultdict
+
 import pytest
 from project_cases import rules_of
 
+from osad.core.files import write_json
 from osad.pipeline.grid import run_of
 from osad.pipeline.jobs import jobs, makers
-from osad.pipeline.parts import splits_of, wanted
+from osad.pipeline.parts import measured, splits_of, wanted
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
@@ -15,13 +19,32 @@ def test_every_split_with_runs_is_in_one_part(count):
     assert sum(map(len, parts)) == len(set().union(*parts)) == len(grid.split_ids)
 
 
-def test_parts_have_about_equally_many_runs():
-    grid = rules_of(part="").grid
-    most = max(sum(run.split_id == split for run in grid.runs) for split in grid.split_ids)
-    for one in range(1, 5):
-        splits = splits_of(rules_of(part=f"{one}/4").grid)
-        count = sum(run.split_id in splits for run in grid.runs)
-        assert abs(count - len(grid.runs) / 4) <= most
+@pytest.mark.parametrize("methods", [("wt_flow", "devnet"), ("wt_flow", "devnet", "random")])
+def test_parts_take_about_equally_long(methods):
+    changes = {"methods": methods, "hyper": {}, "figures": ()}
+    grid = rules_of(part="", **changes).grid
+    seconds = measured(grid)
+    assert seconds["wt_flow"] > 3 * seconds["devnet"]  # Or this would show nothing.
+    costs: defaultdict[str, float] = defaultdict(float)
+    for run in grid.runs:
+        costs[run.split_id] += seconds[run.method]
+    for one in range(1, 4):
+        splits = splits_of(rules_of(part=f"{one}/3", **changes).grid)
+        cost = sum(costs[split] for split in splits)
+        assert abs(cost - sum(costs.values()) / 3) <= max(costs.values())
+
+
+def test_seconds_are_those_of_git_and_of_the_method_of_a_variant(tmp_path):
+    write_json(tmp_path / "data/bench/a.json", {"cells": {"dpdl": {"cell_s": 3}, "x": {}}})
+    write_json(tmp_path / "data/bench/b.json", {"cells": {"dra": {"cell_s": 4.5}}})
+    write_json(tmp_path / "data/bench/c.json", {"cells": {"dra": {"cell_s": 9}}})
+    (tmp_path / "data/bench/d.json").write_text("damaged")
+    changes = {"methods": ("dpdl", "dpdl.no_dfl", "dra", "flos")}
+    grid = dataclasses.replace(rules_of(part="", **changes).grid, root=tmp_path)
+    assert measured(grid) == {"dpdl": 3, "dpdl.no_dfl": 3, "dra": 4.5}
+    empty = dataclasses.replace(grid, root=tmp_path / "data")
+    assert measured(empty) == {}
+    assert splits_of(dataclasses.replace(empty, params=rules_of(part="1/1").grid.params))
 
 
 def test_a_part_is_asked_for_all_that_its_runs_are_made_of_and_no_tables():

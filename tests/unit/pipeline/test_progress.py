@@ -70,6 +70,29 @@ def test_a_grid_is_measured_by_its_files_and_the_receipts_of_its_jobs(made: Made
     assert RUN in map(str, rules.grid.cells)
 
 
+def test_a_part_is_measured_as_if_there_were_nothing_else(made: MadeUp, capsys):
+    whole = measure(made.rules)
+    counts = [0, 0]
+    for one in (1, 2):
+        assert cli.main(["progress", "--part", f"{one}/2"]) == 0
+        out = capsys.readouterr().out
+        assert "complete" in out
+        assert "report_page" not in out
+        counts[one - 1] = int(out.split("cells: ")[1].split()[0])
+    assert (sum(counts), min(counts) > 0) == (whole.cells, True)
+    Path(METRICS).unlink()  # Of seed 0, in the first part.
+    ends = []
+    for one in (1, 2):
+        assert cli.main(["progress", "--part", f"{one}/2"]) == 0
+        ends.append(capsys.readouterr().out.splitlines()[-1])
+    assert ends[0].startswith(f"cells: {counts[0] - 1} of {counts[0]} done, 0 failed, 1 left")
+    assert ends[1].endswith("complete")
+    assert cli.main(["progress", "--part", "3/2"]) == 2
+    assert "part: 3/2 is beyond the last part" in capsys.readouterr().err
+    assert cli.main(["progress", "--part", "99/99"]) == 2
+    assert "part: 99/99 is empty" in capsys.readouterr().err
+
+
 def test_watching_ends_when_all_is_done(made: MadeUp, monkeypatch, capsys):
     steps = [Progress({"run": (n, 2)}, 2, n, 0, None) for n in (0, 0, 1, 2, 1)]
     monkeypatch.setattr(progress, "measure", lambda _: steps.pop(0))

@@ -16,7 +16,7 @@ from PIL import Image
 from report_cases import FACTS, FAILED, MACHINE, REASON, ROOT, SKIPPED, Site, data_of, do, make_page
 from table_cases import cells_of, request_of, runs_of, summary_of
 
-from osad.audit import ledger
+from osad.audit.shards import placed
 from osad.core.errors import ConfigError, DataError
 from osad.core.files import read_csv, sha256_file
 from osad.data.splits import SplitRow, read_split
@@ -249,7 +249,7 @@ def test_the_ledger_keeps_the_lines_of_a_data_set_together():
         "results/report/assets/style.css": "_shared",
         "results/scores/report/cells/general-m10/dra/s0.csv": "report",
     }
-    assert {path: ledger.shard(path) for path in shards} == shards
+    assert {path: placed(path)[1][0] for path in shards} == shards
 
 
 def test_vendored_files_are_as_published():

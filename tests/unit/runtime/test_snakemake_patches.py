@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import snakemake
-from snakemake import common, exceptions, io, rules
+import snakemake.api  # The parts of Snakemake cannot be imported in any order.
+from snakemake import common, dag, exceptions, io, iocontainers, jobs, rules
 from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
 
@@ -26,6 +26,12 @@ PATCHED = {
     "_IOFile.checksum": (io._IOFile, "checksum"),
     "JobScheduler._schedule_reevalutation": (JobScheduler, "_schedule_reevalutation"),
     "get_function_params": (common, "get_function_params"),
+    "is_flagged": (io, "is_flagged"),
+    "_IOFile.clone_flags": (io._IOFile, "clone_flags"),
+    "AttributeGuard": (iocontainers, "AttributeGuard"),
+    "Job.format_wildcards": (jobs.Job, "format_wildcards"),
+    "Job.log_info": (jobs.Job, "log_info"),
+    "DAG.update_conda_envs": (dag.DAG, "update_conda_envs"),
     "format_exception_to_string": (exceptions, "format_exception_to_string"),
 }
 ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
@@ -33,6 +39,12 @@ DIGESTS = {
     "_IOFile.checksum": "cc344b5b1a5e355b",
     "JobScheduler._schedule_reevalutation": "bb09f100ea5766bb",
     "get_function_params": "ffd80f63645293c3",
+    "is_flagged": "30f9120e76ce91ad",
+    "_IOFile.clone_flags": "b3c7314a62abb22d",
+    "AttributeGuard": "4682d91c4ec67bd8",
+    "Job.format_wildcards": "d0b0230c5d5bb8c4",
+    "Job.log_info": "f24bb879faed0cea",
+    "DAG.update_conda_envs": "a514a7f9a84be7a4",
     "format_exception_to_string": "42134937a2efc71a",
 }
 
@@ -40,7 +52,13 @@ DIGESTS = {
 @pytest.fixture(autouse=True)
 def _undone(monkeypatch):
     """Put Snakemake back after each test."""
-    for holder, name in [*PATCHED.values(), (rules, "get_function_params")]:
+    others = [(module, "is_flagged") for module in (dag, jobs, rules)]
+    for holder, name in [
+        *PATCHED.values(),
+        (rules, "get_function_params"),
+        *others,
+        (io._IOFile, "flags"),
+    ]:
         monkeypatch.setattr(holder, name, getattr(holder, name))
     snakemake_patches.apply.cache_clear()
     yield
@@ -113,6 +131,44 @@ def test_snakemake_calls_what_is_patched(tmp_path):
     assert looks <= 1
 
 
+PLANNED = """
+if config.get("patched"):
+    from osad.runtime import snakemake_patches
+    snakemake_patches.apply()
+rule all:
+    input: "b.txt"
+rule one:
+    output: temp("a")
+    params: lambda wildcards, threads: f"text of {threads}"
+    message: "one {output} {params} {threads}"
+    shell: "echo {params:q} {resources.tmpdir} > {output}"
+rule two:
+    input: rules.one.output
+    output: "{name}.txt"
+    log: "{name}.log"
+    conda: "env.yaml"
+    message: "two {wildcards.name} {log}"
+    shell: "cp {input} {output}"
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-p"], ["--quiet", "reason"]])
+def test_a_plan_says_what_snakemake_says_by_itself(tmp_path, options):
+    (tmp_path / "Snakefile").write_text(PLANNED, encoding="utf-8")
+    (tmp_path / "env.yaml").write_text("dependencies: []\n", encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "-n", "-c1", *options, "--config"]
+    said = []
+    for one in ("", "yes"):
+        done = subprocess.run(
+            [*command, f"patched={one}"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        plan = (done.stdout + done.stderr).partition("Job stats:")[2]
+        said.append(re.sub(r".*\d:\d\d:\d\d.*", "", plan))
+    assert "one a text of 1 1" in said[0]
+    assert ("echo 'text of 1'" in said[0]) == ("-p" in options)
+    assert said[1] == said[0]
+
+
 # --- another one is left as it is ---
 
 
@@ -141,7 +197,7 @@ def test_another_snakemake_is_left_as_it_is(monkeypatch, capfd, name, change):
 def test_a_class_that_is_gone_is_not_patched(monkeypatch, capfd, name, module):
     monkeypatch.delattr(module, name.partition(".")[0])
     snakemake_patches.apply()
-    assert unpatched() == [name]
+    assert unpatched() == [name, *(["is_flagged", "_IOFile.clone_flags"] if module is io else [])]
     assert f" {name} is not patched; " in capfd.readouterr().err
 
 
@@ -169,7 +225,46 @@ def test_another_version_is_left_as_it_is(monkeypatch, capfd, version):
     assert lines[0] == (
         f"osad: Snakemake {version}: _IOFile.checksum is not patched; no result changes"
     )
-    assert len(lines) == 4
+    assert len(lines) == len(PATCHED)
+
+
+# --- marks, texts ---
+
+
+def test_marks_are_those_that_snakemake_sees():
+    off = io.flag("a", "temp", False)
+    marked = io.flag("a", "temp")
+    files = [io.IOFile(value) for value in ("a", marked, off)]
+    values = ["a", marked, off, *files, io.AnnotatedString(len), len, None, 3]
+    pairs = [(value, flag) for value in values for flag in ("temp", "protected")]
+    plain = [bool(ORIGINALS["is_flagged"](*pair)) for pair in pairs]
+    snakemake_patches.apply()
+    assert [io.is_flagged(*pair) for pair in pairs] == plain
+    assert sum(plain) == 2
+    assert dag.is_flagged is jobs.is_flagged is rules.is_flagged is io.is_flagged
+
+
+def test_only_marks_that_there_are_are_copied():
+    snakemake_patches.apply()
+    plain, marked = io.IOFile("a"), io.IOFile(io.flag("a", "temp"))
+    files = [io.IOFile("b"), io.IOFile("c"), io.IOFile(io.flag("d", "temp"))]
+    for file, other in zip(files, (plain, marked, plain), strict=True):
+        file.clone_flags(other)
+    assert [io.is_flagged(file, "temp") for file in files] == [False, True, False]
+    files[1].flags["temp"] = False  # It is a copy.
+    assert io.is_flagged(marked, "temp")
+    files[0].flags["local"] = True  # As to a file of a function that has marks.
+    assert io.is_flagged(files[0], "local")
+    assert not io.is_flagged(plain, "local")
+
+
+def test_lists_of_names_guard_their_methods_as_before():
+    snakemake_patches.apply()
+    one, other = (iocontainers.Namedlist(fromdict={"x": "y"}) for _ in range(2))
+    assert one.sort is other.sort
+    with pytest.raises(AttributeError, match=r"index\(\) cannot be used on snakemake input"):
+        one.index("y")
+    assert iocontainers.Namedlist(fromdict={"index": "z"}).index == "z"
 
 
 # --- errors of the system ---
