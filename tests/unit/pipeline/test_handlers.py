@@ -217,7 +217,7 @@ def test_a_receipt_that_snakemake_does_not_know_has_its_job_run_again(monkeypatc
     """It would compare nothing of the job; an earlier version of this package left such ones."""
     write_text(MAKERS[CUTMIX].receipt, "{}")
     marked: list[str] = []
-    monkeypatch.setattr(handlers.records, "mark_unknown", marked.extend)
+    monkeypatch.setattr("osad.runtime.snakemake_records.mark_unknown", marked.extend)
     a_run().restore()
     assert marked == [MAKERS[CUTMIX].receipt]
 
