@@ -2,13 +2,12 @@
 
     python bench/scale.py                    # 1,000 to 30,000 runs; half an hour, 10 GB of disk
     python bench/scale.py --runs 1000 3000   # some of them; what is not named stays as it was
-    python bench/scale.py --table            # only write the page's tables from the numbers
 
 A grid of so many runs is generated: the data sets, categories, protocols and seeds of
 ``configs/paper.yaml`` with as many methods that learn from anomalies as it takes, further variants
 of DPDL where the papers have too few. What its jobs would compute is made up, a few bytes a file;
 receipts, Snakemake's records and everything that is measured are real. Numbers go to
-``data/scale/scale.json``, and as a table and a figure to ``docs/scale.md``.
+``data/scale.json``; ``make reference`` writes them as a table into ``docs/scale.md``.
 """
 
 from __future__ import annotations
@@ -96,11 +95,6 @@ class MadeUp:
                 self.digests[path] = sha256_file(path)
         inputs = {path: self.digests[path] for path in job.inputs}
         params = recorded_params(job.params, job.code, job.rule.environment)
-        for path in job.outputs:
-            snakemake_records.write(
-                path, rule=job.rule.name, template=job.rule.command, command=job.command,
-                inputs=inputs, params=params,
-            )  # fmt: skip
         receipt = {
             "step": job.rule.step,
             "arguments": job.arguments(),
@@ -110,6 +104,11 @@ class MadeUp:
             "machine": {"seconds": 1.5},
         }
         write_json(job.receipt, receipt)
+        for path in (*job.outputs, job.receipt):
+            snakemake_records.write(
+                path, rule=job.rule.name, template=job.rule.command, command=job.command,
+                inputs=inputs, params=params,
+            )  # fmt: skip
 
     def _write(self, path: str, job: Job) -> None:
         facets, rule = job.wildcards, job.rule.name
