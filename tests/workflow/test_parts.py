@@ -130,6 +130,40 @@ def test_a_revision_with_an_altered_output_is_refused(
     )
 
 
+def test_what_is_stale_here_loses_its_line_and_is_made_again(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    """A line that named the code of now for what other code made would be a lie."""
+    _, one, two = machines
+    united, other = two.copy(tmp_path / "project"), one.copy(tmp_path / "other")
+    for project in (united, other):
+        append(project.root / "src/osad/methods/mean_intensity.py", "EDITED = True\n")
+    other.snakemake("--config", "part=1/2").check()
+    own = {path.replace(".csv", "") for path in runs(united) if "mean_intensity" in path}
+    assert own
+    assert "outputs here are out of date" in merge(united, other).check().output
+    lines = ledger.read(united.root / "provenance").entries
+    kinds = ("scores", "metrics")
+    left = {f"results/{kind}/{run}." for kind in kinds for run in own}
+    assert not [path for path in lines if path.startswith(tuple(left))]
+    assert {f"run {run}" for run in own} <= united.jobs_done()
+    verify = (sys.executable, "-m", "osad.cli", "audit", "verify", "--all")
+    assert "verified everything in the ledger" in united.run(*verify).check().output
+
+
+def test_a_file_without_a_line_is_not_replaced_by_other_bytes(
+    machines: tuple[Project, Project, Project], tmp_path: Path
+) -> None:
+    _, one, two = machines
+    united = one.copy(tmp_path / "project")
+    path = f"results/scores/{sorted(runs(two))[0]}"
+    file = united.root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("mine")
+    merge(united, two).refused(f"{path}: is here with other bytes than in", "nothing is merged")
+    assert file.read_text() == "mine"
+
+
 def test_an_altered_byte_is_refused_and_nothing_is_merged(
     machines: tuple[Project, Project, Project], tmp_path: Path
 ) -> None:
@@ -145,7 +179,10 @@ def test_an_altered_byte_is_refused_and_nothing_is_merged(
     assert united.outputs() == before
     # What is not there is not taken, and said to be missing.
     file.unlink()
-    assert "1 runs are in no part" in merge(united, other).check().output
+    outcome = merge(united, other)
+    assert "1 runs are in no part" in outcome.output
+    assert outcome.code == 1
+    outcome.refused(f"{path}: the other ledger has a line of it, but its file could not be had")
 
 
 def test_parts_of_other_parameters_are_refused(

@@ -14,8 +14,7 @@ from osad.pipeline import nodes
 from osad.pipeline.fingerprint import check_running
 from osad.pipeline.grid import Grid
 from osad.pipeline.handlers import Handlers, check_places
-from osad.pipeline.jobs import targets
-from osad.pipeline.parts import wanted
+from osad.pipeline.parts import targets, wanted
 from osad.pipeline.rules import Rules
 from osad.pipeline.storage import Exchange
 from osad.runtime import control, snakemake_config, snakemake_patches, snakemake_records

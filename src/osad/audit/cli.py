@@ -118,9 +118,17 @@ def merge(options: argparse.Namespace) -> None:
                 place = checked_out(rules.grid.root, name, rules.grid.results)
                 folders[name] = stack.enter_context(place)
         done = merged(rules, folders)
-    print(f"merged {len(done.new)} outputs, {done.equal} were here with equal bytes")
+    print(f"merged {len(done.sources)} outputs, {done.equal} were here with equal bytes")
+    if done.stale:
+        print(f"{len(done.stale)} outputs here are out of date, {done.stale[0]} for example")
     if done.missing:
         print(f"{len(done.missing)} runs are in no part, {done.missing[0]} for example")
+    if done.lacking:
+        raise CheckError(
+            f"{done.lacking[0]}: the other ledger has a line of it, but its file could not be had "
+            f"({len(done.lacking)} such files); let the other one send them (osad audit push) and "
+            "merge again"
+        )
     print("now: snakemake, which makes what is missing, tables and page; then osad audit save")
 
 

@@ -9,7 +9,7 @@ are not taken: each machine fetches its own.
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from osad.audit import actions, ledger
@@ -21,19 +21,86 @@ from osad.pipeline.jobs import Job, jobs
 from osad.pipeline.rules import Rules
 
 
-@dataclass(frozen=True)
+@dataclass
 class Merged:
-    """What a merge brought.
+    """What a merge brought, or why it brings nothing.
 
     Attributes:
-        new: paths of outputs that were not here.
+        sources: by path of an output that was not here, the folder that it comes from.
         equal: how many outputs of others were here with equal bytes.
+        stale: outputs here that a change has left behind; they have no line any more.
+        lacking: outputs that another ledger has a line of, and nobody a file.
+        problems: what contradicts, one sentence each.
         missing: runs of the grid that nobody has made.
+        outcome: the united lines.
     """
 
-    new: list[str]
-    equal: int
-    missing: list[str]
+    sources: dict[str, Path] = field(default_factory=dict)
+    equal: int = 0
+    stale: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    outcome: Outcome = field(default_factory=Outcome)
+    _digests: Digests = field(default_factory=Digests)
+    _behind: set[str] = field(default_factory=set)
+
+    def add(
+        self, job: Job, path: str, here: Entry | None, others: Mapping[str, tuple[Path, Entry]]
+    ) -> None:
+        """Add an output; those that it is made of come before it.
+
+        Args:
+            job: makes it.
+            path: of the output.
+            here: its line here.
+            others: folder and line of the others that have the file, by name.
+        """
+        entries, file = self.outcome.ledger.entries, self._digests[path]
+        if here is not None and self._differs(job, here):
+            self._behind.add(path)
+            if file == here.sha256:  # Snakemake would make it again, so it gives way.
+                self.stale.append(path)
+                file = None
+            here = None
+        if here is not None and file == here.sha256:
+            self.outcome.add(here, job)
+        for name, (folder, entry) in others.items():
+            if problem := self._differs(job, entry):
+                self.problems.append(f"{name}: {path} {problem}")
+            elif path in entries:
+                self.equal += 1
+            elif file not in (None, entry.sha256):
+                self.problems.append(
+                    f"{path}: is here with other bytes than in {name}, and no line here names "
+                    "them; run snakemake, or delete it"
+                )
+            else:
+                self.outcome.add(entry, job)
+                self.sources[path] = folder
+        if path not in entries and here is not None:
+            self.outcome.add(here, job)  # Neither here nor there; perhaps in DVC's remote.
+
+    def _differs(self, job: Job, entry: Entry) -> str:
+        """Return why a line is not what this folder's job would have; empty if it is."""
+        if other := others(job, entry):
+            return f"was made with other {', '.join(other)}"
+        if {*entry.inputs} != {*job.inputs}:
+            return "was made from other files"
+        united = self.outcome.ledger.entries
+        for path, digest in entry.inputs.items():
+            if path in self._behind and path not in united:
+                return f"was made from {path}, which is out of date"
+            now = united[path].sha256 if path in united else self._digests[path]
+            if now not in (None, digest):
+                return f"was made from another {path}"
+        first = united.get(entry.path)
+        if first is not None and first.sha256 != entry.sha256:
+            return (
+                f"has other bytes than here or elsewhere (sha256 {entry.sha256[:12]}... and "
+                f"{first.sha256[:12]}...)"
+            )
+        return ""
 
 
 def merge(rules: Rules, folders: Mapping[str, Path]) -> Merged:
@@ -46,40 +113,32 @@ def merge(rules: Rules, folders: Mapping[str, Path]) -> Merged:
         DataError: a ledger is damaged.
     """
     root, where = rules.grid.root, ledger.folder(rules.grid.results)
-    previous = ledger.read(root / where)
+    previous, merged = ledger.read(root / where), Merged()
     ledgers = {name: _read(root, name, folder, where) for name, folder in folders.items()}
-    outcome, sources, equal, problems = Outcome(), dict[str, Path](), 0, list[str]()
-    digests = Digests()
     for job in jobs(rules):
         for path in job.outputs:
-            here = previous.entries.get(path)
-            if here is not None and digests[path] == here.sha256:
-                outcome.add(here, job)
-            for name, known in ledgers.items():
-                entry = known.entries.get(path)
-                if entry is None or job.rule.name == "fetch":
-                    continue
-                if not _is_there(name, folders[name], entry):
-                    continue
-                first = outcome.ledger.entries.get(path)
-                if problem := _problem(job, entry, outcome.ledger, first):
-                    problems.append(f"{name}: {path} {problem}")
-                elif first is None:
-                    outcome.add(entry, job)
-                    sources[path] = folders[name]
-                else:
-                    equal += 1
-            if path not in outcome.ledger.entries and here is not None:
-                outcome.add(here, job)  # Neither here nor there; perhaps in DVC's remote.
-    if problems:
-        raise CheckError(f"{listed(problems)}\nnothing is merged")
-    for path, folder in sources.items():
+            lines = {n: one.entries[path] for n, one in ledgers.items() if path in one.entries}
+            if job.rule.name == "fetch":
+                lines = {}
+            found = {
+                name: (folders[name], entry)
+                for name, entry in lines.items()
+                if _is_there(name, folders[name], entry)
+            }
+            merged.add(job, path, previous.entries.get(path), found)
+            if lines and path not in merged.outcome.ledger.entries:
+                merged.lacking.append(path)
+    if merged.problems:
+        raise CheckError(f"{listed(merged.problems)}\nnothing is merged")
+    for path, folder in merged.sources.items():
         with replacing(root / path) as part:
             shutil.copyfile(folder / path, part)
-    ledger.write(root / where, outcome.ledger, previous)
+    ledger.write(root / where, merged.outcome.ledger, previous)
     actions.adopt(rules)
     scores = (rules.grid.artefact("scores", run) for run in rules.grid.runs)
-    return Merged([*sources], equal, [path for path in scores if not (root / path).is_file()])
+    merged.missing = [path for path in scores if not (root / path).is_file()]
+    merged.stale = [path for path in merged.stale if path not in merged.sources]
+    return merged
 
 
 def _read(root: Path, name: str, other: Path, where: Path) -> Ledger:
@@ -108,21 +167,3 @@ def _is_there(name: str, folder: Path, entry: Entry) -> bool:
             f"{entry.sha256[:12]}...); delete it there and run snakemake; nothing is merged"
         )
     return True
-
-
-def _problem(job: Job, entry: Entry, united: Ledger, first: Entry | None) -> str:
-    """Return why an output of another is not what this folder's job makes; empty if it is."""
-    if other := others(job, entry):
-        return f"was made with other {', '.join(other)}"
-    if {*entry.inputs} != {*job.inputs}:
-        return "was made from other files"
-    for path, digest in entry.inputs.items():
-        known = united.entries.get(path)
-        if known is not None and known.sha256 != digest:
-            return f"was made from another {path}"
-    if first is not None and first.sha256 != entry.sha256:
-        return (
-            f"has other bytes than here or elsewhere (sha256 {entry.sha256[:12]}... and "
-            f"{first.sha256[:12]}...)"
-        )
-    return ""

@@ -53,6 +53,6 @@ def checked_out(root: Path, revision: str, results: str) -> Iterator[Path]:
             or (name.startswith(f"{results}/") and not (place / f"{name}.dvc").exists())
         ]  # fmt: skip
         if targets:
-            command = ("pull" if stores else "checkout", "--quiet", "--allow-missing", *targets)
+            command = ("pull" if stores else "checkout", "--allow-missing", *targets)
             remote.afresh(*command, cwd=place)
         yield place

@@ -113,11 +113,6 @@ def jobs(rules: Rules) -> list[Job]:
     return [job for rule in rules for job in jobs_of(rule)]
 
 
-def targets(rules: Rules, phase: str) -> list[str]:
-    """Return the files of a phase (see `PHASES`)."""
-    return [path for rule in rules if rule.name in PHASES[phase] for path in rule.files]
-
-
 def makers(jobs: list[Job]) -> dict[str, Job]:
     """Return the job of each output."""
     return {output: job for job in jobs for output in job.outputs}

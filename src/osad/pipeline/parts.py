@@ -9,13 +9,20 @@ from osad.core.errors import ConfigError, OsadError
 from osad.core.files import read_json
 from osad.pipeline import page
 from osad.pipeline.grid import Grid, run_of
-from osad.pipeline.jobs import Job, jobs
+from osad.pipeline.jobs import PHASES, Job, jobs
 from osad.pipeline.rules import Rules
 
 
 def wanted(rules: Rules) -> list[str]:
     """Return the files that a run of Snakemake is asked for, in the pipeline's order."""
     return [path for job in asked(rules) for path in job.outputs]
+
+
+def targets(rules: Rules, phase: str) -> list[str]:
+    """Return the files of a phase (see `PHASES`), of a part those that belong to it."""
+    if not rules.grid.params.part:
+        return [path for rule in rules if rule.name in PHASES[phase] for path in rule.files]
+    return [path for job in asked(rules) if job.rule.name in PHASES[phase] for path in job.outputs]
 
 
 def asked(rules: Rules) -> list[Job]:

@@ -125,10 +125,13 @@ class Run:
 
     def unlike(self, images: Sequence[Found]) -> list[str]:
         """Say on standard error, and return, whether images are of another size than the run's."""
-        note = self.sizes.note([image.path for image in images]) if self.sizes else ""
-        if note:
+        if self.sizes is None:
+            note = "the run's images are not there, so their sizes could not be compared with these"
+        else:
+            note = self.sizes.note([image.path for image in images])
+        if note and self.split:  # That there is no split has its own note.
             print(f"note: {note}", file=sys.stderr)
-        return [note] if note else []
+        return [note] if note and self.split else []
 
 
 def main(argv: Sequence[str]) -> list[Path]:

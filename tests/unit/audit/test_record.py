@@ -14,6 +14,7 @@ from osad.audit.record import Outcome
 from osad.core.errors import CheckError
 from osad.core.files import read_json, sha256_file, write_json
 from osad.pipeline.jobs import jobs, makers
+from osad.pipeline.rule import RECEIPTS
 from osad.runtime import snakemake_records
 
 made = project_cases.made
@@ -77,6 +78,20 @@ def test_a_damaged_receipt_vouches_for_nothing(made: MadeUp, damage):
     assert any(line.startswith(f"{SCORES}: ") for line in after.stale + after.edited)
     assert SCORES not in after.ledger.entries
     assert cli.main(["audit", "record"]) in (0, 1)
+
+
+def test_lines_outlive_receipts_that_are_lost(made: MadeUp):
+    """Else the end of the next run, or `osad audit record`, would empty the ledger."""
+    shutil.rmtree(RECEIPTS)
+    after = collect(made)
+    assert after.ledger == made.ledger
+    assert (after.stale, after.edited, after.absent) == ([], [], [])
+    made.put(METRICS, "{}")  # A lost receipt hides no edit,
+    made.edit(METHOD, "= 1", "= 2")  # nor what code has left behind.
+    after = collect(made)
+    assert METRICS not in after.ledger.entries
+    assert SCORES not in after.ledger.entries
+    assert not record.collect(made.rules, Ledger()).ledger.entries
 
 
 def test_a_receipt_names_no_other_versions_than_its_job_had(made: MadeUp):

@@ -8,8 +8,8 @@ from project_cases import rules_of
 
 from osad.core.files import write_json
 from osad.pipeline.grid import run_of
-from osad.pipeline.jobs import jobs, makers
-from osad.pipeline.parts import measured, splits_of, wanted
+from osad.pipeline.jobs import PHASES, jobs, makers
+from osad.pipeline.parts import measured, splits_of, targets, wanted
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
@@ -57,6 +57,10 @@ def test_a_part_is_asked_for_all_that_its_runs_are_made_of_and_no_tables():
         path for path in files if "/metrics/" in path
     }
     assert not [path for path in files if "/tables/" in path or "/report/" in path]
+    named = {phase: targets(rules, phase) for phase in PHASES}  # As in `snakemake runs`.
+    assert {path for paths in named.values() for path in paths} == files
+    assert named["runs"]
+    assert named["tables"] == named["report_all"] == []
 
 
 def test_without_a_part_everything_is_wanted():

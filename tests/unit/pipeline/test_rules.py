@@ -20,8 +20,9 @@ from osad.backbones import get_backbone
 from osad.core.errors import ConfigError
 from osad.pipeline import rules as table
 from osad.pipeline.fingerprint import code_fingerprint
-from osad.pipeline.jobs import PHASES, Job, jobs, jobs_of, makers, targets
+from osad.pipeline.jobs import PHASES, Job, jobs, jobs_of, makers
 from osad.pipeline.networks import Network
+from osad.pipeline.parts import targets
 from osad.pipeline.rule import Rule
 from osad.pipeline.rules import Rules
 from osad.runtime import harness

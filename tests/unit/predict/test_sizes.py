@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from osad.data.splits import SplitRow
+from osad.methods import registry
+from osad.predict.images import Found
 from osad.predict.sizes import Sizes, size_of
+from osad.predict.step import Run
 
 
 @pytest.fixture
@@ -54,3 +58,11 @@ def test_a_photograph_on_its_side_counts_as_it_is_seen(tmp_path):
     assert size_of(str(tmp_path / "a.jpg")) == (10, 20)
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert size_of(str(tmp_path / "b.png")) is None
+
+
+def test_sizes_that_cannot_be_compared_are_told_of(capsys):
+    row = SplitRow("data/gone.png", "1", "train_normal", 0, "good")
+    run = Run(registry.get("random"), {}, [row], [], None, Sizes.of([row.path]))
+    (note,) = run.unlike([Found("a.png", "2")])
+    assert note in capsys.readouterr().err
+    assert "could not be compared" in note
