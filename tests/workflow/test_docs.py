@@ -60,7 +60,7 @@ snakemake() { command snakemake "$@" --dry-run --quiet; }
 # Each measures for minutes or hours, so only its words are checked (test_page_commands.py);
 # test_select.py runs one.
 osad() { [ "$1" = select ]; }
-python() { [ "$1" = bench/bench.py ]; }
+python() { [ "$1" = bench/bench.py ] || [ "$1" = bench/scale.py ]; }
 """
 """What stands in for them where nothing is computed."""
 WHERE = {
@@ -106,6 +106,7 @@ WHERE = {
     "docs/machines.md": {"snakemake --cores 8 --resources gpu=1 --config part=1/2": "planned"},
     SELECT: {"snakemake splits features --cores 2 --configfile configs/select.yaml": "planned"},
     REPORT: {"python bench/bench.py --only cells --json data/bench/NAME.json": "planned"},
+    "docs/scale.md": {"python bench/scale.py --runs 1000 3000 10000 30000": "planned"},
     CONTRIBUTING: {"make test": "clone"},
 }  # fmt: skip
 """The fixture in which a block of a page runs, by its first command."""
