@@ -15,6 +15,8 @@ from filelock import FileLock
 from photos import draw
 from projects import PLAIN_METHODS, SMALL, Outcome, Project, new_project, params
 
+collect_ignore = ["kubernetes_jobs.py"]  # A script for another environment than that of the tests.
+
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
