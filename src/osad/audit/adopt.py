@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osad.audit.ledger import Digests, Entry, Ledger
-from osad.audit.record import recorded_params
+from osad.audit.record import receipt_of, recorded_params
 from osad.core.files import write_json
 from osad.pipeline.jobs import Job, jobs
 from osad.pipeline.rules import Rules
@@ -97,12 +97,5 @@ def _restore_receipt(job: Job, entries: list[Entry], ledger: Ledger) -> None:
 
     Snakemake compares nothing of a job one of whose outputs has no record.
     """
-    receipt = {
-        "step": job.rule.step,
-        "arguments": job.arguments() if entries[0].params == job.params else [],
-        "outputs": {entry.path: entry.sha256 for entry in entries},
-        "environment": {k: value for k, value in entries[0].env.items() if k != "lock"},
-        "machine": {},
-    }
-    write_json(job.receipt, receipt)
+    write_json(job.receipt, receipt_of(job, entries))
     _restore(replace(entries[0], path=job.receipt), ledger)

@@ -6,7 +6,7 @@ they were. So the ledger never vouches for an output that was edited, or that a 
 parameters, code or inputs has left behind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,11 +179,17 @@ def _vouched(job: Job, previous: Ledger) -> dict[str, Any]:
     lines = [previous.entries[path] for path in job.outputs if path in previous.entries]
     if not lines or any(others(job, line) for line in lines):
         return {}
+    return {"code": {}, **receipt_of(job, lines)}
+
+
+def receipt_of(job: Job, lines: Sequence[Entry]) -> dict[str, Any]:
+    """Return the receipt that a job left, as far as the lines of its outputs tell it."""
     return {
-        "arguments": job.arguments(),
-        "code": {},
+        "step": job.rule.step,
+        "arguments": job.arguments() if lines[0].params == job.params else [],
         "outputs": {line.path: line.sha256 for line in lines},
         "environment": {name: value for name, value in lines[0].env.items() if name != "lock"},
+        "machine": {},
     }
 
 

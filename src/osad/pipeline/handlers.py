@@ -3,15 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from osad.core.errors import ConfigError
 from osad.core.files import write_json
 from osad.pipeline.failures import Failure, failures, of_cells
-from osad.pipeline.jobs import Job, jobs, makers
-from osad.pipeline.parts import wanted
+from osad.pipeline.jobs import Job, makers
+from osad.pipeline.parts import asked
 from osad.pipeline.rules import Rules
 from osad.pipeline.storage import Exchange
 from osad.runtime import snakemake_records as records
@@ -93,18 +93,19 @@ class Handlers:
         Raises:
             OsadError: the ledger is damaged, or an output was edited.
         """
-        files = wanted(self.rules)
+        grid_jobs = asked(self.rules)
+        files = [path for job in grid_jobs for path in job.outputs]
         ended = self._turn.take(files if self.exchange is None else self.exchange.names(files))
         for message in self.adopt(self.rules):
             _say(message)
         # Of a job one of whose outputs has no record Snakemake compares nothing.
-        receipts = (job.receipt for job in self._jobs(files))
+        receipts = (job.receipt for job in grid_jobs)
         records.mark_unknown(filter(os.path.exists, receipts))
         if self.exchange is not None:
-            self.exchange.distrust(self._jobs(files))
+            self.exchange.distrust(grid_jobs)
         if not ended:
             return
-        self._collect(self._jobs(files))
+        self._collect(grid_jobs)
         for folder in {os.path.dirname(path) for path in files}:
             for part in Path(folder).glob(".*.part"):
                 part.unlink()
@@ -124,7 +125,7 @@ class Handlers:
             OsadError: an output was edited; the others are recorded.
         """
         self._stop()
-        self._collect(self._jobs(wanted(self.rules)))
+        self._collect(asked(self.rules))
         self._complete()
 
     def error(self) -> None:
@@ -134,7 +135,7 @@ class Handlers:
         written as at the end of a successful run.
         """
         self._stop()
-        grid_jobs = self._jobs(wanted(self.rules))
+        grid_jobs = asked(self.rules)
         self._collect(grid_jobs)
         failed = failures(grid_jobs)
         if not failed:
@@ -160,11 +161,6 @@ class Handlers:
             )
         else:
             self._complete()
-
-    def _jobs(self, files: Iterable[str]) -> list[Job]:
-        """Return the jobs that make some of the grid's files."""
-        asked = {*files}
-        return [job for job in jobs(self.rules) if job.outputs[0] in asked]
 
     def _collect(self, grid_jobs: list[Job]) -> None:
         if self.exchange is not None:

@@ -125,13 +125,14 @@ class Run:
 
     def unlike(self, images: Sequence[Found]) -> list[str]:
         """Say on standard error, and return, whether images are of another size than the run's."""
-        if self.sizes is None:
-            note = "the run's images are not there, so their sizes could not be compared with these"
-        else:
+        if not self.split:  # That it is not there has its own note.
+            return []
+        note = "the run's images are not there, so their sizes could not be compared with these"
+        if self.sizes is not None:
             note = self.sizes.note([image.path for image in images])
-        if note and self.split:  # That there is no split has its own note.
+        if note:
             print(f"note: {note}", file=sys.stderr)
-        return [note] if note and self.split else []
+        return [note] if note else []
 
 
 def main(argv: Sequence[str]) -> list[Path]:

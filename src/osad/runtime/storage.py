@@ -8,7 +8,6 @@ since Snakemake's main process, which writes the records, never sees them.
 """
 
 import contextlib
-import csv
 import itertools
 import json
 import os
@@ -19,7 +18,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from osad.core.files import read_json, replacing, sha256_file, write_json
+from osad.core.files import read_csv, read_json, replacing, sha256_file, write_json
 
 IMAGES = ".osad/images"
 """Where the images that a manifest lists are, as an archive; only storages have it."""
@@ -114,8 +113,7 @@ def place(source: str, target: str) -> None:
 
 def listed(manifest: Path) -> Iterable[str]:
     """Return the paths of the images and masks of a manifest, each once."""
-    with manifest.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(manifest, ("path", "mask"))
     return dict.fromkeys(row[name] for row in rows for name in ("path", "mask") if row[name])
 
 
