@@ -66,7 +66,7 @@ def collect(rules: Rules, previous: Ledger) -> Outcome:
     doubtful: set[str] = set()
     for job in jobs(rules):
         there = Path(job.receipt).exists()
-        receipt = read_receipt(job) if there else _vouched(job, previous)
+        receipt = read_receipt(job) if there else _vouched(job, previous, digests)
         for output in job.outputs:
             try:
                 if Path(output).is_file():
@@ -174,9 +174,13 @@ def read_receipt(job: Job) -> dict[str, Any]:
     return value if whole and all(map(_is_text, value["environment"].values())) else {}
 
 
-def _vouched(job: Job, previous: Ledger) -> dict[str, Any]:
-    """Return a receipt that was lost, by the lines that were made of it; empty without them."""
-    lines = [previous.entries[path] for path in job.outputs if path in previous.entries]
+def _vouched(job: Job, previous: Ledger, digests: Digests) -> dict[str, Any]:
+    """Return a receipt that was lost, by the lines that were made of it; empty without them.
+
+    A line says nothing of other bytes, such as those of a table that shows what has failed.
+    """
+    known = [previous.entries[path] for path in job.outputs if path in previous.entries]
+    lines = [line for line in known if digests[line.path] == line.sha256]
     if not lines or any(others(job, line) for line in lines):
         return {}
     return {"code": {}, **receipt_of(job, lines)}

@@ -28,7 +28,7 @@ CNNS = ("mobilenetv3_small_050", "regnetx_002")
 
 def random_model(name: str, **options: Any) -> Any:
     """Return a model of timm with random weights and statistics, always the same ones."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = timm.create_model(name, **options).eval()
         for key, tensor in model.state_dict().items():
