@@ -30,6 +30,7 @@ def test_rebuild_gives_equal_bytes_and_only_what_the_cell_needs(repository: Proj
     assert repository.run("git", "status", "--porcelain").check().output == ""
 
 
+@pytest.mark.long
 def test_rebuild_names_the_first_artefact_that_differs(repository: Project) -> None:
     cell = "tiny/all/general-m10/devnet/s1"
     changed = json.loads(json.dumps(PARAMS))

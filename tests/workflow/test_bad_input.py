@@ -205,6 +205,7 @@ def test_cells_that_fail_are_named_and_the_others_go_on(project: Project) -> Non
     assert {row["status"] for row in project.cell_rows().values()} == {"ok"}
 
 
+@pytest.mark.long
 def test_after_a_late_job_has_failed_all_that_was_shown_is_made_again(fresh: Project) -> None:
     """Tables that the failed run made of what there was are those of no job."""
     path = next((fresh.root / "data/bench").glob("*.json"))
@@ -240,8 +241,11 @@ def test_a_wrong_image_fails_the_cells_that_read_it(project: Project) -> None:
         assert row["status"] == "ok" or row["reason"].startswith(f"features: {IMAGE}: ")
 
 
+LONG = pytest.param("paper.yaml", marks=pytest.mark.long)
+
+
 # Tables of rules of all of them are made in tests/unit/pipeline/test_grid.py.
-@pytest.mark.parametrize("name", [None, "smoke.yaml", "select.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", [None, "smoke.yaml", "select.yaml", LONG])
 def test_grids_of_the_project_can_be_planned(fresh: Project, name: str | None) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     fresh.write_params(content)

@@ -85,7 +85,10 @@ def clone(project: Project, root: Path) -> Project:
     return Project(root)
 
 
-@pytest.fixture(scope="module", params=["copy", "hardlink", "symlink"])
+LINKS = ["symlink", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("copy", "hardlink"))]
+
+
+@pytest.fixture(scope="module", params=LINKS)
 def pulled(
     request: pytest.FixtureRequest, published: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Project]:

@@ -91,6 +91,7 @@ def means(tree: dict[str, Any]) -> dict[str, dict[str, float]]:
     }
 
 
+@pytest.mark.long
 def test_an_experiment_computes_only_its_cells_and_is_compared(changeable: Project) -> None:
     """A changed hyper-parameter as a DVC experiment: set, run, shown beside the commit."""
     before = changeable.outputs()

@@ -28,6 +28,7 @@ def told(project: Project) -> dict[str, int]:
     return {rule: int(number) for rule, number in re.findall(r"(\w+) (\d+)", counts)}
 
 
+@pytest.mark.long
 def test_what_is_stale_is_what_snakemake_would_make(project: Project) -> None:
     assert told(project) == project.dry_run()[0] == {}
     (project.root / "results/tables/hard.tex").unlink()

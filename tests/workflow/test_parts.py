@@ -15,7 +15,7 @@ from projects import Outcome, Project, new_project, params
 from osad.audit import ledger
 from osad.core.files import sha256_file
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.long]
 
 GRID = params(
     settings=["general", "normal"], seeds=[0, 1], methods=["mean_intensity", "true_labels"]

@@ -135,6 +135,7 @@ def test_deleted_files_are_made_again(finished: Project, kinds: list[str]) -> No
         assert finished.dry_run() == plan(set().union(*(DELETIONS[kind][1] for kind in kinds)))
 
 
+@pytest.mark.long
 def test_what_is_made_again_has_the_same_bytes_and_stops_the_cascade(project: Project) -> None:
     """Equal bytes end the reruns between two calls, so phases are targets of their own."""
     before = project.outputs()

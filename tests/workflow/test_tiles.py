@@ -14,7 +14,7 @@ from projects import SMALL, Project, params
 from osad.evaluation import maps as anomaly_maps
 from osad.features.packs import Pack
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.long]
 
 CELL = "tiny/all/general-m10/patchcore/s0"
 RUN = "tiny/all/normal-m0/patchcore/s0"

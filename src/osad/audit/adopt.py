@@ -6,6 +6,7 @@ of its inputs have the digests of the ledger; an output that has not is moved to
 so that Snakemake makes it again.
 """
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,15 +33,18 @@ class Adoption:
     removed: list[str] = field(default_factory=list)
 
 
-def candidates(ledger: Ledger) -> set[str]:
-    """Return the outputs of a ledger that are on disk and unknown to Snakemake."""
-    return {
-        path for path in ledger.entries if Path(path).is_file() and not records.is_recorded(path)
-    }
+def candidates(rules: Rules) -> list[str]:
+    """Return the outputs of a grid that are on disk and unknown to Snakemake.
+
+    Raises:
+        CheckError: Snakemake's records cannot be used.
+    """
+    outputs = (path for job in jobs(rules) for path in job.outputs)
+    return records.unknown(filter(os.path.isfile, outputs))
 
 
 def adopt(rules: Rules, ledger: Ledger, wanted: set[str]) -> Adoption:
-    """Restore the records of those `candidates` that may have them.
+    """Restore the records of those `candidates` of the ledger that may have them.
 
     Raises:
         CheckError: the installed Snakemake keeps its records in another format.

@@ -33,6 +33,8 @@ BUDGET = {
     "candidates": 200, "coreset": 20, "projection": 8, "width": 16, "blocks": 1,
 }  # fmt: skip
 """Values of a trial for hyper-parameters of these names: seconds instead of minutes."""
+EPOCHS = 10
+"""At most, of variants that have a number of their own: as many as their learning rates need."""
 
 
 class SyntheticPacks:
@@ -149,7 +151,11 @@ class Trial:
             and type(item.default) is type(BUDGET[item.name])
             and item.metadata.get("holds", bool)(BUDGET[item.name])
         }
-        return self.spec.build(self.spec.resolve(small | values))
+        method: Any = self.spec.build(self.spec.resolve(small | values))
+        if "epochs" in self.spec.overrides:
+            method = dataclasses.replace(method, epochs=min(method.epochs, EPOCHS))
+        built: Method = method
+        return built
 
     def data(
         self,

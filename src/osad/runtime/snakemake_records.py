@@ -86,18 +86,24 @@ def check_backend(settings: Any = None, outputs: Iterable[str] = ()) -> None:
         DATABASE.parent.mkdir(exist_ok=True)
         DATABASE.touch()
     expected = list(outputs)
-    if expected and not any(is_recorded(output) for output in expected):
+    if expected and all(unknown([output]) for output in expected):  # One at a time: ends soon.
         raise CheckError(
             f"{expected[0]}: Snakemake has no record of it, nor of any other output of the ledger; "
             "run `osad audit adopt`, which restores them"
         )
 
 
-def is_recorded(output: str) -> bool:
-    """Tell whether Snakemake knows an output, be it complete or interrupted."""
+def unknown(outputs: Iterable[str]) -> list[str]:
+    """Return those outputs that Snakemake does not know, neither as complete nor as interrupted.
+
+    Raises:
+        CheckError: the files or the database cannot be used.
+    """
+    asked = list(outputs)
     with _store() as store:
         # In this order: a job that ends between has its record before it loses its mark.
-        return bool(store._filter_incomplete_keys([output])) or _read(store, output) is not None
+        interrupted = store._filter_incomplete_keys(asked)
+        return [path for path in asked if path not in interrupted and _read(store, path) is None]
 
 
 def is_interrupted(output: str) -> bool:
@@ -182,10 +188,7 @@ def mark_unknown(outputs: Iterable[str]) -> None:
     Raises:
         CheckError: the files or the database cannot be used.
     """
-    with _store() as store:
-        for output in outputs:
-            if _read(store, output) is None:
-                store._mark_incomplete(output, None)
+    mark_incomplete(unknown(outputs))
 
 
 def copy(

@@ -4,18 +4,19 @@ import dataclasses
 from collections import defaultdict
 
 import pytest
-from project_cases import rules_of
+from project_cases import ROOT, rules_of
 
 from osad.core.files import write_json
-from osad.pipeline.grid import run_of
+from osad.pipeline.grid import Grid, run_of
 from osad.pipeline.jobs import PHASES, jobs, makers
 from osad.pipeline.parts import measured, splits_of, targets, wanted
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
 def test_every_split_with_runs_is_in_one_part(count):
-    parts = [splits_of(rules_of(part=f"{one}/{count}").grid) for one in range(1, count + 1)]
     grid = rules_of(part="").grid
+    ones = (f"{one}/{count}" for one in range(1, count + 1))
+    parts = [splits_of(Grid(dataclasses.replace(grid.params, part=one), ROOT)) for one in ones]
     assert sum(map(len, parts)) == len(set().union(*parts)) == len(grid.split_ids)
 
 

@@ -133,7 +133,7 @@ def test_snakemake_believes_the_records_and_misses_no_edit(backend):
     shutil.rmtree(".snakemake")
     records._open.cache_clear()
     records.check_backend(told(backend))
-    assert not any(map(records.is_recorded, before))
+    assert records.unknown(before) == [*before]
     for output, record in before.items():
         records.write(
             output,
@@ -165,10 +165,10 @@ def test_a_record_is_written_and_read(backend):
     long = "results/" + "/".join(["name-of-more-than-255-characters"] * 20) + "/s0.csv"
     Path(long).parent.mkdir(parents=True)
     for output in ("out", long):
-        assert not records.is_recorded(output)
+        assert records.unknown([output])
         assert records.read(output) is None
         write(output, inputs={"b": "1" * 64, "a": "2" * 64}, params={"x": 1, "y": "text"})
-        assert records.is_recorded(output)
+        assert not records.unknown([output])
         record = records.read(output)
         assert record["input"] == ["a", "b"]
         assert record["params"] == ["'text'", "1"]
@@ -184,21 +184,21 @@ def test_what_a_run_writes_meanwhile_is_seen(backend):
     assert records.read("out") is None
     run = own(backend)
     run._mark_incomplete("out", None)
-    assert records.is_recorded("out")
+    assert not records.unknown(["out"])
     assert records.read("out") is None
     write()
     run._unmark_incomplete("out")
     assert records.read("out")["rule"] == "one"
     # Interrupted while it is made again.
     run._mark_incomplete("out", None)
-    assert records.is_recorded("out")
+    assert not records.unknown(["out"])
     run._delete_record("out")
     assert records.read("out") is None
 
 
 def test_a_record_in_another_format_is_none(backend):
     own(backend)._write_record("out", MetadataRecord(rule="one", record_format_version=5))
-    assert records.is_recorded("out")
+    assert not records.unknown(["out"])
     assert records.read("out") is None
 
 
@@ -217,7 +217,7 @@ def test_a_database_of_a_folder_that_has_moved_has_no_records(project, monkeypat
     write()
     (project / "old").rename(project / "new")
     monkeypatch.chdir(project / "new")
-    assert not records.is_recorded("out")
+    assert records.unknown(["out"])
     with pytest.raises(CheckError, match="no record"):
         records.check_backend(outputs=["out"])
 
@@ -271,7 +271,7 @@ def test_a_damaged_database_is_refused():
     write()
     records._open.cache_clear()
     records.DATABASE.write_bytes(b"no database" * 1000)
-    for use in (records.is_recorded, records.read, write):
+    for use in (records.unknown, records.read, write):
         with pytest.raises(CheckError, match=r"^\.snakemake/metadata\.db: .*not a database.*adopt"):
             use("out")
 
@@ -289,7 +289,7 @@ def test_a_table_that_is_another_is_refused():
 def test_files_that_cannot_be_read_are_refused(monkeypatch):
     write()
     monkeypatch.setattr(FilePersistence, "_read_record", denied)
-    for use in (records.is_recorded, records.read):
+    for use in (records.unknown, records.read):
         with pytest.raises(CheckError, match=r"^\.snakemake/metadata: .*denied"):
             use("out")
 
@@ -304,6 +304,6 @@ def test_a_file_that_is_not_whole_is_no_record(content):
     (file,) = records.FOLDER.iterdir()
     file.write_text(content, encoding="latin-1")
     assert records.read("out") is None
-    assert not records.is_recorded("out")
+    assert records.unknown(["out"])
     write()
     assert records.read("out")["rule"] == "one"
