@@ -36,7 +36,7 @@ def clearly():
     try:
         yield
     except (OsadError, OSError) as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(str(error)) from error
 
 
 with clearly():

@@ -12,6 +12,8 @@ import sys
 import threading
 from typing import Any
 
+from osad.core.errors import OsadError
+
 KNOWN = "9.27"
 """The version of Snakemake that the patches were written for."""
 SMALLEST = 1_000_000
@@ -247,20 +249,25 @@ def _plan_without_conda() -> None:
 
 
 def _tell_briefly() -> None:
-    """Make Snakemake say in one line that a disk is full or a file may not be changed.
+    """Make Snakemake say in one line what is refused here, or that a disk is full.
 
-    It would show the traceback of its own functions.
+    It would add the lines of its own functions, and of the Snakefile, that led there.
     """
     name = "format_exception_to_string"
     module, original = _find("snakemake.exceptions", name, "ex linemaps")
+    refusal: Any = getattr(module, "WorkflowError", None)
+    _check(name, isinstance(refusal, type))
 
     def told(ex: Exception, linemaps: Any = None) -> str:
-        if not isinstance(ex, OSError):
+        error = ex.__cause__ if isinstance(ex, refusal) else ex
+        if isinstance(error, OsadError):
+            return f"osad: {error}"
+        if not isinstance(error, OSError):
             return str(original(ex, linemaps))
-        if f"{os.sep}locks{os.sep}" in str(ex.filename):  # Each removes the folder at its end.
+        if f"{os.sep}locks{os.sep}" in str(error.filename):  # Each removes the folder at its end.
             return "osad: another snakemake has just ended here; run the same command again"
-        where = f"{ex.filename}: " if ex.filename else ""
-        return f"osad: {where}{ex.strerror or ex}; see to it and run the same command again"
+        where = f"{error.filename}: " if error.filename else ""
+        return f"osad: {where}{error.strerror or error}; see to it and run the same command again"
 
     module.format_exception_to_string = told
 

@@ -20,6 +20,7 @@ from snakemake import common, dag, exceptions, io, iocontainers, jobs, rules
 from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
 
+from osad.core.errors import DataError
 from osad.runtime import snakemake_patches
 
 PATCHED = {
@@ -267,7 +268,14 @@ def test_lists_of_names_guard_their_methods_as_before():
     assert iocontainers.Namedlist(fromdict={"index": "z"}).index == "z"
 
 
-# --- errors of the system ---
+# --- errors ---
+
+
+def refused(cause: Exception | None) -> Exception:
+    """Return what the Snakefile raises where something of ours refuses."""
+    error = exceptions.WorkflowError(str(cause))
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -283,12 +291,17 @@ def test_lists_of_names_guard_their_methods_as_before():
             "osad: another snakemake has just ",
         ),
         (exceptions.WorkflowError("no"), "WorkflowError:\nno"),
+        (refused(DataError("a.csv: is no table")), "osad: a.csv: is no table"),
+        (refused(OSError(28, "No space left")), "osad: No space left; see to it and run the same"),
+        (refused(KeyError("no")), "WorkflowError:\n'no'"),
         (KeyError("no"), "KeyError: 'no'\n"),
     ],
 )
-def test_an_error_of_the_system_is_told_in_one_line(error, told):
+def test_a_refusal_and_an_error_of_the_system_are_told_in_one_line(error, told):
     snakemake_patches.apply()
-    assert exceptions.format_exception_to_string(error, {}).startswith(told)
+    text = exceptions.format_exception_to_string(error, {})
+    assert text.startswith(told)
+    assert "\n" not in text or not told.startswith("osad: ")
 
 
 # --- checksums ---
