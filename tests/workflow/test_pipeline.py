@@ -240,6 +240,13 @@ def test_bytes_depend_neither_on_cores_nor_on_the_server_nor_on_other_cells(
     of_grid = ("results/tables/", "results/figures/", "results/report/", "provenance/")
     common = {path for path in plain if not path.startswith(of_grid)}
     assert {path: whole.get(path) for path in common} == {path: plain[path] for path in common}
+    # Nor does what a job is told to have run, by which an interrupted training may go on.
+    receipts = [*(plain_run[0].root / ".osad/runs/results/checkpoints").rglob("*.json")]
+    for receipt in receipts:
+        other = project.root / receipt.relative_to(plain_run[0].root)
+        ran = [json.loads(path.read_text(encoding="utf-8"))["code"] for path in (receipt, other)]
+        assert ran[0] == ran[1], receipt
+    assert receipts
     # Of the larger grid, only what shows all seeds or cells is made anew for the smaller one.
     project.write_params(params(**SMALL, methods=PLAIN_METHODS))
     shown = expected.report_cells(cells(methods=PLAIN_METHODS, protocols=["general-m10"]))
