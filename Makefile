@@ -61,7 +61,7 @@ test-unit: $(VENV)/.test ## run the tests of single modules, examples of docstri
 test-workflow: $(VENV)/.test ## run the tests that run Snakemake or DVC
 	$(PYTEST) $(QUICK) tests/workflow
 
-test-long: $(VENV)/.test build/cluster/.run build/s3/.run ## run the tests that take most of a minute each, or need servers
+test-long: $(VENV)/.test build/cluster/.run build/s3/.run ## run the long tests: whole runs, several machines, servers
 	$(PYTEST) -m long
 
 test-browser: $(VENV)/.test ## run the tests of the page in Chromium
