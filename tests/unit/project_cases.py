@@ -258,10 +258,10 @@ class MadeUp:
             values = {"auroc_mean": 0.625, "auroc_std": "", "n_seeds": 2, "published_mean": ""}
             write_csv(SUMMARY, ["cell", *values], [{"cell": name, **values} for name in grid.means])
         digests = {path: sha256_file(path) for path in (*job.inputs, *job.outputs)}
-        for path in job.outputs:
-            write_record(path, job, inputs={path: digests[path] for path in job.inputs})
         receipt = {"arguments": job.arguments(), "environment": ENV, "machine": {"seconds": 1.5}}
         write_json(job.receipt, receipt | {"outputs": {p: digests[p] for p in job.outputs}})
+        for path in (*job.outputs, job.receipt):
+            write_record(path, job, inputs={path: digests[path] for path in job.inputs})
 
 
 def write_record(path: str, job: Job, **further: object) -> None:

@@ -128,6 +128,8 @@ def _causes(job: Job, known: Ledger, digests: Digests) -> Iterator[str]:
             yield "interrupted"
         elif record is not None:
             yield from _differences(job, path, record, known)
+    if os.path.exists(job.receipt) and records.read(job.receipt) is None:
+        yield "Snakemake has no record of its receipt"
     oldest = min(os.lstat(path).st_mtime for path in job.outputs)
     for path in job.inputs:
         if not os.path.exists(path) or _newest(path) <= oldest:

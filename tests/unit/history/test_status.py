@@ -34,6 +34,11 @@ def interrupt(made: MadeUp) -> None:
         store._mark_incomplete(METRICS, None)
 
 
+def forget_receipt(made: MadeUp) -> None:
+    with snakemake_records._store() as store:
+        store._delete_record(makers(jobs(made.rules))[METRICS].receipt)
+
+
 ONE = {"metrics": 1}
 BEHIND_ONE = {"cells": 1, "report_cell": 1, **AFTER}
 DEVNET = {"metrics": 2, "report_cell": 1, "cells": 1, **AFTER}
@@ -48,6 +53,8 @@ CASES = {
                {f"{PUBLISHED} has changed": AFTER}),
     "same content": (lambda m: m.put(PUBLISHED, Path(PUBLISHED).read_text()), {}),
     "interrupted": (interrupt, {"interrupted": ONE, BEHIND: BEHIND_ONE}),
+    "receipt": (forget_receipt,
+                {"Snakemake has no record of its receipt": ONE, BEHIND: BEHIND_ONE}),
     "command": (lambda m: m.rewrite(template="x"),
                 {"command, inputs or parameters of rule metrics": ONE,
                  BEHIND: BEHIND_ONE}),
