@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc_objects.fs.utils import tmp_fname
 from faults import stored
 from projects import ROOT, Outcome, Project
 
@@ -74,6 +75,18 @@ def test_after_a_killed_transfer_all_is_sent_and_all_is_got(project: Project) ->
     assert [(project.root / name / "file").read_text() for name in ("a", "b", "c")] == [
         "of a", "of b", "another",
     ]  # fmt: skip
+
+
+def test_what_a_killed_pull_was_writing_is_no_file_of_yours(project: Project) -> None:
+    osad(project, "push").check()
+    folder = project.root / "a"
+    (folder / "file").rename(folder / tmp_fname())
+    osad(project, "pull").check()
+    assert [path.name for path in folder.iterdir()] == ["file"]
+    (folder / ".mine.tmp").write_text("not of DVC")
+    (folder / "file").unlink()
+    osad(project, "pull").refused("unsaved files", ".mine.tmp")
+    assert (folder / ".mine.tmp").exists()
 
 
 def test_what_was_not_made_here_is_told_and_no_failure(project: Project) -> None:

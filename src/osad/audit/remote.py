@@ -18,6 +18,8 @@ MISSING = re.compile(r"\bmd5: ([0-9a-f]+(?:\.dir)?)")
 NEVER = re.compile(r"Output '(.+?)'\(stage: .+?\) is missing version info")
 STORE = re.compile(r"^(\S+)\s+(.+?)(?:\s+\(default\))?$", re.MULTILINE)
 """How DVC says what is nowhere, what nobody has ever saved, and which remotes there are."""
+WRITING = re.compile(r"\.[\w-]{22}\.tmp")
+"""What DVC calls a file while it writes it."""
 
 
 def dvc(
@@ -128,5 +130,12 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def pull(options: argparse.Namespace) -> None:
-    """Get the outputs from the DVC remote, also after a transfer that was killed."""
+    """Get the outputs from the DVC remote, also after a transfer that was killed.
+
+    DVC takes what it was writing then for a file of yours, and brings nothing beside one.
+    """
+    for folder in filter(Path.is_dir, map(Path, digests(Path()))):
+        for path in folder.rglob(".*.tmp"):
+            if WRITING.fullmatch(path.name):
+                path.unlink()
     transfer(options, "pull")
