@@ -41,9 +41,21 @@ def test_wrong_parameters_are_refused(
     assert "Job stats" not in outcome.output
 
 
-def test_parameters_that_are_not_yaml_are_refused(fresh: Project) -> None:
+def test_files_of_parameters_that_are_none_are_refused_in_one_line(fresh: Project) -> None:
+    (fresh.root / "seed.yaml").write_text("grid: {seeds: [0]}\n")
+    for files, told in (
+        (["--configfile", "none.yaml"], "osad: none.yaml: cannot be read (No such file"),
+        (
+            ["--configfile", "seed.yaml", "--configfile", "seed.yaml"],
+            "osad: --configfile: is given",
+        ),
+    ):
+        outcome = fresh.snakemake("--dry-run", *files)
+        outcome.refused(told)
+        assert "File " not in outcome.output
+    fresh.snakemake("--dry-run", "--configfile", "seed.yaml", "seed.yaml").check()
     (fresh.root / "params.yaml").write_text("grid: [\n")
-    fresh.snakemake("--dry-run").refused("params.yaml: is not valid YAML")
+    fresh.snakemake("--dry-run").refused("osad: params.yaml: is not valid YAML")
 
 
 @pytest.mark.parametrize(

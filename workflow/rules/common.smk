@@ -2,6 +2,7 @@
 import contextlib
 import gc
 import logging
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -36,7 +37,8 @@ def clearly():
     try:
         yield
     except (OsadError, OSError) as error:
-        raise WorkflowError(str(error)) from error
+        told = error if isinstance(error, OsadError) else OsadError(str(error))
+        raise WorkflowError(str(told)) from told
 
 
 with clearly():
@@ -45,6 +47,7 @@ with clearly():
     (nodes.check if ON_NODE else nodes.tell)(nodes.facts(ROOT, config))
     if not ON_NODE:
         snakemake_config.check_installed()
+        snakemake_config.check_given(sys.argv)
     FILES = snakemake_config.files()
     GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT), FILES), ROOT)
     RULES = Rules(GRID, on_cluster=lambda: ON_NODE or not workflow.local_exec)

@@ -14,11 +14,13 @@ def record(rules: Rules) -> tuple[recording.Outcome, str]:
         what became of the outputs, and one line about it.
 
     Raises:
-        CheckError: an output was edited; the others are recorded. Or Snakemake keeps its records
-            in a way that is not known here; then the ledger stays as it is.
+        CheckError: an output was edited; the others are recorded. Or the ledger is not as it was
+            written, or Snakemake keeps its records in a way that is not known here; then it stays.
     """
     where = ledger.folder(rules.grid.results)
     previous = ledger.read(where)
+    if problems := ledger.damage(where):
+        raise CheckError(problems[0])
     outcome = recording.collect(rules, previous)
     changed = ledger.write(where, outcome.ledger, previous)
     recording.write_machine_facts(rules)
@@ -37,21 +39,20 @@ def record(rules: Rules) -> tuple[recording.Outcome, str]:
 def adopt(rules: Rules) -> adopting.Adoption:
     """Restore Snakemake's records of outputs that are on disk and unknown to it.
 
+    Results that the ledger does not know either will be made again.
+
     Raises:
         CheckError: the ledger is damaged, or Snakemake keeps its records in another format.
         DataError: the ledger cannot be read.
     """
     where = ledger.folder(rules.grid.results)
-    if not (where / ledger.SUMS).is_file():
-        return adopting.Adoption()
-    unknown, problems = adopting.candidates(rules), ledger.check_sums(where)
+    unknown, problems = adopting.candidates(rules), ledger.damage(where)
     if not unknown and not problems:
         return adopting.Adoption()  # A large ledger takes long to read.
     known = ledger.read(where)
-    wanted = known.entries.keys() & unknown
-    if wanted and problems:
+    if problems:
         raise CheckError(problems[0])
-    return adopting.adopt(rules, known, wanted)
+    return adopting.adopt(rules, known, unknown)
 
 
 def record_line(rules: Rules) -> str:
@@ -64,4 +65,7 @@ def adopt_lines(rules: Rules) -> list[str]:
     adoption = adopt(rules)
     count = len(adoption.adopted)
     lines = [f"adopted {count} outputs that are what the ledger says"] if count else []
+    if left := adoption.unknown:
+        lines.append(f"{left[0]}: nothing says what it was made of ({len(left)} such files); a run "
+                     "makes it again")  # fmt: skip
     return [*adoption.removed, *lines]

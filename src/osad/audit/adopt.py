@@ -7,6 +7,7 @@ so that Snakemake makes it again.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,10 +28,12 @@ class Adoption:
     Attributes:
         adopted: outputs whose records were restored.
         removed: messages on outputs that were moved away.
+        unknown: results without a line, which the next run makes again.
     """
 
     adopted: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
 
 def candidates(rules: Rules) -> list[str]:
@@ -43,16 +46,21 @@ def candidates(rules: Rules) -> list[str]:
     return records.unknown(filter(os.path.isfile, outputs))
 
 
-def adopt(rules: Rules, ledger: Ledger, wanted: set[str]) -> Adoption:
+def adopt(rules: Rules, ledger: Ledger, unknown: Sequence[str]) -> Adoption:
     """Restore the records of those `candidates` of the ledger that may have them.
+
+    Of those without a line that are results, Snakemake would compare nothing.
 
     Raises:
         CheckError: the installed Snakemake keeps its records in another format.
     """
-    adoption = Adoption()
-    if not wanted:
+    adoption, wanted = Adoption(), ledger.entries.keys() & unknown
+    if not unknown:
         return adoption
     records.check_backend()
+    own = f"{rules.grid.results}/"
+    adoption.unknown += [path for path in unknown if path not in wanted and path.startswith(own)]
+    records.mark_incomplete(adoption.unknown)
     digests = Digests()
     for job in jobs(rules):
         adopted = []

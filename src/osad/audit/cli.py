@@ -235,7 +235,7 @@ def add_configfile(command: argparse.ArgumentParser) -> None:
     """Add the option that names the files of another grid."""
     command.add_argument(
         "--configfile", type=Path, action="append", default=[], metavar="FILE",
-        help="of another grid than that of params.yaml, as for snakemake",
+        help="of another grid than that of params.yaml, as for snakemake; once for each file",
     )  # fmt: skip
 
 

@@ -35,6 +35,8 @@ from osad.pipeline.fingerprint import Module
 COMMANDS = "commands.json"
 CODE = "code.json"
 SUMS = "SHA256SUMS"
+WRITING = ".writing"
+"""Is there while a ledger is written."""
 SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)\n")
 TELLING = 32
 """Equal digits, of 64, by which two digests are taken for one that was edited; chance gives 4."""
@@ -164,6 +166,7 @@ def write(where: Path, ledger: Ledger, previous: Ledger = Ledger()) -> bool:
         for path, entry in sorted(ledger.entries.items(), key=lambda item: item[0].encode())
     )
     before = sums(where)
+    write_text(where / WRITING, "")
     _write_texts(where, previous, ledger)
     for file in (*where.glob("*.jsonl"), *where.glob(".*.part")):
         if file.name.removesuffix(".jsonl") not in shards:
@@ -173,6 +176,7 @@ def write(where: Path, ledger: Ledger, previous: Ledger = Ledger()) -> bool:
     _write_texts(where, ledger)
     after = sums(where)
     write_text(where / SUMS, _listing(after))
+    (where / WRITING).unlink()
     return before != after
 
 
@@ -247,6 +251,11 @@ def _entries(path: Path) -> Iterable[Entry]:
             if line(entry) != text or number > len(lines):
                 raise ValueError("it is cut off, or was not written by osad")
         except (ValueError, TypeError) as error:
+            if text.startswith(("<<<<<<<", "=======", ">>>>>>>")):
+                raise DataError(
+                    f"{path}, line {number}: is of a merge conflict; `git checkout --ours "
+                    f"{path.parent}` takes the lines of this branch, and osad audit merge both"
+                ) from None
             raise DataError(
                 f"{path}, line {number}: is not a line of a ledger ({error}); {_remedy(path)}"
             ) from error
@@ -285,7 +294,9 @@ def check_sums(where: Path) -> list[str]:
     """
     listing = where / SUMS
     if not listing.is_file():
-        raise CheckError(f"{listing}: is missing; run `osad audit record` after a complete run")
+        lines = any(where.glob("*.jsonl"))
+        remedy = _remedy(listing) if lines else "run `osad audit record` after a complete run"
+        raise CheckError(f"{listing}: is missing; {remedy}")
     found, messages = sums(where), []
     content = listing.read_bytes().decode(errors="replace")
     stated = {name: digest for digest, name in SUM_LINE.findall(content)}
@@ -304,6 +315,20 @@ def check_sums(where: Path) -> list[str]:
                 f"stated {stated[name][:12]}...); {_remedy(where)}"
             )
     return messages
+
+
+def damage(where: Path) -> list[str]:
+    """Return what is wrong with a ledger as `check_sums` does; nothing where there is none.
+
+    Nothing either after a process was ended while it wrote one: the next one writes it again.
+    """
+    there = (where / SUMS).is_file() or any(where.glob("*.jsonl"))
+    if not there or (where / WRITING).exists():
+        return []
+    try:
+        return check_sums(where)
+    except CheckError as error:
+        return [str(error)]
 
 
 def _is_edited(name: str, digest: str, found: Mapping[str, str], stated: Mapping[str, str]) -> bool:

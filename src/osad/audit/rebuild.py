@@ -146,8 +146,7 @@ def _run(copy: Path, targets: Sequence[str], configfiles: Sequence[Path]) -> Non
     """Run Snakemake for the targets with the code of the checkout."""
     command = [str(Path(sys.executable).parent / "snakemake"), *targets]
     command += ["--cores", str(os.cpu_count() or 1), "--resources", "gpu=1"]
-    for path in configfiles:
-        command += ["--configfile", str(path)]
+    command += ["--configfile", *map(str, configfiles)] if configfiles else []
     dropped = ("OSAD_", "SNAKEMAKE_", "GIT_")
     environment = {k: value for k, value in os.environ.items() if not k.startswith(dropped)}
     environment["PYTHONPATH"] = str(copy / "src")

@@ -65,8 +65,7 @@ def collect(rules: Rules, previous: Ledger) -> Outcome:
     digests, outcome = Digests(), Outcome()
     doubtful: set[str] = set()
     for job in jobs(rules):
-        there = Path(job.receipt).exists()
-        receipt = read_receipt(job) if there else _vouched(job, previous, digests)
+        receipt = read_receipt(job) or _vouched(job, previous, digests)
         for output in job.outputs:
             try:
                 if Path(output).is_file():
@@ -171,11 +170,12 @@ def read_receipt(job: Job) -> dict[str, Any]:
         return {}
     value = {"code": {}, **value}  # Receipts that `osad audit adopt` writes name no modules.
     whole = all(isinstance(value.get(key), kind) for key, kind in RECEIPT.items())
-    return value if whole and all(map(_is_text, value["environment"].values())) else {}
+    texts = (*value["environment"].values(), *value["outputs"].values()) if whole else ()
+    return value if whole and all(map(_is_text, texts)) else {}
 
 
 def _vouched(job: Job, previous: Ledger, digests: Digests) -> dict[str, Any]:
-    """Return a receipt that was lost, by the lines that were made of it; empty without them.
+    """Return a receipt that is not there as a whole, by the lines that were made of it, if any.
 
     A line says nothing of other bytes, such as those of a table that shows what has failed.
     """

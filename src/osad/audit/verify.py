@@ -56,6 +56,8 @@ def verify(rules: Rules, known: Ledger, targets: Sequence[Target] | None) -> Fin
     if findings.differs:
         return findings  # What a damaged ledger says of other files proves nothing.
     cells = graph.cells(known) if targets is None else [c for t in targets for c in t.cells]
+    if targets is None:  # Metrics without a line, too, must follow from scores that have one.
+        cells = list(dict.fromkeys([*cells, *_scored(rules, known)]))
     entries = _entries(known, cells, everything=targets is None)
     _unvouched(rules, known, targets, findings)
     digests = Digests()
@@ -82,6 +84,12 @@ def verify(rules: Rules, known: Ledger, targets: Sequence[Target] | None) -> Fin
     _params(rules, entries, findings)
     _numbers(known, cells, findings)
     return findings
+
+
+def _scored(rules: Rules, known: Ledger) -> list[Cell]:
+    """Return the cells of the grid that have metrics here, and scores in the ledger."""
+    cells = (c for c in rules.grid.cells if graph.artefact(known, "scores", c) in known.entries)
+    return [cell for cell in cells if Path(graph.artefact(known, "metrics", cell)).exists()]
 
 
 def _entries(known: Ledger, cells: Iterable[Cell], *, everything: bool) -> list[Entry]:

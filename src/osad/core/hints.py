@@ -36,11 +36,14 @@ def hint(options: argparse.Namespace) -> str:
     return HINTS.get(name, "").format(grid=grid(options), **values)
 
 
-def grid(options: argparse.Namespace) -> str:
-    """Return the options that name the same grid again; empty for that of ``params.yaml``."""
+def grid(options: argparse.Namespace, between: str = " --configfile ") -> str:
+    """Return the options that name the same grid again; empty for that of ``params.yaml``.
+
+    Between files Snakemake has a blank: it takes the last of options of the same name.
+    """
     files = getattr(options, "configfile", [])
-    files = files if isinstance(files, list) else []
-    return "".join(f" --configfile {shlex.quote(str(file))}" for file in files)
+    names = [shlex.quote(str(file)) for file in files] if isinstance(files, list) else []
+    return f" --configfile {between.join(names)}" if names else ""
 
 
 def tell(options: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ def status(options: argparse.Namespace) -> None:
     if found.stale:
         part = f" --config part={options.part}" if options.part else ""
         job, causes = found.stale[0]
-        raise CheckError(f"{job.outputs[0]}: {causes[0]}; run snakemake{grid(options)}{part}")
+        raise CheckError(f"{job.outputs[0]}: {causes[0]}; run snakemake{grid(options, ' ')}{part}")
     if found.unvouched:
         raise CheckError(found.unvouched[0])
 

@@ -137,7 +137,7 @@ def _parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Params:
                     "add it to features.strides or choose another"
                 )
     for name, values in config["methods"].items():
-        _spec(name, declared).resolve(values)
+        _spec(name, declared, f"methods.{name}").resolve(values)
     most, removed = max(grid["shots"]), config["protocol"]["removed"]
     if most > removed:
         raise ConfigError(
@@ -224,8 +224,8 @@ def _declared(name: str, values: Mapping[str, Any]) -> MethodSpec:
     return method_registry.declared(name, overrides)
 
 
-def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
-    """Return the description of a method that the configuration names."""
+def _spec(name: str, declared: Mapping[str, MethodSpec], place: str = "grid.methods") -> MethodSpec:
+    """Return the description of a method that the configuration names, in some place."""
     if name in declared:
         return declared[name]
     try:
@@ -234,7 +234,7 @@ def _spec(name: str, declared: Mapping[str, MethodSpec]) -> MethodSpec:
         near = suggestion(name, [*declared])
         text = f"method {name!r} is unknown{near}" if near.startswith("; did") else error
         more = "; a variant is declared below variants" if "." in name else ""
-        raise ConfigError(f"params.yaml, grid.methods: {text}{more}") from error
+        raise ConfigError(f"params.yaml, {place}: {text}{more}") from error
 
 
 def _resolve(

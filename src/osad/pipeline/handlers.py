@@ -3,14 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from osad.core.errors import ConfigError
 from osad.core.files import write_json
 from osad.pipeline.failures import Failure, failures, of_cells
-from osad.pipeline.jobs import Job, makers
+from osad.pipeline.jobs import Job
 from osad.pipeline.parts import asked
 from osad.pipeline.rules import Rules
 from osad.pipeline.storage import Exchange
@@ -142,7 +142,7 @@ class Handlers:
             return
         shown = "tables and page" + " of all parts" * bool(self.rules.grid.params.part) + " show"
         try:
-            self._drop_stale(grid_jobs)
+            self._drop_stale(grid_jobs, failed)
             self._partial(grid_jobs, failed)
         except OSError as error:  # A full disk.
             shown = f"tables and page cannot be made ({error.strerror}), or they would show"
@@ -207,22 +207,21 @@ class Handlers:
             Path(path).unlink(missing_ok=True)
         return any(metrics)
 
-    def _drop_stale(self, grid_jobs: list[Job]) -> None:
-        """Delete the metrics of cells that lack an earlier file: they are of an earlier run.
+    def _drop_stale(self, grid_jobs: list[Job], failed: Mapping[str, Failure]) -> None:
+        """Delete metrics behind a job that failed, or that lack an earlier file.
 
-        Snakemake deletes the outputs of a failed job but not what was made from them before.
-        Without this the tables would show the old number of a cell that has just failed.
+        They are of an earlier run: Snakemake deletes the outputs of a failed job but not what was
+        made from them before. Without this the tables would show the old number of a cell whose
+        data, weights or features have just failed.
         """
-        grid, maker = self.rules.grid, makers(grid_jobs)
-        for cell in grid.cells:
-            metrics = grid.artefact("metrics", cell)
-            if metrics not in maker:
-                continue  # Of another part.
-            run = maker[grid.artefact("scores", cell)]
-            earlier = (*maker[metrics].inputs, *run.inputs)
-            manifest = grid.manifest(cell.dataset, cell.category)
-            if not all(Path(path).exists() for path in (*earlier, manifest)):
-                Path(metrics).unlink(missing_ok=True)
+        behind: set[str] = set()
+        for job in grid_jobs:  # Each after those whose outputs it reads.
+            late = job.rule.name in ("split", "run", "metrics")
+            lacks = late and not all(map(os.path.exists, job.inputs))
+            if job.outputs[0] in failed or lacks or not behind.isdisjoint(job.inputs):
+                behind.update(job.outputs)
+                for path in job.outputs if job.rule.name == "metrics" else ():
+                    Path(path).unlink(missing_ok=True)
 
     def _stop(self) -> None:
         os.environ.pop("OSAD_SERVER", None)

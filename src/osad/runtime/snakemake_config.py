@@ -5,11 +5,13 @@ asks for it (``__use_yte__``), before the first line of the Snakefile. So
 ``profiles/default/config.yaml``, which it reads before all else, calls `install`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from osad.core.config_files import read_yaml
-from osad.core.errors import CheckError, OsadError
+from osad.core.errors import CheckError, ConfigError, OsadError
+from osad.runtime import snakemake_patches
 
 _read: list[tuple[str, dict[str, Any]]] = []
 """Name and content of the files that were read this way."""
@@ -20,11 +22,13 @@ def install() -> None:
     from snakemake.common import configfile
     from snakemake.exceptions import WorkflowError
 
+    snakemake_patches.apply()  # So that what is wrong with a file is told in one line.
+
     def load(path: Path | str, filetype: str = "Config") -> dict[str, Any]:
         try:
             content = read_yaml(Path(path))
         except OsadError as error:
-            raise WorkflowError(str(error)) from None
+            raise WorkflowError(str(error)) from error
         _read.append((Path(path).name, content))
         return content
 
@@ -34,6 +38,20 @@ def install() -> None:
 def files() -> list[tuple[str, dict[str, Any]]]:
     """Return name and content of the files that were read this way, ``params.yaml`` first."""
     return sorted(_read, key=lambda file: file[0] != "params.yaml")
+
+
+def check_given(arguments: Sequence[str]) -> None:
+    """Check that files of parameters are named by one option.
+
+    Raises:
+        ConfigError: by several, of which Snakemake takes the last.
+    """
+    names = [argument.partition("=")[0] for argument in arguments]
+    if sum(name in ("--configfile", "--configfiles") for name in names) > 1:
+        raise ConfigError(
+            "--configfile: is given more than once, and Snakemake takes the last one alone; give "
+            "all files after one, --configfile FILE FILE"
+        )
 
 
 def check_installed() -> None:

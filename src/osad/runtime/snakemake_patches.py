@@ -255,19 +255,19 @@ def _tell_briefly() -> None:
     """
     name = "format_exception_to_string"
     module, original = _find("snakemake.exceptions", name, "ex linemaps")
+    _, origin = _find("snakemake.exceptions", "get_exception_origin", "ex linemaps")
     refusal: Any = getattr(module, "WorkflowError", None)
     _check(name, isinstance(refusal, type))
 
     def told(ex: Exception, linemaps: Any = None) -> str:
-        error = ex.__cause__ if isinstance(ex, refusal) else ex
-        if isinstance(error, OsadError):
-            return f"osad: {error}"
-        if not isinstance(error, OSError):
+        if isinstance(ex, refusal) and isinstance(ex.__cause__, OsadError):
+            return f"osad: {ex.__cause__}"
+        if not isinstance(ex, OSError) or (linemaps and origin(ex, linemaps) is not None):
             return str(original(ex, linemaps))
-        if f"{os.sep}locks{os.sep}" in str(error.filename):  # Each removes the folder at its end.
+        if f"{os.sep}locks{os.sep}" in str(ex.filename):  # Each removes the folder at its end.
             return "osad: another snakemake has just ended here; run the same command again"
-        where = f"{error.filename}: " if error.filename else ""
-        return f"osad: {where}{error.strerror or error}; see to it and run the same command again"
+        where = f"{ex.filename}: " if ex.filename else ""
+        return f"osad: {where}{ex.strerror or ex}; see to it and run the same command again"
 
     module.format_exception_to_string = told
 

@@ -1,5 +1,6 @@
 """What gets a line in the ledger, and what gets its records back in a clone."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def test_what_does_not_agree_gets_no_line_nor_what_is_made_of_it(made: MadeUp, m
 )  # fmt: skip
 def test_a_damaged_receipt_vouches_for_nothing(made: MadeUp, damage):
     receipt(made, SCORES, **damage)
-    after = collect(made)
+    assert collect(made).ledger == made.ledger  # Its lines do, as for one that is lost.
+    after = record.collect(made.rules, Ledger())
     assert any(line.startswith(f"{SCORES}: ") for line in after.stale + after.edited)
     assert SCORES not in after.ledger.entries
     assert cli.main(["audit", "record"]) in (0, 1)
@@ -203,4 +205,36 @@ def test_a_damaged_ledger_restores_nothing(clone: MadeUp):
         actions.adopt(clone.rules)
     assert snakemake_records.unknown([METRICS])
     Path("provenance/SHA256SUMS").unlink()
+    with pytest.raises(CheckError, match=r"SHA256SUMS: is missing; restore it with `git checkout"):
+        actions.adopt(clone.rules)
+
+
+def test_results_that_nothing_knows_are_made_again(clone: MadeUp):
+    """Of an output without a record Snakemake would compare nothing."""
+    shutil.rmtree("provenance")
+    (line,) = actions.adopt_lines(clone.rules)
+    assert re.match(r"results/\S+: nothing says what it was made of \(\d+ such files\)", line)
+    assert snakemake_records.is_interrupted(METRICS)
+    assert not snakemake_records.is_interrupted(
+        project_cases.MANIFEST
+    )  # Its bytes are those of the raw data.
     assert actions.adopt_lines(clone.rules) == []
+
+
+def test_a_damaged_ledger_is_not_written_anew(made: MadeUp):
+    """Lines would be lost, or wrong ones vouched for, and the list of digests would fit them."""
+    listing = Path("provenance/SHA256SUMS").read_bytes()
+    made.edit("provenance/tiny.jsonl", '"sha256":"', '"sha256":"0')
+    damaged = Path("provenance/tiny.jsonl").read_bytes()
+    with pytest.raises(CheckError, match=r"tiny\.jsonl: differs from what SHA256SUMS states"):
+        actions.record(made.rules)
+    Path("provenance/tiny.jsonl").unlink()
+    with pytest.raises(CheckError, match=r"tiny\.jsonl: is not in provenance"):
+        actions.record(made.rules)
+    assert Path("provenance/SHA256SUMS").read_bytes() == listing
+    # It is as a process leaves it that was ended while it wrote.
+    Path("provenance/tiny.jsonl").write_bytes(damaged)
+    Path("provenance", ledger.WRITING).touch()
+    actions.record(made.rules)
+    assert Path("provenance/SHA256SUMS").read_bytes() == listing
+    assert not Path("provenance", ledger.WRITING).exists()

@@ -68,6 +68,14 @@ def test_numbers_must_follow_from_the_scores_though_the_ledger_vouches_for_them(
     assert message in verified(made, RUN).differs
 
 
+def test_metrics_without_a_line_must_follow_from_scores_that_have_one(made: MadeUp):
+    """As after a run that found them edited, dropped their line and made the tables of them."""
+    for path in (METRICS, CELLS, SUMMARY):
+        made.ledger.entries.pop(path)
+    made.edit(METRICS, '"auroc": 0.75', '"auroc": 0.7')
+    assert f"{METRICS}: auroc is 0.7, the scores give 0.75" in verified(made).differs
+
+
 @pytest.mark.parametrize(
     ("path", "old", "new", "message"),
     [

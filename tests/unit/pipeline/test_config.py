@@ -397,6 +397,7 @@ BOMB = "".join(
         ("grid: {shots: [1000001]}", "extra.yaml, grid.shots.0: 1000001 is greater than"),
         ("protocol: {removed: 1000001}", "extra.yaml, protocol.removed: 1000001 is greater"),
         ("grid: {methods: [dplx]}", "extra.yaml, grid.methods: method 'dplx' is unknown"),
+        ("methods: {foo: {}}", "extra.yaml, methods.foo: method 'foo' is unknown"),
         ("grid: {datasets: [elpw]}", "extra.yaml, grid.datasets: data set 'elpw' is unknown"),
         ("datasets: {elpv: {raw: x}}", "extra.yaml, datasets.elpv: data set 'elpv': unknown"),
         ("methods: {ahl.devnet: {lr: x}}", "extra.yaml, methods.ahl.devnet.lr: 'x' is not of"),

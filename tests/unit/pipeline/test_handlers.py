@@ -32,6 +32,9 @@ METRICS, SCORES = GRID.artefact("metrics", CELL), GRID.artefact("scores", CELL)
 FETCHED, MANIFEST = "data/raw/elpv/SOURCE.json", "data/manifests/elpv.csv"
 SPLIT, SHARED_SPLIT = GRID.split(CELL), GRID.split(run_of(SHARING))
 CUTMIX = GRID.pack("elpv", "all", "tf_efficientnet_lite0-224", "cutmix")
+WEIGHTS = [job.outputs[0] for job in MAKERS.values() if job.rule.name == "weights"]
+OTHER = "results/checkpoints/elpv/all/general-m1/ahl/s1.safetensors"
+"""Of a cell that no test makes."""
 ENDS = ["cells", "comparison", "tables", "figures", "report_assets", "report_page"]
 """Steps that are run after any failure."""
 
@@ -313,7 +316,7 @@ def test_missing_data_are_told_apart_and_the_rest_is_recorded(capsys, more):
 
 def test_a_cell_with_some_runs_is_shown_with_these(calls):
     """Its old files go, also those of a cell without any run; whole cells keep theirs."""
-    fail(FETCHED)
+    fail(OTHER)
     pages = []
     for method, seeds in (("random", (0, 1)), ("dra", (1,)), ("patchcore", ())):
         name = f"elpv/all/general-m1/{method}"
@@ -338,12 +341,21 @@ def test_a_cell_with_some_runs_is_shown_with_these(calls):
 )
 def test_old_metrics_of_a_cell_that_lacks_a_file_are_dropped(cell, missing):
     make(cell)
-    fail(missing)
+    fail(OTHER)
     a_run().error()
     assert Path(GRID.artefact("metrics", cell)).exists()
     Path(missing).unlink()
     a_run().error()
     assert not Path(GRID.artefact("metrics", cell)).exists()
+
+
+@pytest.mark.parametrize("failed", [FETCHED, MANIFEST, SPLIT, SCORES, *WEIGHTS])
+def test_old_metrics_behind_a_failed_job_are_dropped(failed):
+    """Though all files of an earlier run are there, as after a wrong path of data or weights."""
+    make(CELL)
+    fail(failed)
+    a_run().error()
+    assert not Path(METRICS).exists()
 
 
 def test_an_interrupted_run_without_failures_writes_nothing(calls, capsys, tmp_path):

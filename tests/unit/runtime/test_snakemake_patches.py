@@ -292,7 +292,6 @@ def refused(cause: Exception | None) -> Exception:
         ),
         (exceptions.WorkflowError("no"), "WorkflowError:\nno"),
         (refused(DataError("a.csv: is no table")), "osad: a.csv: is no table"),
-        (refused(OSError(28, "No space left")), "osad: No space left; see to it and run the same"),
         (refused(KeyError("no")), "WorkflowError:\n'no'"),
         (KeyError("no"), "KeyError: 'no'\n"),
     ],
@@ -302,6 +301,15 @@ def test_a_refusal_and_an_error_of_the_system_are_told_in_one_line(error, told):
     text = exceptions.format_exception_to_string(error, {})
     assert text.startswith(told)
     assert "\n" not in text or not told.startswith("osad: ")
+
+
+def test_an_error_of_the_system_in_the_workflow_is_told_with_its_line():
+    snakemake_patches.apply()
+    try:
+        exec(compile("x = 1\nopen('/nowhere')", "own.smk", "exec"))  # noqa: S102
+    except OSError as error:
+        text = exceptions.format_exception_to_string(error, {"own.smk": {1: 1, 2: 2}})
+    assert text.startswith('FileNotFoundError in file "own.smk", line 2:')
 
 
 # --- checksums ---
