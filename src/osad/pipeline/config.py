@@ -84,6 +84,8 @@ def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         place, text = [*place, shortened(unknown)], "unknown key" + suggestion(unknown, known)
     else:
         place, text = place or ["top level"], shortened(error.message)
+        if error.validator == "pattern" and isinstance(error.schema, dict):
+            text += f"; it is: {error.schema.get('description', 'a text of that form')}"
     raise ConfigError(f"params.yaml, {'.'.join(place)}: {text}")
 
 
