@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from dvc_objects.fs.utils import tmp_fname
 from faults import stored
 from projects import ROOT, Outcome, Project
 
@@ -80,7 +79,8 @@ def test_after_a_killed_transfer_all_is_sent_and_all_is_got(project: Project) ->
 def test_what_a_killed_pull_was_writing_is_no_file_of_yours(project: Project) -> None:
     osad(project, "push").check()
     folder = project.root / "a"
-    (folder / "file").rename(folder / tmp_fname())
+    name = "from dvc_objects.fs.utils import tmp_fname; print(tmp_fname(), end='')"
+    (folder / "file").rename(folder / project.run(sys.executable, "-c", name).check().output)
     osad(project, "pull").check()
     assert [path.name for path in folder.iterdir()] == ["file"]
     (folder / ".mine.tmp").write_text("not of DVC")

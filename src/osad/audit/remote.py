@@ -130,10 +130,8 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def pull(options: argparse.Namespace) -> None:
-    """Get the outputs from the DVC remote, also after a transfer that was killed.
-
-    DVC takes what it was writing then for a file of yours, and brings nothing beside one.
-    """
+    """Get the outputs from the DVC remote, also after a transfer that was killed."""
+    # DVC takes what it was writing then for a file of the user's, and brings nothing beside one.
     for folder in filter(Path.is_dir, map(Path, digests(Path()))):
         for path in folder.rglob(".*.tmp"):
             if WRITING.fullmatch(path.name):
