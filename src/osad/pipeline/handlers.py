@@ -218,7 +218,9 @@ class Handlers:
         for job in grid_jobs:  # Each after those whose outputs it reads.
             late = job.rule.name in ("split", "run", "metrics")
             lacks = late and not all(map(os.path.exists, job.inputs))
-            if job.outputs[0] in failed or lacks or not behind.isdisjoint(job.inputs):
+            # What is there although it failed once was brought since then, by DVC for example.
+            lost = job.outputs[0] in failed and not all(map(os.path.exists, job.outputs))
+            if lost or lacks or not behind.isdisjoint(job.inputs):
                 behind.update(job.outputs)
                 for path in job.outputs if job.rule.name == "metrics" else ():
                     Path(path).unlink(missing_ok=True)

@@ -351,9 +351,12 @@ def test_old_metrics_of_a_cell_that_lacks_a_file_are_dropped(cell, missing):
 
 @pytest.mark.parametrize("failed", [FETCHED, MANIFEST, SPLIT, SCORES, *WEIGHTS])
 def test_old_metrics_behind_a_failed_job_are_dropped(failed):
-    """Though all files of an earlier run are there, as after a wrong path of data or weights."""
+    """Though all else of an earlier run is there, as after a wrong path of data or weights."""
     make(CELL)
     fail(failed)
+    a_run().error()
+    assert Path(METRICS).exists()  # It was brought since then.
+    Path(failed).unlink()
     a_run().error()
     assert not Path(METRICS).exists()
 
