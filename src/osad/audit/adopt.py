@@ -55,11 +55,9 @@ def adopt(rules: Rules, ledger: Ledger, unknown: Sequence[str]) -> Adoption:
         CheckError: the installed Snakemake keeps its records in another format.
     """
     adoption, wanted = Adoption(), ledger.entries.keys() & unknown
-    if not unknown:
-        return adoption
     records.check_backend()
     own = f"{rules.grid.results}/"
-    adoption.unknown += [path for path in unknown if path not in wanted and path.startswith(own)]
+    adoption.unknown = [path for path in unknown if path not in wanted and path.startswith(own)]
     records.mark_incomplete(adoption.unknown)
     digests = Digests()
     for job in jobs(rules):

@@ -215,9 +215,8 @@ def test_results_that_nothing_knows_are_made_again(clone: MadeUp):
     (line,) = actions.adopt_lines(clone.rules)
     assert re.match(r"results/\S+: nothing says what it was made of \(\d+ such files\)", line)
     assert snakemake_records.is_interrupted(METRICS)
-    assert not snakemake_records.is_interrupted(
-        project_cases.MANIFEST
-    )  # Its bytes are those of the raw data.
+    # Whether a manifest is that of the raw data is seen when it is read.
+    assert not snakemake_records.is_interrupted(project_cases.MANIFEST)
     assert actions.adopt_lines(clone.rules) == []
 
 

@@ -398,10 +398,7 @@ BOMB = "".join(
         ("protocol: {removed: 1000001}", "extra.yaml, protocol.removed: 1000001 is greater"),
         ("grid: {methods: [dplx]}", "extra.yaml, grid.methods: method 'dplx' is unknown"),
         ("methods: {foo: {}}", "extra.yaml, methods.foo: method 'foo' is unknown"),
-        (
-            "results: src/mine",
-            "Z'; it is: Folder of everything that the pipeline makes,",
-        ),
+        ("results: src/mine", "Z'; it is: Folder of everything that the pipeline makes,"),
         ("part: x", "Z'; it is: Which of how many machines this is, for example 2/8; see"),
         ("grid: {datasets: [elpw]}", "extra.yaml, grid.datasets: data set 'elpw' is unknown"),
         ("datasets: {elpv: {raw: x}}", "extra.yaml, datasets.elpv: data set 'elpv': unknown"),
