@@ -24,6 +24,6 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        wanted(RULES),
+        "params.yaml" if NOTHING else wanted(RULES),
     message:
         "everything is there"

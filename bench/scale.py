@@ -239,6 +239,7 @@ def measure(runs: int, folder: Path) -> dict[str, Any]:
     for name, command, says in (
         ("ledger", [*osad, "audit", "record"], "outputs recorded"),
         ("no-op", plan, "Nothing to be done"),
+        ("comparison", [*plan, "runs", "all"], "Nothing to be done"),
         ("verify", [*osad, "audit", "verify", "--all"], "verified everything"),
         ("status", [*osad, "status"], "everything is there"),
         ("progress", [*osad, "progress"], "complete"),

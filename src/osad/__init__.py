@@ -6,6 +6,10 @@ that compute, when they compute. `load` scores images with a trained cell (`osad
 
 from __future__ import annotations
 
+import time
+
+STARTED = time.time()
+"""When this process began to read the package."""
 TYPE_CHECKING = False  # `typing` takes a while to import, and jobs' clients import this package.
 if TYPE_CHECKING:
     from osad.predict.model import load

@@ -11,7 +11,7 @@ from snakemake.settings.types import ExecMode
 from osad.audit import actions
 from osad.core.errors import OsadError
 from osad.pipeline import config as parameters
-from osad.pipeline import nodes
+from osad.pipeline import nodes, unchanged
 from osad.pipeline.fingerprint import check_running
 from osad.pipeline.grid import Grid
 from osad.pipeline.handlers import Handlers, check_places
@@ -53,10 +53,14 @@ with clearly():
     RULES = Rules(GRID, on_cluster=lambda: ON_NODE or not workflow.local_exec)
     EXCHANGE = Exchange(RULES, Storage(workflow))
     HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line, EXCHANGE)
-    if not ON_NODE:
+    ALL = not ON_NODE and unchanged.asks_for_all(sys.argv[1:])
+    NOTHING = ALL and HANDLERS.has_nothing_to_do()
+    if not ON_NODE and not NOTHING:
         snakemake_records.check_backend(workflow.workflow_settings)
         check_places(RULES)
         HANDLERS.restore()
+        if ALL:
+            snakemake_records.when_complete(HANDLERS.nothing)
 
 
 workflow.localrules(*EXCHANGE.here)

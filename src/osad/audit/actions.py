@@ -4,6 +4,8 @@ from osad.audit import adopt as adopting
 from osad.audit import ledger
 from osad.audit import record as recording
 from osad.core.errors import CheckError
+from osad.pipeline import unchanged
+from osad.pipeline.parts import asked
 from osad.pipeline.rules import Rules
 
 
@@ -21,8 +23,12 @@ def record(rules: Rules) -> tuple[recording.Outcome, str]:
     previous = ledger.read(where)
     if problems := ledger.damage(where):
         raise CheckError(problems[0])
+    grid_jobs = asked(rules)
+    seen = unchanged.look(rules, grid_jobs)
     outcome = recording.collect(rules, previous)
     changed = ledger.write(where, outcome.ledger, previous)
+    if outcome.agrees and unchanged.is_in_order(grid_jobs):
+        unchanged.remember(rules, seen)
     recording.write_machine_facts(rules)
     if outcome.edited:
         more = f" (and {len(outcome.edited) - 1} more)" if len(outcome.edited) > 1 else ""

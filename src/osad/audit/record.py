@@ -42,6 +42,11 @@ class Outcome:
     stale: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
 
+    @property
+    def agrees(self) -> bool:
+        """Whether every output has a line."""
+        return not (self.edited or self.stale or self.absent)
+
     def add(self, entry: Entry, job: Job) -> None:
         """Add the line of a job's output, with what it names by digests."""
         self.ledger.entries[entry.path] = entry

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from osad.core.errors import ConfigError
 from osad.core.files import write_json
+from osad.pipeline import unchanged
 from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.jobs import Job
 from osad.pipeline.parts import asked
@@ -66,6 +68,18 @@ class Handlers:
     exchange: Exchange | None = None
     _server: Server | None = field(default=None, init=False)
     _turn: Turn = field(default_factory=Turn, init=False)
+    _seen: dict[str, Any] | None = field(default=None, init=False)
+
+    def has_nothing_to_do(self) -> bool:
+        """Tell whether nothing has changed since nothing was to be done, and say so."""
+        held = unchanged.holds(self.rules)
+        if held:
+            _say("no file has changed since nothing was to be done")
+        return held
+
+    def nothing(self) -> None:
+        """Note that Snakemake has found nothing to do for the whole grid."""
+        unchanged.remember(self.rules, self._seen)
 
     def start(self, *, here: bool = True) -> None:
         """Start the resident fork server; without one, jobs are plain processes.
@@ -78,6 +92,7 @@ class Handlers:
         """
         self._turn.begin()
         file = self._turn.file
+        unchanged.forget()
         if not here:
             return
         self._server = start_server(keep=() if file is None else [file])
@@ -104,6 +119,7 @@ class Handlers:
         if self.exchange is not None:
             self.exchange.distrust(grid_jobs)
         if not ended:
+            self._seen = unchanged.look(self.rules, grid_jobs)
             return
         self._collect(grid_jobs)
         for folder in {os.path.dirname(path) for path in files}:

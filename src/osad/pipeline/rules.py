@@ -23,6 +23,7 @@ from osad.pipeline.describe import PIXELS, describe, feature_options, weights_op
 from osad.pipeline.grid import Grid, path_of, run_of
 from osad.pipeline.rule import Paths, Rule, Wildcards, as_text, constant
 from osad.runtime.device import visible_gpus
+from osad.runtime.states import below, state
 
 RUN_FACETS = ("dataset", "category", "protocol", "method", "seed")
 RUN = "{dataset}/{category}/{protocol}/{method}/s{seed}"
@@ -37,12 +38,20 @@ SHOWN = ("fetch", "weights", "manifest", "pixels", "pack", "masks")
 """Rules whose outputs the page lists with their digests."""
 
 
+SOURCES = ("Snakefile", "params.yaml", "workflow", "profiles", "src", "requirements", "data/bench",
+           PUBLISHED)  # fmt: skip
+"""What is read, beside files of parameters, to know the jobs of a grid."""
 LONGEST = 80_000
 """Bytes that texts may have in one option of a command; all of it may have 131,072 on Linux."""
 
 
 class Rules:
-    """The rules of a grid, as attributes and in the order of the pipeline."""
+    """The rules of a grid, as attributes and in the order of the pipeline.
+
+    Attributes:
+        grid: what is computed.
+        sources: the state of the files that were read to know that.
+    """
 
     def __init__(self, grid: Grid, *, on_cluster: Callable[[], bool] = lambda: False) -> None:
         """Make the table.
@@ -57,6 +66,7 @@ class Rules:
                 long for the commands of jobs.
         """
         self.grid = grid
+        self.sources = state(below(f"{grid.root}/{place}" for place in SOURCES))
         self._environment = grid.environment()
         here = min(visible_gpus(), 1)  # Without a GPU jobs would wait for it in vain.
         self._gpus: Callable[[Wildcards], int] = lambda _w: 0 if on_cluster() else here

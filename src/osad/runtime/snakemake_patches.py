@@ -1,4 +1,4 @@
-"""All that is patched of Snakemake: nine private functions for speed or memory, one for a message.
+"""All that is patched of Snakemake: eleven private functions for speed or memory, one for words.
 
 A patch is applied only to the version that it was written for, and only if the function is there
 with the same parameters. Else Snakemake stays as it is, which costs time and changes no result.
@@ -32,7 +32,7 @@ def apply() -> None:
     for patch in (
         _remember_checksums, _plan_single_looks, _remember_signatures, _look_up_flags,
         _keep_plain_names, _share_guards, _look_up_what_is_asked, _tell_plans_briefly,
-        _plan_without_conda, _tell_briefly,
+        _plan_without_conda, _plan_without_granting, _look_up_folders, _tell_briefly,
     ):  # fmt: skip
         try:
             patch()
@@ -246,6 +246,41 @@ def _plan_without_conda() -> None:
             original(self)
 
     cls.update_conda_envs = update_conda_envs
+
+
+def _plan_without_granting() -> None:
+    """Make a dry run give back no resources, since it has granted none.
+
+    Saves a fourteenth of planning: it evaluates the resources of each job that it would run.
+    """
+    cls, original = _find(
+        "snakemake.scheduling.job_scheduler", "JobScheduler._free_resources", "self job"
+    )
+
+    def free_resources(self: Any, job: Any) -> None:
+        if not self.dryrun:
+            original(self, job)
+
+    cls._free_resources = free_resources
+
+
+def _look_up_folders() -> None:
+    """Make Snakemake look for outputs within other jobs' outputs by looking up their folders.
+
+    Saves a fifteenth of planning: it sorts all outputs as objects of paths and compares neighbours.
+    """
+    cls, original = _find("snakemake.dag", "DAG.check_directory_outputs", "self")
+
+    def check_directory_outputs(self: Any) -> None:
+        outputs = {os.path.abspath(path) for job in self.jobs for path in job.output}
+        folders = {os.path.dirname(path) for path in outputs}
+        while folders:
+            if not outputs.isdisjoint(folders):
+                original(self)  # Which says what is wrong, if anything is.
+                return
+            folders = {os.path.dirname(path) for path in folders if os.path.dirname(path) != path}
+
+    cls.check_directory_outputs = check_directory_outputs
 
 
 def _tell_briefly() -> None:

@@ -273,7 +273,7 @@ def test_the_root_package_holds_nothing_that_a_step_uses():
     tree = ast.parse((SOURCE / "osad/__init__.py").read_text(encoding="utf-8"))
     names = [ast.unparse(node.targets[0]) for node in tree.body if isinstance(node, ast.Assign)]
     names += [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    assert names == ["TYPE_CHECKING", "__all__", "__version__", "__getattr__"]
+    assert names == ["STARTED", "TYPE_CHECKING", "__all__", "__version__", "__getattr__"]
     used = {
         alias.name
         for path in SOURCE.rglob("*.py")

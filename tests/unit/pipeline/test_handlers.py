@@ -20,6 +20,7 @@ from osad.pipeline.grid import run_of
 from osad.pipeline.handlers import REASONS, Handlers
 from osad.pipeline.jobs import jobs, makers
 from osad.runtime import snakemake_records
+from osad.runtime.states import state
 
 RULES = rules_of(
     methods=("ahl", "dra", "patchcore", "random"), seeds=(0, 1), shots=(1,),
@@ -175,6 +176,28 @@ def test_the_server_lives_as_long_as_the_run(calls, monkeypatch, capsys):
     monkeypatch.setattr(handlers, "start_server", lambda **_: None)
     run.start()
     assert "OSAD_SERVER" not in os.environ
+
+
+def test_what_was_seen_at_the_start_is_noted_when_nothing_is_to_be_done(monkeypatch, capsys):
+    monkeypatch.setattr(RULES, "sources", state([]))
+    run = Handlers(RULES, adopt=lambda _: [], record=lambda _: "")
+    for job in JOBS:
+        for path in (*job.outputs, job.receipt):
+            write_text(path, "made")
+    assert not run.has_nothing_to_do()
+    run.restore()
+    assert not run.has_nothing_to_do()
+    run.nothing()
+    capsys.readouterr()
+    assert run.has_nothing_to_do()
+    said = "osad: no file has changed since nothing was to be done\n"
+    assert capsys.readouterr().err == said
+    run.start()  # Jobs are about to run.
+    assert not run.has_nothing_to_do()
+    run.restore()
+    write_text(JOBS[0].outputs[0], "changed since")
+    run.nothing()
+    assert not run.has_nothing_to_do()
 
 
 def test_the_start_after_a_run_without_an_end_says_what_is_there(capsys):

@@ -33,6 +33,8 @@ PATCHED = {
     "Job.format_wildcards": (jobs.Job, "format_wildcards"),
     "Job.log_info": (jobs.Job, "log_info"),
     "DAG.update_conda_envs": (dag.DAG, "update_conda_envs"),
+    "JobScheduler._free_resources": (JobScheduler, "_free_resources"),
+    "DAG.check_directory_outputs": (dag.DAG, "check_directory_outputs"),
     "format_exception_to_string": (exceptions, "format_exception_to_string"),
 }
 ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
@@ -46,6 +48,8 @@ DIGESTS = {
     "Job.format_wildcards": "d0b0230c5d5bb8c4",
     "Job.log_info": "f24bb879faed0cea",
     "DAG.update_conda_envs": "a514a7f9a84be7a4",
+    "JobScheduler._free_resources": "bc0a4eb1c6b1455d",
+    "DAG.check_directory_outputs": "d5a17c047b46b717",
     "format_exception_to_string": "42134937a2efc71a",
 }
 
@@ -170,6 +174,36 @@ def test_a_plan_says_what_snakemake_says_by_itself(tmp_path, options):
     assert said[1] == said[0]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [("a", "a/b/c", True), ("a", "aa/b", False), ("a/b", "a/c", False), ("a", "./a/b", True)],
+)
+def test_an_output_in_that_of_another_job_is_refused_as_before(tmp_path, first, second, refused):
+    (tmp_path / "Snakefile").write_text(
+        "if config.get('patched'):\n"
+        "    from osad.runtime import snakemake_patches\n"
+        "    snakemake_patches.apply()\n"
+        "rule all:\n    input: 'one', 'two'\n"
+        f"rule one:\n    output: 'one', directory('{first}')\n    shell: ''\n"
+        f"rule two:\n    output: 'two', '{second}'\n    shell: ''\n",
+        encoding="utf-8",
+    )
+    for one in ("", "yes"):
+        command = [sys.executable, "-m", "snakemake", "-n", "-c1", "--config", f"patched={one}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert bool(done.returncode) is refused
+        assert ("child to another output" in done.stdout) is refused
+
+
+@pytest.mark.parametrize("dryrun", [True, False])
+def test_a_plan_gives_no_resources_back(dryrun):
+    snakemake_patches.apply()
+    job = types.SimpleNamespace(scheduler_resources={"gpu": 1})
+    scheduler = types.SimpleNamespace(dryrun=dryrun, resources={"gpu": 0})
+    JobScheduler._free_resources(scheduler, job)
+    assert scheduler.resources == {"gpu": 0 if dryrun else 1}
+
+
 # --- another one is left as it is ---
 
 
@@ -192,20 +226,24 @@ def test_another_snakemake_is_left_as_it_is(monkeypatch, capfd, name, change):
 
 
 @pytest.mark.parametrize(
-    ("name", "module"),
-    [("_IOFile.checksum", io), ("JobScheduler._schedule_reevalutation", job_scheduler)],
-)
-def test_a_class_that_is_gone_is_not_patched(monkeypatch, capfd, name, module):
-    monkeypatch.delattr(module, name.partition(".")[0])
+    ("module", "kind", "names"),
+    [
+        (io, "_IOFile", ["_IOFile.checksum", "is_flagged", "_IOFile.clone_flags"]),
+        (job_scheduler, "JobScheduler",
+         ["JobScheduler._schedule_reevalutation", "JobScheduler._free_resources"]),
+    ],
+)  # fmt: skip
+def test_a_class_that_is_gone_is_not_patched(monkeypatch, capfd, module, kind, names):
+    monkeypatch.delattr(module, kind)
     snakemake_patches.apply()
-    assert unpatched() == [name, *(["is_flagged", "_IOFile.clone_flags"] if module is io else [])]
-    assert f" {name} is not patched; " in capfd.readouterr().err
+    assert unpatched() == names
+    assert f" {names[0]} is not patched; " in capfd.readouterr().err
 
 
 def test_a_module_that_is_gone_is_not_patched(monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, job_scheduler.__name__, None)
     snakemake_patches.apply()
-    assert unpatched() == ["JobScheduler._schedule_reevalutation"]
+    assert unpatched() == ["JobScheduler._schedule_reevalutation", "JobScheduler._free_resources"]
 
 
 def test_what_a_patch_uses_must_be_there(monkeypatch, capfd):
