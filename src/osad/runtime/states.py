@@ -45,11 +45,17 @@ def state(paths: Iterable[str]) -> State:
 
 
 def below(places: Iterable[str]) -> Iterator[str]:
-    """Yield files, and all files below folders but compiled ones, in an order of their names."""
+    """Yield files, and all below folders and linked ones but compiled ones, ordered by name."""
     for place in places:
         if not os.path.isdir(place):
             yield place
             continue
-        for folder, folders, names in os.walk(place):
+        seen: set[str] = set()
+        for folder, folders, names in os.walk(place, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:  # A link that leads back.
+                folders.clear()
+                continue
+            seen.add(real)
             folders[:] = sorted(set(folders) - {"__pycache__"})
             yield from (f"{folder}/{name}" for name in sorted(names))

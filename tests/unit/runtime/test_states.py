@@ -69,4 +69,8 @@ def test_all_files_of_folders_but_compiled_ones_are_looked_at(tmp_path, monkeypa
     for name in ("b/x", "b/a/z", "b/a/y", "b/__pycache__/x", "c"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
+    Path("b/back").symlink_to("..")
+    assert "b/back/c" in [*below(["b"])]  # Each folder once.
+    assert [*below(["b"])].count("b/back/b/x") == 0
+    Path("b/back").unlink()
     assert [*below(["c", "b", "absent"])] == ["c", "b/x", "b/a/y", "b/a/z", "absent"]
