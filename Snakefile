@@ -24,6 +24,6 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        "params.yaml" if NOTHING else wanted(RULES),
+        everything,
     message:
         "everything is there"

@@ -37,11 +37,12 @@ from osad.evaluation.metrics import auroc, average_precision
 from osad.evaluation.scores import COLUMNS
 from osad.evaluation.tables.cells import RATES
 from osad.methods import registry
-from osad.pipeline import config
+from osad.pipeline import config, unchanged
 from osad.pipeline.grid import Grid
 from osad.pipeline.jobs import Job, jobs
 from osad.pipeline.rules import Rules
 from osad.runtime import snakemake_records
+from osad.runtime.states import TICK_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = ROOT / "configs/paper.yaml"
@@ -236,14 +237,19 @@ def measure(runs: int, folder: Path) -> dict[str, Any]:
             for key in parts[0]
         }
         print(f"  {kind} {found[kind]}", flush=True)
-    for name, command, says in (
-        ("ledger", [*osad, "audit", "record"], "outputs recorded"),
-        ("no-op", plan, "Nothing to be done"),
-        ("comparison", [*plan, "runs", "all"], "Nothing to be done"),
-        ("verify", [*osad, "audit", "verify", "--all"], "verified everything"),
-        ("status", [*osad, "status"], "everything is there"),
-        ("progress", [*osad, "progress"], "complete"),
+    time.sleep(TICK_SECONDS)  # Files just copied count as changed.
+    run = [python, "-m", "snakemake", "--cores", "1"]
+    for name, gone, command, says in (
+        ("ledger", "", [*osad, "audit", "record"], "outputs recorded"),
+        ("one job", "results/report/index.html", run, "(100%) done"),
+        ("no-op", "", plan, "no file has changed"),
+        ("comparison", unchanged.PLACE, plan, "Nothing to be done"),
+        ("verify", "", [*osad, "audit", "verify", "--all"], "verified everything"),
+        ("status", "", [*osad, "status"], "everything is there"),
+        ("progress", "", [*osad, "progress"], "complete"),
     ):
+        if gone:
+            (folder / gone).unlink()
         found[name] = measured([*command, *given], folder, says)
         print(f"  {name} {found[name]}", flush=True)
     shards = [path.stat().st_size for path in (folder / "provenance").glob("*.jsonl")]

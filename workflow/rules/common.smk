@@ -52,15 +52,30 @@ with clearly():
     GRID = Grid(parameters.parse(config, parameters.read_schema(ROOT), FILES), ROOT)
     RULES = Rules(GRID, on_cluster=lambda: ON_NODE or not workflow.local_exec)
     EXCHANGE = Exchange(RULES, Storage(workflow))
-    HANDLERS = Handlers(RULES, actions.adopt_lines, actions.record_line, EXCHANGE)
-    ALL = not ON_NODE and unchanged.asks_for_all(sys.argv[1:])
-    NOTHING = ALL and HANDLERS.has_nothing_to_do()
-    if not ON_NODE and not NOTHING:
+    HANDLERS = Handlers(
+        RULES,
+        actions.adopt_lines,
+        actions.record_line,
+        EXCHANGE,
+        lambda: snakemake_config.asks_for_all(workflow),
+    )
+    UNCHANGED = not ON_NODE and unchanged.holds(RULES)
+    if not ON_NODE and not UNCHANGED:
         snakemake_records.check_backend(workflow.workflow_settings)
         check_places(RULES)
         HANDLERS.restore()
-        if ALL:
-            snakemake_records.when_complete(HANDLERS.nothing)
+        snakemake_records.when_complete(HANDLERS.nothing)
+
+
+def everything(wildcards):
+    """Return what all is: nothing that is made, where that would only be compared once more."""
+    if UNCHANGED and snakemake_config.compares_as_usual(workflow):
+        print(
+            "osad: no file has changed since nothing was to be done",
+            file=sys.stderr,
+        )
+        return "params.yaml"
+    return wanted(RULES)
 
 
 workflow.localrules(*EXCHANGE.here)

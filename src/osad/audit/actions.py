@@ -4,8 +4,6 @@ from osad.audit import adopt as adopting
 from osad.audit import ledger
 from osad.audit import record as recording
 from osad.core.errors import CheckError
-from osad.pipeline import unchanged
-from osad.pipeline.parts import asked
 from osad.pipeline.rules import Rules
 
 
@@ -23,12 +21,8 @@ def record(rules: Rules) -> tuple[recording.Outcome, str]:
     previous = ledger.read(where)
     if problems := ledger.damage(where):
         raise CheckError(problems[0])
-    grid_jobs = asked(rules)
-    seen = unchanged.look(rules, grid_jobs)
     outcome = recording.collect(rules, previous)
     changed = ledger.write(where, outcome.ledger, previous)
-    if outcome.agrees and unchanged.is_in_order(grid_jobs):
-        unchanged.remember(rules, seen)
     recording.write_machine_facts(rules)
     if outcome.edited:
         more = f" (and {len(outcome.edited) - 1} more)" if len(outcome.edited) > 1 else ""
@@ -61,9 +55,10 @@ def adopt(rules: Rules) -> adopting.Adoption:
     return adopting.adopt(rules, known, unknown)
 
 
-def record_line(rules: Rules) -> str:
-    """Write the ledger and return one line about it; see `record`."""
-    return record(rules)[1]
+def record_line(rules: Rules) -> tuple[bool, str]:
+    """Write the ledger; return whether every output has a line, and one about it; see `record`."""
+    outcome, line = record(rules)
+    return outcome.agrees, line
 
 
 def adopt_lines(rules: Rules) -> list[str]:

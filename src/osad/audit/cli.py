@@ -69,7 +69,7 @@ def load_ledger(rules: Rules) -> Ledger:
 
 def record(options: argparse.Namespace) -> None:
     """Write the ledger from what is on disk."""
-    print(actions.record_line(load_rules(options)))
+    print(actions.record(load_rules(options))[1])
 
 
 def adopt(options: argparse.Namespace) -> None:

@@ -58,28 +58,24 @@ class Handlers:
     Attributes:
         rules: the table of rules.
         adopt: restores Snakemake's records in a clone and returns what to say about it.
-        record: writes the ledger and returns one line about it.
+        record: writes the ledger; returns whether all agrees with it, and one line about it.
         exchange: brings what jobs have left in a storage, if there is one.
+        asks_for_all: whether Snakemake compares the whole grid, known once it plans.
     """
 
     rules: Rules
     adopt: Callable[[Rules], list[str]]
-    record: Callable[[Rules], str]
+    record: Callable[[Rules], tuple[bool, str]]
     exchange: Exchange | None = None
+    asks_for_all: Callable[[], bool] = lambda: False
     _server: Server | None = field(default=None, init=False)
     _turn: Turn = field(default_factory=Turn, init=False)
     _seen: dict[str, Any] | None = field(default=None, init=False)
 
-    def has_nothing_to_do(self) -> bool:
-        """Tell whether nothing has changed since nothing was to be done, and say so."""
-        held = unchanged.holds(self.rules)
-        if held:
-            _say("no file has changed since nothing was to be done")
-        return held
-
     def nothing(self) -> None:
         """Note that Snakemake has found nothing to do for the whole grid."""
-        unchanged.remember(self.rules, self._seen)
+        if self._seen is not None and self.asks_for_all():
+            unchanged.remember(self._seen)
 
     def start(self, *, here: bool = True) -> None:
         """Start the resident fork server; without one, jobs are plain processes.
@@ -90,9 +86,9 @@ class Handlers:
         Raises:
             ConfigError: another run is at work in this folder.
         """
+        unchanged.forget()
         self._turn.begin()
         file = self._turn.file
-        unchanged.forget()
         if not here:
             return
         self._server = start_server(keep=() if file is None else [file])
@@ -141,8 +137,11 @@ class Handlers:
             OsadError: an output was edited; the others are recorded.
         """
         self._stop()
-        self._collect(asked(self.rules))
-        self._complete()
+        grid_jobs = asked(self.rules)
+        self._collect(grid_jobs)
+        seen = unchanged.look(self.rules, grid_jobs) if self.asks_for_all() else None
+        if self._complete() and seen is not None:
+            unchanged.remember(seen | {"ledger": unchanged.ledger_state(self.rules)})
 
     def error(self) -> None:
         """Stop the server, write tables and page with what there is, and list what failed.
@@ -182,9 +181,11 @@ class Handlers:
         if self.exchange is not None:
             self.exchange.collect(grid_jobs)
 
-    def _complete(self) -> None:
-        _say(self.record(self.rules))
+    def _complete(self) -> bool:
+        agrees, line = self.record(self.rules)
+        _say(line)
         self._turn.complete()
+        return agrees
 
     def _partial(self, grid_jobs: list[Job], failed: dict[str, Failure]) -> None:
         """Make tables and page with what there is; no receipt vouches for them.

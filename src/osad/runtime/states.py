@@ -1,6 +1,6 @@
 """What the system says of files, so that it is known later whether any of them has changed.
 
-Size, times and number of a file change with every way to write, replace or link it; nobody but the
+Size, times and number of a file change when it is written, replaced or linked; nobody but the
 system sets the time of the last change, so bytes that were edited and given their old time show.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import osad
 
-TICK_SECONDS = 0.1
-"""More than what a file system's times lag behind the clock."""
+TICK_SECONDS = 2.0
+"""What a file system's times may lag behind the clock; some count whole seconds."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from project_cases import rules_of
 from osad.core.cells import Cell
 from osad.core.errors import ConfigError
 from osad.core.files import write_json, write_text
-from osad.pipeline import handlers
+from osad.pipeline import handlers, unchanged
 from osad.pipeline.failures import Failure, failures, of_cells
 from osad.pipeline.grid import run_of
 from osad.pipeline.handlers import REASONS, Handlers
@@ -58,7 +58,9 @@ def calls(monkeypatch, tmp_path):
 
 
 def a_run() -> Handlers:
-    return Handlers(RULES, adopt=lambda _: ["adopted 2"], record=lambda _: "ledger: 5 outputs")
+    return Handlers(
+        RULES, adopt=lambda _: ["adopted 2"], record=lambda _: (True, "ledger: 5 outputs")
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,26 +180,56 @@ def test_the_server_lives_as_long_as_the_run(calls, monkeypatch, capsys):
     assert "OSAD_SERVER" not in os.environ
 
 
-def test_what_was_seen_at_the_start_is_noted_when_nothing_is_to_be_done(monkeypatch, capsys):
+@pytest.fixture
+def complete(monkeypatch):
+    """Make handlers of a grid of which all is there, by what they are told."""
     monkeypatch.setattr(RULES, "sources", state([]))
-    run = Handlers(RULES, adopt=lambda _: [], record=lambda _: "")
     for job in JOBS:
         for path in (*job.outputs, job.receipt):
             write_text(path, "made")
-    assert not run.has_nothing_to_do()
+
+    def make(*, for_all: bool = True, agrees: bool = True) -> Handlers:
+        unchanged.forget()
+        return Handlers(RULES, lambda _: [], lambda _: (agrees, ""), None, lambda: for_all)
+
+    return make
+
+
+def test_what_was_seen_at_the_start_is_noted_when_nothing_is_to_be_done(complete):
+    run = complete()
     run.restore()
-    assert not run.has_nothing_to_do()
+    assert not unchanged.holds(RULES)
     run.nothing()
-    capsys.readouterr()
-    assert run.has_nothing_to_do()
-    said = "osad: no file has changed since nothing was to be done\n"
-    assert capsys.readouterr().err == said
+    assert unchanged.holds(RULES)
     run.start()  # Jobs are about to run.
-    assert not run.has_nothing_to_do()
+    assert not unchanged.holds(RULES)
+    # What has changed since is not vouched for, nor is a part of the grid.
+    run = complete()
     run.restore()
     write_text(JOBS[0].outputs[0], "changed since")
     run.nothing()
-    assert not run.has_nothing_to_do()
+    assert not unchanged.holds(RULES)
+    run = complete(for_all=False)
+    run.restore()
+    run.nothing()
+    assert not unchanged.PLACE.exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "noted"), [({}, True), ({"for_all": False}, False), ({"agrees": False}, False)]
+)
+def test_the_end_of_a_run_is_noted_if_all_agrees(complete, told, noted):
+    run = complete(**told)
+    run.restore()
+    run.start()
+    write_text(JOBS[0].outputs[0], "made anew")
+    run.success()
+    assert unchanged.holds(RULES) is noted
+    Path(METRICS).unlink()
+    run = complete(**told)
+    run.start()
+    run.success()
+    assert not unchanged.holds(RULES)
 
 
 def test_the_start_after_a_run_without_an_end_says_what_is_there(capsys):
@@ -256,12 +288,12 @@ def test_what_a_run_without_an_end_left_in_a_storage_is_brought(capsys):
             write_text(path, "made elsewhere")
 
     exchange: Any = SimpleNamespace(names=list, distrust=lambda _: None, collect=bring)
-    run = Handlers(RULES, lambda _: [], lambda _: "ledger: 5 outputs", exchange)
+    run = Handlers(RULES, lambda _: [], lambda _: (True, "ledger: 5 outputs"), exchange)
     run.restore()
     run.start()
     os.close(run._turn.file)
     capsys.readouterr()
-    again = Handlers(RULES, lambda _: [], lambda _: "ledger: 5 outputs", exchange)
+    again = Handlers(RULES, lambda _: [], lambda _: (True, "ledger: 5 outputs"), exchange)
     again.restore()
     assert capsys.readouterr().err == "osad: ledger: 5 outputs\n"
     os.close(again._turn.file)

@@ -1,13 +1,14 @@
 """What makes a note void that nothing was to be done, and when none is made."""
 
-import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from project_cases import rules_of
 
 import osad
+from osad.core.errors import ConfigError
 from osad.core.files import write_text
 from osad.pipeline import unchanged
 from osad.pipeline.jobs import jobs
@@ -34,8 +35,7 @@ def complete(monkeypatch, tmp_path):
             write_text(path, path)
     write_text(RECORD, "")
     write_text("provenance/elpv.jsonl", "{}")
-    made = rules()
-    unchanged.remember(made, unchanged.look(made, JOBS))
+    unchanged.remember(unchanged.look(rules(), JOBS))
 
 
 def test_it_holds_while_nothing_changes(complete):
@@ -46,7 +46,7 @@ def test_it_holds_while_nothing_changes(complete):
 def test_a_file_that_changes_ends_it(complete):
     def changes(act, path):
         made = rules()
-        unchanged.remember(made, unchanged.look(made, JOBS))
+        unchanged.remember(unchanged.look(made, JOBS))
         act(path)
         ended = not unchanged.holds(made)
         write_text(path, path)
@@ -88,6 +88,23 @@ def test_jobs_end_it(complete):
     unchanged.forget()
     assert not unchanged.holds(rules())
     unchanged.forget()
+    unchanged.PLACE.mkdir()
+    unchanged.remember({})  # It is a hint.
+    with pytest.raises(ConfigError, match=r"^\.osad/unchanged\.json: cannot be removed \("):
+        unchanged.forget()
+
+
+def test_what_a_part_does_not_make_is_looked_at_for_adoption(complete):
+    other = "results/tables/cells.csv"
+    Path(other).unlink()
+    made = rules()
+    made.grid = replace(made.grid, params=replace(made.grid.params, part="1/1"))
+    part = [job for job in JOBS if other not in job.outputs]
+    assert unchanged.look(rules(), JOBS) is None
+    unchanged.remember(unchanged.look(made, part))
+    assert unchanged.holds(made)
+    write_text(other, "pulled")
+    assert not unchanged.holds(made)
 
 
 def test_none_is_made_where_an_output_lacks_or_sources_are_new(complete, monkeypatch):
@@ -98,45 +115,3 @@ def test_none_is_made_where_an_output_lacks_or_sources_are_new(complete, monkeyp
     write_text(JOBS[3].receipt, "")
     monkeypatch.setattr(osad, "STARTED", 0.0)
     assert unchanged.look(rules(), JOBS) is None
-    unchanged.forget()
-    unchanged.remember(made, None)
-    assert not unchanged.PLACE.exists()
-
-
-def test_order_is_that_of_times_and_of_jobs_that_ended(complete):
-    for number, job in enumerate(JOBS):
-        for path in job.outputs:
-            os.utime(path, (number, number))
-    for path in {path for job in JOBS for path in job.inputs}:
-        if not Path(path).exists():  # Such as published numbers, which are in git.
-            write_text(path, "")
-            os.utime(path, (0, 0))
-    assert unchanged.is_in_order(JOBS)
-    write_text(MARK, "")
-    assert not unchanged.is_in_order(JOBS)
-    Path(MARK).unlink()
-    read = next(job for job in JOBS if job.rule.name == "run").inputs[0]
-    os.utime(read, (1e9, 1e9))
-    assert not unchanged.is_in_order(JOBS)
-    Path(read).unlink()
-    assert not unchanged.is_in_order(JOBS)
-
-
-USUAL = """-n; --cores 8 --resources gpu=1; -c8 --dry-run -q; --cores=2 --configfile a b;
-    -n -c 1 --config part=1/2; -p -n"""
-OTHERS = """-n runs; -c 1 all; -nF; -F; -f; --forceall; -R run; --touch; --profile x; --unlock;
-    --lint; --list-changes code; --summary; --report; --dag; --rulegraph; --cleanup-metadata x;
-    --until runs; --omit-from runs; --rerun-triggers mtime; --delete-all-output; --dry; --cores;
-    --persistence-backend db; --workflow-profile x; --batch a=1/2; -n -- runs"""
-
-
-@pytest.mark.parametrize("line", USUAL.split(";"))
-def test_the_usual_command_asks_for_all(monkeypatch, line):
-    assert unchanged.asks_for_all(line.split())
-    monkeypatch.setenv("SNAKEMAKE_PROFILE", "x")
-    assert not unchanged.asks_for_all(line.split())
-
-
-@pytest.mark.parametrize("line", OTHERS.split(";"))
-def test_any_other_is_left_to_snakemake(line):
-    assert not unchanged.asks_for_all(line.split())

@@ -58,9 +58,9 @@ def test_only_files_older_than_the_process_are_settled(tmp_path, monkeypatch):
     path.write_bytes(b"a")
     os.utime(path, (5, 5))  # An old time of the content does not make it old.
     assert not state([str(path)]).settled
-    monkeypatch.setattr(osad, "STARTED", path.stat().st_ctime + 0.05)
-    assert not state([str(path)]).settled
     monkeypatch.setattr(osad, "STARTED", path.stat().st_ctime + 1)
+    assert not state([str(path)]).settled
+    monkeypatch.setattr(osad, "STARTED", path.stat().st_ctime + 3)
     assert state([str(path), "absent"]).settled
 
 
