@@ -35,6 +35,7 @@ PATCHED = {
     "DAG.update_conda_envs": (dag.DAG, "update_conda_envs"),
     "JobScheduler._free_resources": (JobScheduler, "_free_resources"),
     "DAG.check_directory_outputs": (dag.DAG, "check_directory_outputs"),
+    "_IOFile.__eq__": (io._IOFile, "__eq__"),
     "format_exception_to_string": (exceptions, "format_exception_to_string"),
 }
 ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
@@ -50,6 +51,7 @@ DIGESTS = {
     "DAG.update_conda_envs": "a514a7f9a84be7a4",
     "JobScheduler._free_resources": "bc0a4eb1c6b1455d",
     "DAG.check_directory_outputs": "d5a17c047b46b717",
+    "_IOFile.__eq__": "57ad2f571cc61b08",
     "format_exception_to_string": "42134937a2efc71a",
 }
 
@@ -63,6 +65,7 @@ def _undone(monkeypatch):
         (rules, "get_function_params"),
         *others,
         (io._IOFile, "flags"),
+        (io._IOFile, "__hash__"),
     ]:
         monkeypatch.setattr(holder, name, getattr(holder, name))
     snakemake_patches.apply.cache_clear()
@@ -228,7 +231,8 @@ def test_another_snakemake_is_left_as_it_is(monkeypatch, capfd, name, change):
 @pytest.mark.parametrize(
     ("module", "kind", "names"),
     [
-        (io, "_IOFile", ["_IOFile.checksum", "is_flagged", "_IOFile.clone_flags"]),
+        (io, "_IOFile",
+         ["_IOFile.checksum", "is_flagged", "_IOFile.clone_flags", "_IOFile.__eq__"]),
         (job_scheduler, "JobScheduler",
          ["JobScheduler._schedule_reevalutation", "JobScheduler._free_resources"]),
     ],
@@ -295,6 +299,18 @@ def test_only_marks_that_there_are_are_copied():
     files[0].flags["local"] = True  # As to a file of a function that has marks.
     assert io.is_flagged(files[0], "local")
     assert not io.is_flagged(plain, "local")
+
+
+def test_names_are_compared_as_before():
+    values = ["a", "b", "a/", io.flag("a", "temp"), io.flag("b", "temp"), len, Path("a"), None]
+    files = [io.IOFile(value) for value in values[:5]]
+    pairs = [(file, other) for file in files for other in (*values, *files)]
+    hashes = [hash(file) for file in files]
+    equal = [(file == other, other == file, file != other) for file, other in pairs]
+    snakemake_patches.apply()
+    assert [hash(file) for file in files] == hashes
+    assert [(file == other, other == file, file != other) for file, other in pairs] == equal
+    assert len({*files}) == 2
 
 
 def test_lists_of_names_guard_their_methods_as_before():
