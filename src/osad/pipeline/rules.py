@@ -4,6 +4,7 @@ The rule files of Snakemake, the jobs of a grid (`osad.pipeline.jobs`) and, thro
 ledger, its checks, the progress and the tables of a run that failed are all derived from it.
 """
 
+import functools
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -23,7 +24,7 @@ from osad.pipeline.describe import PIXELS, describe, feature_options, weights_op
 from osad.pipeline.grid import Grid, path_of, run_of
 from osad.pipeline.rule import Paths, Rule, Wildcards, as_text, constant
 from osad.runtime.device import visible_gpus
-from osad.runtime.states import below, state
+from osad.runtime.states import State, below, state
 
 RUN_FACETS = ("dataset", "category", "protocol", "method", "seed")
 RUN = "{dataset}/{category}/{protocol}/{method}/s{seed}"
@@ -46,12 +47,7 @@ LONGEST = 80_000
 
 
 class Rules:
-    """The rules of a grid, as attributes and in the order of the pipeline.
-
-    Attributes:
-        grid: what is computed.
-        sources: the state of the files that were read to know that.
-    """
+    """The rules of a grid, as attributes and in the order of the pipeline."""
 
     def __init__(self, grid: Grid, *, on_cluster: Callable[[], bool] = lambda: False) -> None:
         """Make the table.
@@ -66,7 +62,6 @@ class Rules:
                 long for the commands of jobs.
         """
         self.grid = grid
-        self.sources = state(below(f"{grid.root}/{place}" for place in SOURCES))
         self._environment = grid.environment()
         here = min(visible_gpus(), 1)  # Without a GPU jobs would wait for it in vain.
         self._gpus: Callable[[Wildcards], int] = lambda _w: 0 if on_cluster() else here
@@ -83,6 +78,11 @@ class Rules:
                 f"params.yaml: the texts of data sets and figures make a command of {longest} "
                 f"bytes, more than {LONGEST}; shorten titles and citations"
             )
+
+    @functools.cached_property
+    def sources(self) -> State:
+        """The state, when first asked for, of the files that were read to know the rules."""
+        return state(below(f"{self.grid.root}/{place}" for place in SOURCES))
 
     def __getattr__(self, name: str) -> Rule:
         """Return a rule by its name."""
