@@ -18,7 +18,13 @@ from osad.pipeline.handlers import Handlers, check_places
 from osad.pipeline.parts import targets, wanted
 from osad.pipeline.rules import Rules
 from osad.pipeline.storage import Exchange
-from osad.runtime import control, snakemake_config, snakemake_patches, snakemake_records
+from osad.runtime import (
+    control,
+    snakemake_config,
+    snakemake_patches,
+    snakemake_plan,
+    snakemake_records,
+)
 from osad.runtime.snakemake_storage import Storage
 
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
@@ -57,19 +63,19 @@ with clearly():
         actions.adopt_lines,
         actions.record_line,
         EXCHANGE,
-        lambda: snakemake_config.asks_for_all(workflow),
+        lambda: snakemake_plan.asks_for_all(workflow),
     )
     UNCHANGED = not ON_NODE and unchanged.holds(RULES)
     if not ON_NODE and not UNCHANGED:
         snakemake_records.check_backend(workflow.workflow_settings)
         check_places(RULES)
         HANDLERS.restore()
-        snakemake_records.when_complete(HANDLERS.nothing)
+        snakemake_plan.when_complete(HANDLERS.nothing)
 
 
 def everything(wildcards):
     """Return what all is: nothing that is made, where that would only be compared once more."""
-    if UNCHANGED and snakemake_config.compares_as_usual(workflow):
+    if UNCHANGED and snakemake_plan.compares_as_usual(workflow):
         print(
             "osad: no file has changed since nothing was to be done",
             file=sys.stderr,

@@ -13,8 +13,6 @@ from osad.core.config_files import read_yaml
 from osad.core.errors import CheckError, ConfigError, OsadError
 from osad.runtime import snakemake_patches
 
-CHECKSUM_BYTES = 100_000_000_000
-"""Up to which Snakemake compares contents, as ``profiles/default`` says."""
 _read: list[tuple[str, dict[str, Any]]] = []
 """Name and content of the files that were read this way."""
 
@@ -54,30 +52,6 @@ def check_given(arguments: Sequence[str]) -> None:
             "--configfile: is given more than once, and Snakemake takes the last one alone; give "
             "all files after one, --configfile FILE FILE"
         )
-
-
-def compares_as_usual(workflow: Any) -> bool:
-    """Tell whether Snakemake compares all that its targets need, here, and forces nothing.
-
-    Args:
-        workflow: Snakemake's object, once it plans; a profile may have set what decides it.
-    """
-    from snakemake.settings.types import DAGSettings
-
-    usual = vars(DAGSettings(max_checksum_file_size=CHECKSUM_BYTES))
-    free = ("targets", "force_incomplete", "print_dag_as")
-    return bool(
-        all((value or None) == (usual[name] or None)  # None, or an empty set, by who set it.
-            for name, value in vars(workflow.dag_settings).items() if name not in free)
-        and not workflow.execution_settings.ignore_incomplete
-        and not workflow.workflow_settings.consider_ancient
-        and not workflow.storage_settings.default_storage_provider
-    )  # fmt: skip
-
-
-def asks_for_all(workflow: Any) -> bool:
-    """Tell whether the rule ``all`` alone is asked for, and compared as usual."""
-    return {*workflow.dag_settings.targets} <= {"all"} and compares_as_usual(workflow)
 
 
 def check_installed() -> None:

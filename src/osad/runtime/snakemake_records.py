@@ -15,7 +15,6 @@ grid; to write a record takes 0.3 ms, or 14 ms in the database, and is done befo
 import contextlib
 import functools
 import hashlib
-import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -230,19 +229,6 @@ def unlock(outputs: Iterable[str]) -> None:
     with _store() as store:
         if any(store._read_locks()) and not store._get_external_jobids(outputs):
             store._delete_locks()
-
-
-def when_complete(act: Callable[[], None]) -> None:
-    """Call a function when Snakemake says that nothing is to be done."""
-    from snakemake.common import NOTHING_TO_BE_DONE_MSG
-    from snakemake.logging import logger
-
-    def notice(told: logging.LogRecord) -> bool:
-        if told.msg == NOTHING_TO_BE_DONE_MSG:
-            act()
-        return True
-
-    logger.addFilter(notice)
 
 
 @contextlib.contextmanager

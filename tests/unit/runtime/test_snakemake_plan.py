@@ -15,7 +15,7 @@ from snakemake.settings.types import (
 )
 
 from osad.core.config_files import read_yaml
-from osad.runtime.snakemake_config import CHECKSUM_BYTES, asks_for_all, compares_as_usual
+from osad.runtime.snakemake_plan import CHECKSUM_BYTES, asks_for_all, compares_as_usual
 
 ROOT = Path(__file__).resolve().parents[3]
 
