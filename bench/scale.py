@@ -180,6 +180,16 @@ class MadeUp:
 # --- measuring ------------------------------------------------------------------------------
 
 
+LAUNCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+os.write(int(sys.argv[1]), b"%f %d" % (usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Starts a command from a small process: its peak memory counts from that of who started it."""
+
+
 def measured(command: Sequence[str], folder: Path, says: str = "") -> dict[str, float]:
     """Run a command in a folder; return its processor and wall seconds and its peak memory, MB.
 
@@ -188,18 +198,23 @@ def measured(command: Sequence[str], folder: Path, says: str = "") -> dict[str, 
     own = {**os.environ, "PYTHONPATH": str(folder / "src")}
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=own, stdout=said, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
+        reader, writer = os.pipe()
+        with os.fdopen(reader, encoding="ascii") as numbers:
+            launched = [sys.executable, "-c", LAUNCH, str(writer), *command]
+            code = subprocess.run(
+                launched, cwd=folder, env=own, stdout=said, stderr=said, pass_fds=[writer]
+            ).returncode
+            os.close(writer)
+            seconds, kilobytes = numbers.read().split()
         wall = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         text = said.read().decode(errors="replace")
-        if process.returncode or says not in text:
+        if code or says not in text:
             sys.exit(f"{' '.join(command)[:500]}\n{text[-3000:]}")
     return {
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+        "cpu_s": round(float(seconds), 1),
         "wall_s": round(wall, 1),
-        "peak_mb": round(usage.ru_maxrss / 1024),
+        "peak_mb": round(int(kilobytes) / 1024),
     }
 
 

@@ -1,4 +1,4 @@
-"""All that is patched of Snakemake: twelve private functions for speed or memory, one for words.
+"""All that is patched of Snakemake: thirteen private functions for speed or memory, one for words.
 
 A patch is applied only to the version that it was written for, and only if the function is there
 with the same parameters. Else Snakemake stays as it is, which costs time and changes no result.
@@ -33,7 +33,7 @@ def apply() -> None:
         _remember_checksums, _plan_single_looks, _remember_signatures, _look_up_flags,
         _keep_plain_names, _share_guards, _look_up_what_is_asked, _tell_plans_briefly,
         _plan_without_conda, _plan_without_granting, _look_up_folders, _compare_names_as_texts,
-        _tell_briefly,
+        _look_for_pipes_by_rule, _tell_briefly,
     ):  # fmt: skip
         try:
             patch()
@@ -293,6 +293,25 @@ def _compare_names_as_texts() -> None:
     _find("snakemake.io", "_IOFile.__hash__", "self")
     _check("_IOFile.__eq__", issubclass(cls, str))
     cls.__eq__, cls.__hash__ = str.__eq__, str.__hash__
+
+
+def _look_for_pipes_by_rule() -> None:
+    """Make Snakemake ask whether an input comes by a pipe only where a rule makes one.
+
+    Saves a fifth of a run of one job among 10,000 made ones: for each input of ``all``, it goes
+    through the jobs that all inputs come from, which grows with the square of the grid.
+    """
+    name = "Job.is_pipe_or_service_input"
+    cls, original = _find("snakemake.jobs", name, "self path")
+
+    def is_pipe_or_service_input(self: Any, path: Any) -> bool:
+        workflow = self.rule.workflow
+        if not hasattr(workflow, "has_pipes"):
+            outputs = (output for rule in workflow.rules for output in rule.output)
+            workflow.has_pipes = any({"pipe", "service"} & {*output.flags} for output in outputs)
+        return workflow.has_pipes and bool(original(self, path))
+
+    cls.is_pipe_or_service_input = is_pipe_or_service_input
 
 
 def _tell_briefly() -> None:

@@ -13,6 +13,7 @@ import threading
 import types
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import snakemake.api  # The parts of Snakemake cannot be imported in any order.
@@ -36,6 +37,7 @@ PATCHED = {
     "JobScheduler._free_resources": (JobScheduler, "_free_resources"),
     "DAG.check_directory_outputs": (dag.DAG, "check_directory_outputs"),
     "_IOFile.__eq__": (io._IOFile, "__eq__"),
+    "Job.is_pipe_or_service_input": (jobs.Job, "is_pipe_or_service_input"),
     "format_exception_to_string": (exceptions, "format_exception_to_string"),
 }
 ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
@@ -52,6 +54,7 @@ DIGESTS = {
     "JobScheduler._free_resources": "bc0a4eb1c6b1455d",
     "DAG.check_directory_outputs": "d5a17c047b46b717",
     "_IOFile.__eq__": "57ad2f571cc61b08",
+    "Job.is_pipe_or_service_input": "e1e6678cceb7fe9e",
     "format_exception_to_string": "42134937a2efc71a",
 }
 
@@ -205,6 +208,28 @@ def test_a_plan_gives_no_resources_back(dryrun):
     scheduler = types.SimpleNamespace(dryrun=dryrun, resources={"gpu": 0})
     JobScheduler._free_resources(scheduler, job)
     assert scheduler.resources == {"gpu": 0 if dryrun else 1}
+
+
+@pytest.mark.parametrize("mark", ["pipe", "service", "temp"])
+def test_inputs_by_a_pipe_are_found_as_before(mark):
+    rule = types.SimpleNamespace(output=[io.AnnotatedString("a")])
+    rule.output[0].flags[mark] = True
+    rule.workflow = types.SimpleNamespace(rules=[rule])
+    source = mock.Mock(pipe_or_service_output={"a"} if mark != "temp" else set())
+    job = mock.Mock(rule=rule)
+    job.dag.dependencies = {job: {source: {"a", "b"}}}
+    by_itself = [jobs.Job.is_pipe_or_service_input(job, path) for path in "abc"]
+    snakemake_patches.apply()
+    assert [jobs.Job.is_pipe_or_service_input(job, path) for path in "abc"] == by_itself
+    assert by_itself == [mark != "temp", False, False]
+
+
+def test_jobs_are_not_looked_through_where_no_rule_makes_a_pipe():
+    snakemake_patches.apply()
+    rule = types.SimpleNamespace(output=[io.AnnotatedString("a")])
+    rule.workflow = types.SimpleNamespace(rules=[rule])
+    job = types.SimpleNamespace(rule=rule, dag=None)
+    assert not jobs.Job.is_pipe_or_service_input(job, "a")
 
 
 # --- another one is left as it is ---
