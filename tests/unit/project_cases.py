@@ -102,6 +102,7 @@ SOURCES = {
     "workflow/rules/run.smk": "rule run:\n",
     "data/published/paper.csv": "method,auroc\nx,0.5\n",
     "dvc.lock": "schema: '2.0'\n",
+    "dvc.yaml": "stages: {a: {cmd: b}}\n",
     "LICENSE": "Apache License\n",
     "src/osad/report/assets/style.css": "p {}\n",
     f"src/{data_registry.module('tiny', 'folder').replace('.', '/')}.py": "import osad.core.errors",

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from osad.audit import git, graph, ledger
+from osad.audit import git, graph, ledger, remote
 from osad.audit.graph import Target
 from osad.audit.ledger import Entry, Ledger
 from osad.core.cells import Cell
-from osad.core.config_files import read_yaml
 from osad.core.errors import ConfigError, OsadError
 from osad.core.files import read_csv, read_keyed, sha256_file
 from osad.evaluation.tables.cells import read_metrics
@@ -171,7 +170,7 @@ def _dvc(root: Path, folder: str, missing: list[str]) -> dict[str, str]:
     try:
         return {
             out["path"]: f"{out.get('hash', 'md5')}:{out.get(out.get('hash', 'md5'), '')}"
-            for stage in read_yaml(root / "dvc.lock").get("stages", {}).values()
+            for stage in remote.stages(root)
             for out in stage.get("outs", [])
             if out["path"].startswith(("data/", f"{folder}/"))
         }

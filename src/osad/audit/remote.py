@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from osad.audit import git
+from osad.core.config_files import read_yaml
 from osad.core.errors import CheckError
 
 ABSENT = "Some of the cache files do not exist neither locally nor on remote"
@@ -115,17 +116,33 @@ def _changed(status: dict[str, list[Any]]) -> dict[str, str]:
     return {name: what for found in outputs for name, what in found.items()}
 
 
+def stages(root: Path) -> list[dict[str, Any]]:
+    """Return the stages of a project's ``dvc.lock`` that its ``dvc.yaml`` has.
+
+    DVC leaves those of former pipelines there, with digests that outputs have no more.
+
+    Raises:
+        ConfigError: a file is damaged.
+    """
+    if not (root / "dvc.lock").is_file():
+        return []
+    locked = read_yaml(root / "dvc.lock").get("stages", {})
+    known = read_yaml(root / "dvc.yaml").get("stages", {})
+    return [stage for name, stage in locked.items() if name in known]
+
+
 def digests(root: Path) -> dict[str, str]:
     """Return the digest that DVC's files in a project state of each output, by path."""
     import yaml
 
     found = {}
-    for file in (root / "dvc.lock", *root.glob("*.dvc"), *root.glob("results/*.dvc")):
-        content = yaml.safe_load(file.read_bytes()) if file.is_file() else {}
-        for stage in (content, *content.get("stages", {}).values()):
-            for output in stage.get("outs", []):
-                path = (file.parent / output["path"]).relative_to(root)
-                found[path.as_posix()] = output["md5"]
+    others = (*root.glob("*.dvc"), *root.glob("results/*.dvc"))
+    tracked = [(root, stage) for stage in stages(root)]
+    tracked += [(file.parent, yaml.safe_load(file.read_bytes()) or {}) for file in others]
+    for folder, stage in tracked:
+        for output in stage.get("outs", []):
+            path = (folder / output["path"]).relative_to(root)
+            found[path.as_posix()] = output["md5"]
     return found
 
 
