@@ -126,8 +126,8 @@ def merge(options: argparse.Namespace) -> None:
     if done.lacking:
         raise CheckError(
             f"{done.lacking[0]}: the other ledger has a line of it, but its file could not be had "
-            f"({len(done.lacking)} such files); let the other one send them (osad audit push) and "
-            "merge again"
+            f"({len(done.lacking)} such files); make it there, or let that one send it "
+            "(osad audit push), and merge again"
         )
     print("now: snakemake, which makes what is missing, tables and page; then osad audit save")
 

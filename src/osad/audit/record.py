@@ -60,8 +60,8 @@ class Outcome:
 def collect(rules: Rules, previous: Ledger) -> Outcome:
     """Make the lines of all outputs of a grid.
 
-    Lines of the previous ledger whose outputs are not on disk are kept while nothing that they
-    depend on has changed.
+    Lines of the previous ledger whose outputs are not on disk, or unknown to Snakemake (from git,
+    where another grid was made), are kept while nothing that they depend on has changed.
 
     Raises:
         CheckError: Snakemake keeps its records in a way that is not known here.
@@ -74,10 +74,14 @@ def collect(rules: Rules, previous: Ledger) -> Outcome:
         for output in job.outputs:
             try:
                 if Path(output).is_file():
-                    entry = _entry(job, output, receipt, digests, doubtful)
+                    try:
+                        entry = _entry(job, output, receipt, digests, doubtful)
+                    except _Unknown as problem:
+                        entry = _kept(job, output, previous, outcome, digests, problem)
                     _check_code(job, receipt, entry, previous)
                 else:
-                    entry = _kept(job, output, previous, outcome, digests)
+                    absent = _Problem(output, "absent")
+                    entry = _kept(job, output, previous, outcome, digests, absent)
             except _Problem as problem:
                 doubtful.add(output)
                 getattr(outcome, problem.kind).append(str(problem))
@@ -92,6 +96,10 @@ class _Problem(Exception):
     def __init__(self, message: str, kind: str = "stale") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class _Unknown(_Problem):
+    """Snakemake has no record of an output."""
 
 
 def recorded_params(params: Mapping[str, Any], code: str, lock: str | None) -> dict[str, str]:
@@ -119,7 +127,7 @@ def _entry(
         )
     record = records.read(output)
     if record is None:
-        raise _Problem(f"{output}: Snakemake has no record of it; delete it and run snakemake")
+        raise _Unknown(f"{output}: Snakemake has no record of it; delete it and run snakemake")
     lock = job.rule.environment
     if record["params"] != records.serialised(recorded_params(job.params, job.code, lock)):
         raise _Problem(f"{output}: made with other parameters or code; run snakemake")
@@ -206,13 +214,16 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _kept(job: Job, output: str, previous: Ledger, outcome: Outcome, digests: Digests) -> Entry:
-    """Return the line of an output that is not on disk if all that it depends on is the same."""
+def _kept(
+    job: Job, output: str, previous: Ledger, outcome: Outcome, digests: Digests, problem: _Problem
+) -> Entry:
+    """Return the line of an output if all that it says is the same today; else it is a problem."""
     entry = previous.entries.get(output)
     known = outcome.ledger.entries
     inputs = {path: known[path].sha256 if path in known else digests[path] for path in job.inputs}
-    if entry is None or others(job, entry) or entry.inputs != inputs:
-        raise _Problem(output, "absent")
+    same = entry is not None and digests[output] in (None, entry.sha256)
+    if entry is None or not same or others(job, entry) or entry.inputs != inputs:
+        raise problem
     return entry
 
 

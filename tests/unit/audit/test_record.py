@@ -145,6 +145,26 @@ def test_lines_of_files_that_are_not_here_are_kept_while_they_are_true(made: Mad
     assert PACK in after.ledger.entries
 
 
+def test_lines_of_files_that_snakemake_does_not_know_are_kept_while_they_are_true(
+    made: MadeUp, monkeypatch
+):
+    """As of tables from git in a clone where another grid was made."""
+    shown, read = {SCORES, METRICS, SUMMARY, COMPARISON}, snakemake_records.read
+    monkeypatch.setattr(
+        snakemake_records, "read", lambda path: None if path in shown else read(path)
+    )
+    assert collect(made).ledger == made.ledger
+    assert collect(made).agrees
+    Path(METRICS).unlink()
+    assert collect(made).ledger == made.ledger
+    made.put(PUBLISHED, "edited")
+    assert any(line.startswith(COMPARISON) for line in collect(made).stale)
+    made.put(SCORES, "edited")
+    after = collect(made)
+    assert shown.isdisjoint(after.ledger.entries)
+    assert not after.agrees
+
+
 def test_the_command_says_what_it_recorded(made: MadeUp, capsys):
     assert cli.main(["audit", "record"]) == 0
     count = len(made.ledger.entries)
