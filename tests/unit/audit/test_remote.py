@@ -21,6 +21,7 @@ def test_a_stage_that_the_pipeline_has_no_more_states_nothing(tmp_path: Path, li
 
 def test_files_of_single_outputs_are_read_beside_the_lock(tmp_path: Path):
     (tmp_path / "results").mkdir()
+    (tmp_path / ".dvc").mkdir()
     (tmp_path / "results/own.dvc").write_text("outs: [{path: own, md5: a}]\n")
     (tmp_path / "images.dvc").write_text("outs: [{path: images, md5: b}]\n")
     assert stages(tmp_path) == []
