@@ -17,12 +17,13 @@ from unittest import mock
 
 import pytest
 import snakemake.api  # The parts of Snakemake cannot be imported in any order.
-from snakemake import common, dag, exceptions, io, iocontainers, jobs, rules
+from snakemake import common, dag, exceptions, io, iocontainers, jobs, output_index, rules
 from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 from osad.core.errors import DataError
 from osad.runtime import snakemake_patches
+from osad.runtime.snakemake_patches.run import SMALLEST
 
 PATCHED = {
     "_IOFile.checksum": (io._IOFile, "checksum"),
@@ -38,6 +39,12 @@ PATCHED = {
     "DAG.check_directory_outputs": (dag.DAG, "check_directory_outputs"),
     "_IOFile.__eq__": (io._IOFile, "__eq__"),
     "Job.is_pipe_or_service_input": (jobs.Job, "is_pipe_or_service_input"),
+    "OutputIndex.match_producers": (output_index.OutputIndex, "match_producers"),
+    "DAG.update": (dag.DAG, "update"),
+    "_IOFile.apply_wildcards": (io._IOFile, "apply_wildcards"),
+    "Rule.expand_input": (rules.Rule, "expand_input"),
+    "_IOFile.check": (io._IOFile, "check"),
+    "_IOFile.get_inventory_parent": (io._IOFile, "get_inventory_parent"),
     "format_exception_to_string": (exceptions, "format_exception_to_string"),
 }
 ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
@@ -55,6 +62,12 @@ DIGESTS = {
     "DAG.check_directory_outputs": "d5a17c047b46b717",
     "_IOFile.__eq__": "57ad2f571cc61b08",
     "Job.is_pipe_or_service_input": "e1e6678cceb7fe9e",
+    "OutputIndex.match_producers": "533ef47353b5d840",
+    "DAG.update": "67f5338497ea3b0e",
+    "_IOFile.apply_wildcards": "3a8880e1be2a7bd2",
+    "Rule.expand_input": "703f7584ed8aeadd",
+    "_IOFile.check": "a70a3e48b26af250",
+    "_IOFile.get_inventory_parent": "1d47db1a708b5e69",
     "format_exception_to_string": "42134937a2efc71a",
 }
 
@@ -131,7 +144,7 @@ def test_snakemake_calls_what_is_patched(tmp_path):
         "    print('counted', *counts.values())\n",
         encoding="utf-8",
     )
-    (tmp_path / "large").write_bytes(bytes(snakemake_patches.SMALLEST))
+    (tmp_path / "large").write_bytes(bytes(SMALLEST))
     command = [sys.executable, "-m", "snakemake", "--cores", "1"]
     command += ["--scheduler", "greedy", "--max-checksum-file-size", "1GB"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -232,6 +245,102 @@ def test_jobs_are_not_looked_through_where_no_rule_makes_a_pipe():
     assert not jobs.Job.is_pipe_or_service_input(job, "a")
 
 
+def test_producers_are_looked_up_once_a_file():
+    snakemake_patches.apply()
+    rule = mock.Mock(**{"is_producer.side_effect": lambda file: file.endswith(".csv")})
+    rule.products.return_value = [mock.Mock(constant_prefix=lambda: "a/", constant_suffix=str)]
+    index = output_index.OutputIndex([rule])
+    found = [index.match_producers(name) for name in ("a/b.csv", "a/c.txt", "b.csv") * 2]
+    assert found == [{rule}, set(), set()] * 2
+    assert rule.is_producer.call_count == 2
+    assert output_index.OutputIndex([]).match_producers("a/b.csv") == set()  # Another workflow.
+
+
+RULES = """
+rule two:
+    output: "{name}.one", "{name}.two"
+    input: lambda wildcards: ["start", "given//file"]
+    shell: "touch {output}"
+rule start:
+    output: "start"
+    shell: "touch {output}"
+rule end:
+    output: "end"
+    input: "a.one", "b.two", "start", list=lambda wildcards: ["c.one", "d.two"]
+    shell: "touch {output}"
+"""
+ALL = """
+rule all:
+    default_target: True
+    input: "end", expand("{name}.{kind}", name=[*"abcd"], kind=["one", "two"])
+"""
+PATCHED_OR_NOT = """
+if apply:
+    from osad.runtime import snakemake_patches
+    snakemake_patches.apply()
+"""
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Plan a workflow with the patches and without; return what each says, in no order."""
+
+    def plan(snakefile, *arguments):
+        (tmp_path / "given").mkdir(exist_ok=True)
+        (tmp_path / "given/file").touch()
+        told = []
+        for apply in (False, True):
+            (tmp_path / "Snakefile").write_text(f"apply = {apply}\n{PATCHED_OR_NOT}{snakefile}")
+            done = subprocess.run(
+                [sys.executable, "-m", "snakemake", "-n", "-p", "--cores", "1", *arguments],
+                cwd=tmp_path, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            lines = (done.stdout + done.stderr).splitlines()
+            own = r"\[|.*(jobid|Workflow ID|Date): "  # Of each plan, or in the order of a set.
+            told.append([" ".join(sorted(re.split("[,; ]+", line)))
+                         for line in lines if not re.match(own, line)])  # fmt: skip
+        return told
+
+    return plan
+
+
+def test_a_graph_is_that_of_snakemake(planned):
+    by_itself, patched = planned(ALL + RULES)
+    warnings = [[line for line in told if "double" in line] for told in (by_itself, patched)]
+    assert len(warnings[0]) > len(warnings[1]) == 1  # Once a name.
+    assert {*by_itself} == {*patched}
+    assert any("a.one a.two command: touch" in line for line in patched)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            'rule other:\n    output: "{name}.one"\n    shell: "touch {output}"\n',
+            "AmbiguousRuleException",
+        ),
+        ('rule ring:\n    output: "given//file"\n    input: "a.one"\n', "CyclicGraphException"),
+    ],
+)
+def test_what_is_wrong_in_a_graph_is_told_as_before(planned, more, told):
+    by_itself, patched = planned(ALL + RULES + more)
+    assert {*by_itself} == {*patched}
+    assert told in "".join(patched)
+
+
+def test_names_of_inputs_get_a_prefix_as_before(planned, tmp_path):
+    (tmp_path / "other.smk").write_text(RULES)
+    (tmp_path / "below/given").mkdir(parents=True)
+    (tmp_path / "below/given/file").touch()
+    by_itself, patched = planned(
+        'module other:\n    snakefile: "other.smk"\n    prefix: "below"\n'
+        "use rule * from other\n"
+        'rule all:\n    default_target: True\n    input: "below/end"\n'
+    )
+    assert {*by_itself} == {*patched}
+    assert any("below/a.one below/a.two command: touch" in line for line in patched)
+
+
 # --- another one is left as it is ---
 
 
@@ -257,7 +366,8 @@ def test_another_snakemake_is_left_as_it_is(monkeypatch, capfd, name, change):
     ("module", "kind", "names"),
     [
         (io, "_IOFile",
-         ["_IOFile.checksum", "is_flagged", "_IOFile.clone_flags", "_IOFile.__eq__"]),
+         ["_IOFile.checksum", "is_flagged", "_IOFile.clone_flags", "_IOFile.__eq__",
+          "_IOFile.apply_wildcards", "_IOFile.check", "_IOFile.get_inventory_parent"]),
         (job_scheduler, "JobScheduler",
          ["JobScheduler._schedule_reevalutation", "JobScheduler._free_resources"]),
     ],
@@ -423,7 +533,7 @@ def expected(content: bytes):
 
 def test_a_large_file_is_hashed_once_until_it_changes(tmp_path, hashed):
     path = tmp_path / "pack"
-    size = snakemake_patches.SMALLEST
+    size = SMALLEST
     path.write_bytes(b"a" * size)
     assert [digest(path) for _ in range(3)] == [expected(b"a" * size)] * 3
     assert hashed == [size]
