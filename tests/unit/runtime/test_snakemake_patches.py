@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import inspect
 import os
@@ -45,6 +46,10 @@ PATCHED = {
     "Rule.expand_input": (rules.Rule, "expand_input"),
     "_IOFile.check": (io._IOFile, "check"),
     "_IOFile.get_inventory_parent": (io._IOFile, "get_inventory_parent"),
+    "apply_wildcards": (io, "apply_wildcards"),
+    "Wildcards": (rules, "Wildcards"),
+    "Job.is_valid": (jobs.Job, "is_valid"),
+    "Job.check_protected_output": (jobs.Job, "check_protected_output"),
     "format_exception_to_string": (exceptions, "format_exception_to_string"),
 }
 ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
@@ -68,6 +73,10 @@ DIGESTS = {
     "Rule.expand_input": "703f7584ed8aeadd",
     "_IOFile.check": "a70a3e48b26af250",
     "_IOFile.get_inventory_parent": "1d47db1a708b5e69",
+    "apply_wildcards": "a027b0cdd37cfdad",
+    "Wildcards": "57c4d2d7ad1dd604",
+    "Job.is_valid": "74609fe120193ef6",
+    "Job.check_protected_output": "cc24c2002a61d80b",
     "format_exception_to_string": "42134937a2efc71a",
 }
 
@@ -326,6 +335,68 @@ def test_what_is_wrong_in_a_graph_is_told_as_before(planned, more, told):
     by_itself, patched = planned(ALL + RULES + more)
     assert {*by_itself} == {*patched}
     assert told in "".join(patched)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "a",
+        "{x}",
+        "a/{x}.{y}",
+        "{x,[a-z]+}/{ y }",
+        "{x}{x}{y,a{3,5}}",
+        "{1}",
+        "{}",
+        "{x}}",
+        "{z}a",
+    ],
+)
+def test_wildcards_are_filled_in_as_before(pattern):
+    def told():
+        try:
+            return io.apply_wildcards(pattern, {"x": "{y}", "y": 1, "1": Path("a")})
+        except exceptions.WildcardError as error:
+            return str(error)
+
+    by_itself = told()
+    snakemake_patches.apply()
+    assert told() == told() == by_itself
+    assert ("z" in by_itself) is (pattern == "{z}a")
+
+
+def test_functions_of_a_job_get_the_same_wildcards():
+    snakemake_patches.apply()
+    one, other = {"x": "a"}, {"x": "a"}
+    lists = [rules.Wildcards(fromdict=values) for values in (one, one, other, one)]
+    assert [[*some.items()] for some in lists] == [[("x", "a")]] * 4
+    assert lists[0] is lists[1]
+    assert lists[1] is not lists[2] is not lists[3]
+
+
+def test_names_of_a_log_must_be_as_before():
+    job: Any = object.__new__(jobs.Job)
+    job.rule, job._log, job._benchmark, job.wildcards_dict = mock.Mock(), None, None, {}
+    job.rule.expand_log.side_effect = exceptions.WildcardError("no")
+    snakemake_patches.apply()
+    with pytest.raises(exceptions.WildcardError):
+        job.is_valid()
+    job.rule.expand_log.side_effect = None
+    job.is_valid()
+    job.is_valid()
+    assert job.rule.expand_log.call_count == 2  # Once that it refused.
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_protected_outputs_are_found_as_before(protected):
+    snakemake_patches.apply()
+    files = [io.IOFile(name) for name in "ab"]
+    files[0].protected = mock.AsyncMock(return_value=False)
+    files[1].protected = mock.AsyncMock(return_value=protected)
+    job = mock.Mock(output=files, wildcards={})
+    refused = pytest.raises(exceptions.ProtectedOutputException)
+    with refused if protected else contextlib.nullcontext():
+        asyncio.run(jobs.Job.check_protected_output(job))
 
 
 def test_names_of_inputs_get_a_prefix_as_before(planned, tmp_path):

@@ -1,4 +1,4 @@
-"""All that is patched of Snakemake: nineteen private functions for speed or memory, one for words.
+"""All that is patched of Snakemake: twenty-three private functions for speed, one for words.
 
 A patch is applied only to the version that it was written for, and only if the function is there
 with the same parameters. Else Snakemake stays as it is, which costs time and changes no result.
@@ -7,16 +7,18 @@ with the same parameters. Else Snakemake stays as it is, which costs time and ch
 import functools
 import sys
 
-from osad.runtime.snakemake_patches import graph, run
+from osad.runtime.snakemake_patches import graph, names, run
 from osad.runtime.snakemake_patches.inside import UnknownError
 
 PATCHES = (
-    run.remember_checksums, run.plan_single_looks, graph.remember_signatures, graph.look_up_flags,
-    graph.keep_plain_names, graph.share_guards, run.look_up_what_is_asked, run.tell_plans_briefly,
+    run.remember_checksums, run.plan_single_looks, graph.remember_signatures, names.look_up_flags,
+    names.keep_plain_names, names.share_guards, run.look_up_what_is_asked, run.tell_plans_briefly,
     run.plan_without_conda, run.plan_without_granting, graph.look_up_folders,
-    graph.compare_names_as_texts, graph.look_for_pipes_by_rule, graph.remember_producers,
-    graph.pass_known_jobs, graph.keep_concrete_names, graph.modify_no_inputs,
-    graph.check_names_once, graph.remember_folders, run.tell_briefly,
+    names.compare_names_as_texts, graph.look_for_pipes_by_rule, graph.remember_producers,
+    graph.pass_known_jobs, names.keep_concrete_names, names.modify_no_inputs,
+    names.check_names_once, names.remember_folders, names.fill_in_wildcards_by_parts,
+    graph.share_wildcards, graph.keep_names_of_logs, graph.look_for_protected_outputs_in_turn,
+    run.tell_briefly,
 )  # fmt: skip
 
 

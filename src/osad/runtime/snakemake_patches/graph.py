@@ -1,9 +1,7 @@
-"""Patches of how Snakemake makes its graph: names of files, rules and jobs."""
+"""Patches of how Snakemake makes its graph of jobs."""
 
 import functools
-import importlib
 import os
-import sys
 from typing import Any
 
 from osad.runtime.snakemake_patches.inside import check, find
@@ -19,73 +17,6 @@ def remember_signatures() -> None:
     rules, same = find("snakemake.rules", "get_function_params", "func")
     check("get_function_params", same is original)
     common.get_function_params = rules.get_function_params = functools.cache(original)
-
-
-def look_up_flags() -> None:
-    """Make Snakemake look up the marks of a file (temporary, protected, ...) without detours.
-
-    Saves a tenth of planning: it does so some 300 times a job, each time by way of an abstract
-    class and two properties.
-    """
-    module, original = find("snakemake.io", "is_flagged", "value flag")
-    file, marked = (getattr(module, kind, None) for kind in ("_IOFile", "AnnotatedString"))
-    check("is_flagged", hasattr(file, "flags") and hasattr(marked, "flags"))
-
-    def is_flagged(value: Any, flag: str) -> bool:
-        kind = type(value)
-        if kind is file:
-            value = value._file
-            kind = type(value)
-        if kind is marked:
-            return bool(value._flags.get(flag))
-        return False if kind is str else bool(original(value, flag))
-
-    for other in [*sys.modules.values()]:
-        if getattr(other, "__dict__", {}).get("is_flagged") is original:
-            vars(other)["is_flagged"] = is_flagged
-
-
-def keep_plain_names() -> None:
-    """Make Snakemake give a file a copy of another's marks only if there are any.
-
-    Saves a fifth of the memory of a plan: else each name, of which a job has some 20, is held twice
-    with an empty list of marks.
-    """
-    name = "_IOFile.clone_flags"
-    cls, original = find("snakemake.io", name, "self other skip_storage_object")
-    marked: Any = getattr(importlib.import_module("snakemake.io"), "AnnotatedString", None)
-    check(name, isinstance(vars(cls).get("flags"), property) and hasattr(marked, "flags"))
-
-    class Marks(dict[str, Any]):
-        """Those of a plain name: none, until one is set."""
-
-        def __init__(self, file: Any) -> None:
-            self.file = file
-
-        def __setitem__(self, key: str, value: Any) -> None:
-            if type(self.file._file) is str:
-                self.file._file = marked(self.file._file)
-            self.file._file.flags[key] = value
-
-    def clone_flags(self: Any, other: Any, skip_storage_object: bool = False) -> None:
-        copied = skip_storage_object or getattr(other._file, "flags", None)
-        if copied or type(self._file) is not str:
-            original(self, other, skip_storage_object)
-
-    def flags(self: Any) -> Any:
-        if type(self._file) is str:
-            return Marks(self)
-        return getattr(self._file, "flags", {})
-
-    cls.clone_flags, cls.flags = clone_flags, property(flags)
-
-
-def share_guards() -> None:
-    """Make Snakemake's lists of names share what guards their methods: a kilobyte or two a job."""
-    module, original = find("snakemake.iocontainers", "AttributeGuard", "name")
-    made = functools.cache(original)
-    kind = {"__new__": lambda _, name: made(name)}
-    module.AttributeGuard = type("AttributeGuard", (original,), kind)
 
 
 def look_up_folders() -> None:
@@ -105,17 +36,6 @@ def look_up_folders() -> None:
             folders = {os.path.dirname(path) for path in folders if os.path.dirname(path) != path}
 
     cls.check_directory_outputs = check_directory_outputs
-
-
-def compare_names_as_texts() -> None:
-    """Make Snakemake compare and hash names of files as the texts that they are.
-
-    Saves a twentieth of planning: a name is a text, and compares another one that is equal to it.
-    """
-    cls, _ = find("snakemake.io", "_IOFile.__eq__", "self other")
-    find("snakemake.io", "_IOFile.__hash__", "self")
-    check("_IOFile.__eq__", issubclass(cls, str))
-    cls.__eq__, cls.__hash__ = str.__eq__, str.__hash__
 
 
 def look_for_pipes_by_rule() -> None:
@@ -172,68 +92,40 @@ def pass_known_jobs() -> None:
     cls.update = update
 
 
-def keep_concrete_names() -> None:
-    """Make Snakemake keep a name without wildcards or marks where it would fill wildcards in."""
-    name = "_IOFile.apply_wildcards"
-    cls, original = find("snakemake.io", name, "self wildcards")
+def share_wildcards() -> None:
+    """Make Snakemake give all functions of a job the same list of wildcards."""
+    taken = "toclone fromdict plainstr strip_constraints custom_map"
+    module, original = find("snakemake.rules", "Wildcards", taken)
+    last: list[Any] = [None, None]
 
-    def apply_wildcards(self: Any, wildcards: Any) -> Any:
-        if type(self._file) is str and "{" not in self._file:
-            return self
-        return original(self, wildcards)
+    def wildcards(fromdict: Any) -> Any:
+        if fromdict is not last[0]:
+            last[:] = fromdict, original(fromdict=fromdict)
+        return last[1]
 
-    cls.apply_wildcards = apply_wildcards
-
-
-def modify_no_inputs() -> None:
-    """Make Snakemake leave names of inputs alone where nothing modifies them.
-
-    It would make each anew, to find that it has neither a prefix to replace nor a storage.
-    """
-    cls, original = find("snakemake.rules", "Rule.expand_input", "self wildcards groupid")
-    modifier, made = find(
-        "snakemake.path_modifier", "PathModifier.__init__",
-        "self replace_prefix prefix workflow inner_modifier",
-    )  # fmt: skip
-    known = {"prefix", "inner_modifier"} <= {*made.__code__.co_names}
-    check("Rule.expand_input", known and hasattr(modifier, "modifies_prefixes"))
-
-    def expand_input(self: Any, wildcards: Any, groupid: Any = None) -> Any:
-        kept, storage = self.input_modifier, self.workflow.storage_settings
-        own = kept and (kept.modifies_prefixes or kept.prefix or kept.inner_modifier)
-        if not own and not storage.default_storage_provider:
-            self.input_modifier = None
-        try:
-            return original(self, wildcards, groupid)
-        finally:
-            self.input_modifier = kept
-
-    cls.expand_input = expand_input
+    module.Wildcards = wildcards
 
 
-def check_names_once() -> None:
-    """Make Snakemake check a name of a file (for blanks, double slashes, ...) once a name.
+def keep_names_of_logs() -> None:
+    """Make Snakemake keep the names of a job's log, and not make them again to see that it can."""
+    cls, _ = find("snakemake.jobs", "Job.is_valid", "self")
+    kept = [isinstance(vars(cls).get(name), property) for name in ("log", "benchmark")]
+    check("Job.is_valid", all(kept))
 
-    It does so for each job that reads the file.
-    """
-    cls, original = find("snakemake.io", "_IOFile.check", "self")
-    checked: set[str] = set()
+    def is_valid(self: Any) -> None:
+        _ = self.benchmark, self.log
 
-    def check_name(self: Any) -> None:
-        if self not in checked:
-            original(self)
-            checked.add(self)
-
-    cls.check = check_name
+    cls.is_valid = is_valid
 
 
-def remember_folders() -> None:
-    """Make Snakemake take the folder of a name apart once a name, to see whether it knows it."""
-    name = "_IOFile.get_inventory_parent"
-    cls, original = find("snakemake.io", name, "self")
-    known = functools.cache(original)
+def look_for_protected_outputs_in_turn() -> None:
+    """Make Snakemake look without a task for each output whether it may be overwritten."""
+    name = "Job.check_protected_output"
+    cls, original = find("snakemake.jobs", name, "self")
 
-    def get_inventory_parent(self: Any) -> Any:
-        return (original if self.is_storage else known)(self)
+    async def check_protected_output(self: Any) -> None:
+        for file in self.output:
+            if await file.protected():
+                await original(self)  # Which says so.
 
-    cls.get_inventory_parent = get_inventory_parent
+    cls.check_protected_output = check_protected_output

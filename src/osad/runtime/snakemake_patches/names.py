@@ -1,0 +1,182 @@
+"""Patches of how Snakemake makes, marks, compares and checks names of files."""
+
+import functools
+import importlib
+import sys
+from typing import Any
+
+from osad.runtime.snakemake_patches.inside import check, find
+
+
+def look_up_flags() -> None:
+    """Make Snakemake look up the marks of a file (temporary, protected, ...) without detours.
+
+    Saves a tenth of planning: it does so some 300 times a job, each time by way of an abstract
+    class and two properties.
+    """
+    module, original = find("snakemake.io", "is_flagged", "value flag")
+    file, marked = (getattr(module, kind, None) for kind in ("_IOFile", "AnnotatedString"))
+    check("is_flagged", hasattr(file, "flags") and hasattr(marked, "flags"))
+
+    def is_flagged(value: Any, flag: str) -> bool:
+        kind = type(value)
+        if kind is file:
+            value = value._file
+            kind = type(value)
+        if kind is marked:
+            return bool(value._flags.get(flag))
+        return False if kind is str else bool(original(value, flag))
+
+    for other in [*sys.modules.values()]:
+        if getattr(other, "__dict__", {}).get("is_flagged") is original:
+            vars(other)["is_flagged"] = is_flagged
+
+
+def keep_plain_names() -> None:
+    """Make Snakemake give a file a copy of another's marks only if there are any.
+
+    Saves a fifth of the memory of a plan: else each name, of which a job has some 20, is held twice
+    with an empty list of marks.
+    """
+    name = "_IOFile.clone_flags"
+    cls, original = find("snakemake.io", name, "self other skip_storage_object")
+    marked: Any = getattr(importlib.import_module("snakemake.io"), "AnnotatedString", None)
+    check(name, isinstance(vars(cls).get("flags"), property) and hasattr(marked, "flags"))
+
+    class Marks(dict[str, Any]):
+        """Those of a plain name: none, until one is set."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __setitem__(self, key: str, value: Any) -> None:
+            if type(self.file._file) is str:
+                self.file._file = marked(self.file._file)
+            self.file._file.flags[key] = value
+
+    def clone_flags(self: Any, other: Any, skip_storage_object: bool = False) -> None:
+        copied = skip_storage_object or getattr(other._file, "flags", None)
+        if copied or type(self._file) is not str:
+            original(self, other, skip_storage_object)
+
+    def flags(self: Any) -> Any:
+        if type(self._file) is str:
+            return Marks(self)
+        return getattr(self._file, "flags", {})
+
+    cls.clone_flags, cls.flags = clone_flags, property(flags)
+
+
+def share_guards() -> None:
+    """Make Snakemake's lists of names share what guards their methods: a kilobyte or two a job."""
+    module, original = find("snakemake.iocontainers", "AttributeGuard", "name")
+    made = functools.cache(original)
+    kind = {"__new__": lambda _, name: made(name)}
+    module.AttributeGuard = type("AttributeGuard", (original,), kind)
+
+
+def compare_names_as_texts() -> None:
+    """Make Snakemake compare and hash names of files as the texts that they are.
+
+    Saves a twentieth of planning: a name is a text, and compares another one that is equal to it.
+    """
+    cls, _ = find("snakemake.io", "_IOFile.__eq__", "self other")
+    find("snakemake.io", "_IOFile.__hash__", "self")
+    check("_IOFile.__eq__", issubclass(cls, str))
+    cls.__eq__, cls.__hash__ = str.__eq__, str.__hash__
+
+
+def keep_concrete_names() -> None:
+    """Make Snakemake keep a name without wildcards or marks where it would fill wildcards in."""
+    name = "_IOFile.apply_wildcards"
+    cls, original = find("snakemake.io", name, "self wildcards")
+
+    def apply_wildcards(self: Any, wildcards: Any) -> Any:
+        if type(self._file) is str and "{" not in self._file:
+            return self
+        return original(self, wildcards)
+
+    cls.apply_wildcards = apply_wildcards
+
+
+def fill_in_wildcards_by_parts() -> None:
+    """Make Snakemake take a pattern apart once, and not for each name that is made of it.
+
+    Saves a fourteenth of planning.
+    """
+    module, original = find("snakemake.io", "apply_wildcards", "pattern wildcards")
+    regex: Any = getattr(module, "WILDCARD_REGEX", None)
+    check("apply_wildcards", "name" in getattr(regex, "groupindex", ()))
+    name = regex.groupindex["name"]
+
+    @functools.cache
+    def parts(pattern: str) -> list[str]:
+        """Return texts and names of wildcards in turn."""
+        ends = [0, *(end for match in regex.finditer(pattern) for end in match.span())]
+        texts = [pattern[a:b] for a, b in zip(ends[::2], [*ends[1::2], None], strict=True)]
+        names = [match[name] for match in regex.finditer(pattern)]
+        return [part for pair in zip(texts, [*names, ""], strict=True) for part in pair][:-1]
+
+    def apply_wildcards(pattern: Any, wildcards: Any) -> str:
+        filled = [*parts(pattern)]
+        try:
+            filled[1::2] = [str(wildcards[name]) for name in filled[1::2]]
+        except KeyError:  # Which Snakemake tells in its own way.
+            return str(original(pattern, wildcards))
+        return "".join(filled)
+
+    module.apply_wildcards = apply_wildcards
+
+
+def modify_no_inputs() -> None:
+    """Make Snakemake leave names of inputs alone where nothing modifies them.
+
+    It would make each anew, to find that it has neither a prefix to replace nor a storage.
+    """
+    cls, original = find("snakemake.rules", "Rule.expand_input", "self wildcards groupid")
+    modifier, made = find(
+        "snakemake.path_modifier", "PathModifier.__init__",
+        "self replace_prefix prefix workflow inner_modifier",
+    )  # fmt: skip
+    known = {"prefix", "inner_modifier"} <= {*made.__code__.co_names}
+    check("Rule.expand_input", known and hasattr(modifier, "modifies_prefixes"))
+
+    def expand_input(self: Any, wildcards: Any, groupid: Any = None) -> Any:
+        kept, storage = self.input_modifier, self.workflow.storage_settings
+        own = kept and (kept.modifies_prefixes or kept.prefix or kept.inner_modifier)
+        if not own and not storage.default_storage_provider:
+            self.input_modifier = None
+        try:
+            return original(self, wildcards, groupid)
+        finally:
+            self.input_modifier = kept
+
+    cls.expand_input = expand_input
+
+
+def check_names_once() -> None:
+    """Make Snakemake check a name of a file (for blanks, double slashes, ...) once a name.
+
+    It does so for each job that reads the file.
+    """
+    cls, original = find("snakemake.io", "_IOFile.check", "self")
+    checked: set[str] = set()
+
+    def check_name(self: Any) -> None:
+        if self not in checked:
+            original(self)
+            checked.add(self)
+
+    cls.check = check_name
+
+
+def remember_folders() -> None:
+    """Make Snakemake take the folder of a name apart once a name, to see whether it knows it."""
+    name = "_IOFile.get_inventory_parent"
+    cls, original = find("snakemake.io", name, "self")
+    known = functools.cache(original)
+
+    def get_inventory_parent(self: Any) -> Any:
+        return (original if self.is_storage else known)(self)
+
+    cls.get_inventory_parent = get_inventory_parent
