@@ -85,25 +85,13 @@ def pass_known_jobs() -> None:
     async def update(
         self: Any, jobs: Any, file: Any = None, visited: Any = None, *more: Any, **others: Any
     ) -> Any:
-        if len(jobs) == 1 and jobs[0] in self._dependencies and jobs[0] not in (visited or ()):
-            return jobs[0]
+        for job in jobs if len(jobs) == 1 else ():
+            # Where it reads its own output, or is on the way to itself, Snakemake says so.
+            if job in self._dependencies and job not in (visited or ()) and file not in job.input:
+                return job
         return await original(self, jobs, file, visited, *more, **others)
 
     cls.update = update
-
-
-def share_wildcards() -> None:
-    """Make Snakemake give all functions of a job the same list of wildcards."""
-    taken = "toclone fromdict plainstr strip_constraints custom_map"
-    module, original = find("snakemake.rules", "Wildcards", taken)
-    last: list[Any] = [None, None]
-
-    def wildcards(fromdict: Any) -> Any:
-        if fromdict is not last[0]:
-            last[:] = fromdict, original(fromdict=fromdict)
-        return last[1]
-
-    module.Wildcards = wildcards
 
 
 def keep_names_of_logs() -> None:

@@ -86,15 +86,18 @@ def compare_names_as_texts() -> None:
     cls.__eq__, cls.__hash__ = str.__eq__, str.__hash__
 
 
-def keep_concrete_names() -> None:
-    """Make Snakemake keep a name without wildcards or marks where it would fill wildcards in."""
+def copy_concrete_names() -> None:
+    """Make Snakemake copy a name without wildcards or marks where it would fill wildcards in."""
     name = "_IOFile.apply_wildcards"
     cls, original = find("snakemake.io", name, "self wildcards")
 
     def apply_wildcards(self: Any, wildcards: Any) -> Any:
-        if type(self._file) is str and "{" not in self._file:
-            return self
-        return original(self, wildcards)
+        if type(self._file) is not str or "{" in self._file:
+            return original(self, wildcards)
+        made = str.__new__(cls, self._file)
+        made._is_callable, made._file, made.rule = False, self._file, self.rule
+        made._regex = made._wildcard_constraints = None
+        return made
 
     cls.apply_wildcards = apply_wildcards
 
@@ -128,48 +131,6 @@ def fill_in_wildcards_by_parts() -> None:
     module.apply_wildcards = apply_wildcards
 
 
-def modify_no_inputs() -> None:
-    """Make Snakemake leave names of inputs alone where nothing modifies them.
-
-    It would make each anew, to find that it has neither a prefix to replace nor a storage.
-    """
-    cls, original = find("snakemake.rules", "Rule.expand_input", "self wildcards groupid")
-    modifier, made = find(
-        "snakemake.path_modifier", "PathModifier.__init__",
-        "self replace_prefix prefix workflow inner_modifier",
-    )  # fmt: skip
-    known = {"prefix", "inner_modifier"} <= {*made.__code__.co_names}
-    check("Rule.expand_input", known and hasattr(modifier, "modifies_prefixes"))
-
-    def expand_input(self: Any, wildcards: Any, groupid: Any = None) -> Any:
-        kept, storage = self.input_modifier, self.workflow.storage_settings
-        own = kept and (kept.modifies_prefixes or kept.prefix or kept.inner_modifier)
-        if not own and not storage.default_storage_provider:
-            self.input_modifier = None
-        try:
-            return original(self, wildcards, groupid)
-        finally:
-            self.input_modifier = kept
-
-    cls.expand_input = expand_input
-
-
-def check_names_once() -> None:
-    """Make Snakemake check a name of a file (for blanks, double slashes, ...) once a name.
-
-    It does so for each job that reads the file.
-    """
-    cls, original = find("snakemake.io", "_IOFile.check", "self")
-    checked: set[str] = set()
-
-    def check_name(self: Any) -> None:
-        if self not in checked:
-            original(self)
-            checked.add(self)
-
-    cls.check = check_name
-
-
 def remember_folders() -> None:
     """Make Snakemake take the folder of a name apart once a name, to see whether it knows it."""
     name = "_IOFile.get_inventory_parent"
@@ -180,3 +141,19 @@ def remember_folders() -> None:
         return (original if self.is_storage else known)(self)
 
     cls.get_inventory_parent = get_inventory_parent
+
+
+def modify_no_names() -> None:
+    """Make Snakemake leave names alone where there is neither a prefix to replace nor a storage."""
+    name = "PathModifier.modify"
+    cls, original = find("snakemake.path_modifier", name, "self path property")
+    known = {"prefix", "inner_modifier", "workflow"} <= {*cls.__init__.__code__.co_names}
+    check(name, known and hasattr(cls, "modifies_prefixes"))
+
+    def modify(self: Any, path: Any, property: Any = None) -> Any:
+        modified = self.prefix or self.modifies_prefixes or self.inner_modifier
+        if modified or self.workflow.storage_settings.default_storage_provider:
+            return original(self, path, property)
+        return path
+
+    cls.modify = modify
