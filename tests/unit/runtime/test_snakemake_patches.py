@@ -26,7 +26,6 @@ from snakemake import (
     iocontainers,
     jobs,
     output_index,
-    path_modifier,
     rules,
 )
 from snakemake.scheduling import job_scheduler
@@ -53,7 +52,7 @@ PATCHED = {
     "OutputIndex.match_producers": (output_index.OutputIndex, "match_producers"),
     "DAG.update": (dag.DAG, "update"),
     "_IOFile.apply_wildcards": (io._IOFile, "apply_wildcards"),
-    "PathModifier.modify": (path_modifier.PathModifier, "modify"),
+    "Rule.expand_input": (rules.Rule, "expand_input"),
     "_IOFile.get_inventory_parent": (io._IOFile, "get_inventory_parent"),
     "apply_wildcards": (io, "apply_wildcards"),
     "Job.is_valid": (jobs.Job, "is_valid"),
@@ -78,7 +77,7 @@ DIGESTS = {
     "OutputIndex.match_producers": "533ef47353b5d840",
     "DAG.update": "67f5338497ea3b0e",
     "_IOFile.apply_wildcards": "3a8880e1be2a7bd2",
-    "PathModifier.modify": "51563bc14f894d08",
+    "Rule.expand_input": "703f7584ed8aeadd",
     "_IOFile.get_inventory_parent": "1d47db1a708b5e69",
     "apply_wildcards": "a027b0cdd37cfdad",
     "Job.is_valid": "74609fe120193ef6",
@@ -97,6 +96,7 @@ def _undone(monkeypatch):
         *others,
         (io._IOFile, "flags"),
         (io._IOFile, "__hash__"),
+        (rules.Rule, "apply_path_modifier"),
     ]:
         monkeypatch.setattr(holder, name, getattr(holder, name))
     snakemake_patches.apply.cache_clear()
@@ -345,6 +345,16 @@ def test_only_a_job_that_adds_nothing_to_the_graph_is_passed_over(monkeypatch):
     assert not passed([new])
     assert not passed([known, known], file="y")
     assert not passed([])
+
+
+def test_a_function_of_inputs_may_ask_for_those_of_its_rule(planned):
+    by_itself, patched = planned(
+        'rule all:\n    output: "all"\n'
+        "    input: x=lambda _: 'given//file', y=lambda w: [rules.all.input.x(w)]\n"
+        '    shell: "touch {output}"\n'
+    )
+    assert sorted(by_itself) == sorted(patched)
+    assert " all output:" in patched
 
 
 def test_marks_that_a_function_sets_are_its_own(planned, tmp_path):

@@ -15,7 +15,7 @@ PATCHES = (
     names.keep_plain_names, names.share_guards, run.look_up_what_is_asked, run.tell_plans_briefly,
     run.plan_without_conda, run.plan_without_granting, graph.look_up_folders,
     names.compare_names_as_texts, graph.look_for_pipes_by_rule, graph.remember_producers,
-    graph.pass_known_jobs, names.copy_concrete_names, names.modify_no_names,
+    graph.pass_known_jobs, names.copy_concrete_names, names.modify_no_inputs,
     names.remember_folders, names.fill_in_wildcards_by_parts, graph.keep_names_of_logs,
     graph.look_for_protected_outputs_in_turn, run.tell_briefly,
 )  # fmt: skip

@@ -143,17 +143,34 @@ def remember_folders() -> None:
     cls.get_inventory_parent = get_inventory_parent
 
 
-def modify_no_names() -> None:
-    """Make Snakemake leave names alone where there is neither a prefix to replace nor a storage."""
-    name = "PathModifier.modify"
-    cls, original = find("snakemake.path_modifier", name, "self path property")
-    known = {"prefix", "inner_modifier", "workflow"} <= {*cls.__init__.__code__.co_names}
-    check(name, known and hasattr(cls, "modifies_prefixes"))
+def modify_no_inputs() -> None:
+    """Make Snakemake leave names of inputs alone where nothing modifies them.
 
-    def modify(self: Any, path: Any, property: Any = None) -> Any:
-        modified = self.prefix or self.modifies_prefixes or self.inner_modifier
-        if modified or self.workflow.storage_settings.default_storage_provider:
-            return original(self, path, property)
-        return path
+    It would hold each twice, after it has found neither a prefix to replace nor a storage.
+    """
+    name = "Rule.expand_input"
+    cls, original = find("snakemake.rules", name, "self wildcards groupid")
+    taken = "self item path_modifier property"
+    _, modify = find("snakemake.rules", "Rule.apply_path_modifier", taken)
+    kind, made = find(
+        "snakemake.path_modifier", "PathModifier.__init__",
+        "self replace_prefix prefix workflow inner_modifier",
+    )  # fmt: skip
+    known = {"prefix", "inner_modifier"} <= {*made.__code__.co_names}
+    check(name, known and hasattr(kind, "modifies_prefixes"))
 
-    cls.modify = modify
+    def expand_input(self: Any, wildcards: Any, groupid: Any = None) -> Any:
+        kept, storage = self.input_modifier, self.workflow.storage_settings
+        own = kept and (kept.modifies_prefixes or kept.prefix or kept.inner_modifier)
+        if not own and not storage.default_storage_provider:
+            self.input_modifier = None
+        try:
+            return original(self, wildcards, groupid)
+        finally:
+            self.input_modifier = kept
+
+    def apply_path_modifier(self: Any, item: Any, path_modifier: Any, property: Any = None) -> Any:
+        # A function of inputs may ask for the inputs of its own rule.
+        return modify(self, item, path_modifier, property) if path_modifier else item
+
+    cls.expand_input, cls.apply_path_modifier = expand_input, apply_path_modifier
