@@ -44,7 +44,7 @@ reproduce: $(VENV)/.run ## rebuild every number of the default grid and print th
 	osad tables
 	@echo "Open results/report/index.html in a browser."
 
-smoke: $(VENV)/.run ## run every step on ELPV, little of each (a minute or two)
+smoke: $(VENV)/.run ## run every step on ELPV, little of each (two to four minutes)
 	snakemake --cores 2 --resources gpu=1 --configfile configs/smoke.yaml
 	@echo "Open results/smoke/report/index.html in a browser; its numbers mean nothing."
 
