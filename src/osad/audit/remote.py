@@ -138,8 +138,11 @@ def digests(root: Path) -> dict[str, str]:
     found = {}
     others = (*root.glob("*.dvc"), *root.glob("results/*.dvc"))
     tracked = [(root, stage) for stage in stages(root)]
-    files = filter(Path.is_file, others)  # The folder .dvc has such a name.
-    tracked += [(file.parent, yaml.safe_load(file.read_bytes()) or {}) for file in files]
+    tracked += [
+        (file.parent, yaml.safe_load(file.read_bytes()) or {})
+        for file in others
+        if file.is_file()  # The folder .dvc has such a name.
+    ]
     for folder, stage in tracked:
         for output in stage.get("outs", []):
             path = (folder / output["path"]).relative_to(root)

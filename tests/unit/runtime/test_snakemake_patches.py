@@ -35,55 +35,41 @@ from osad.core.errors import DataError
 from osad.runtime import snakemake_patches
 from osad.runtime.snakemake_patches.run import SMALLEST
 
-PATCHED = {
-    "_IOFile.checksum": (io._IOFile, "checksum"),
-    "JobScheduler._schedule_reevalutation": (JobScheduler, "_schedule_reevalutation"),
-    "get_function_params": (common, "get_function_params"),
-    "is_flagged": (io, "is_flagged"),
-    "_IOFile.clone_flags": (io._IOFile, "clone_flags"),
-    "AttributeGuard": (iocontainers, "AttributeGuard"),
-    "Job.format_wildcards": (jobs.Job, "format_wildcards"),
-    "Job.log_info": (jobs.Job, "log_info"),
-    "DAG.update_conda_envs": (dag.DAG, "update_conda_envs"),
-    "JobScheduler._free_resources": (JobScheduler, "_free_resources"),
-    "DAG.check_directory_outputs": (dag.DAG, "check_directory_outputs"),
-    "_IOFile.__eq__": (io._IOFile, "__eq__"),
-    "Job.is_pipe_or_service_input": (jobs.Job, "is_pipe_or_service_input"),
-    "OutputIndex.match_producers": (output_index.OutputIndex, "match_producers"),
-    "DAG.update": (dag.DAG, "update"),
-    "_IOFile.apply_wildcards": (io._IOFile, "apply_wildcards"),
-    "Rule.expand_input": (rules.Rule, "expand_input"),
-    "_IOFile.get_inventory_parent": (io._IOFile, "get_inventory_parent"),
-    "apply_wildcards": (io, "apply_wildcards"),
-    "Job.is_valid": (jobs.Job, "is_valid"),
-    "Job.check_protected_output": (jobs.Job, "check_protected_output"),
-    "format_exception_to_string": (exceptions, "format_exception_to_string"),
+TABLE = {
+    "_IOFile.checksum": (io._IOFile, "checksum", "cc344b5b1a5e355b"),
+    "JobScheduler._schedule_reevalutation": (
+        JobScheduler,
+        "_schedule_reevalutation",
+        "bb09f100ea5766bb",
+    ),
+    "get_function_params": (common, "get_function_params", "ffd80f63645293c3"),
+    "is_flagged": (io, "is_flagged", "30f9120e76ce91ad"),
+    "_IOFile.clone_flags": (io._IOFile, "clone_flags", "b3c7314a62abb22d"),
+    "AttributeGuard": (iocontainers, "AttributeGuard", "4682d91c4ec67bd8"),
+    "Job.format_wildcards": (jobs.Job, "format_wildcards", "d0b0230c5d5bb8c4"),
+    "Job.log_info": (jobs.Job, "log_info", "f24bb879faed0cea"),
+    "DAG.update_conda_envs": (dag.DAG, "update_conda_envs", "a514a7f9a84be7a4"),
+    "JobScheduler._free_resources": (JobScheduler, "_free_resources", "bc0a4eb1c6b1455d"),
+    "DAG.check_directory_outputs": (dag.DAG, "check_directory_outputs", "d5a17c047b46b717"),
+    "_IOFile.__eq__": (io._IOFile, "__eq__", "57ad2f571cc61b08"),
+    "Job.is_pipe_or_service_input": (jobs.Job, "is_pipe_or_service_input", "e1e6678cceb7fe9e"),
+    "OutputIndex.match_producers": (
+        output_index.OutputIndex,
+        "match_producers",
+        "533ef47353b5d840",
+    ),
+    "DAG.update": (dag.DAG, "update", "67f5338497ea3b0e"),
+    "_IOFile.apply_wildcards": (io._IOFile, "apply_wildcards", "3a8880e1be2a7bd2"),
+    "Rule.expand_input": (rules.Rule, "expand_input", "703f7584ed8aeadd"),
+    "_IOFile.get_inventory_parent": (io._IOFile, "get_inventory_parent", "1d47db1a708b5e69"),
+    "apply_wildcards": (io, "apply_wildcards", "a027b0cdd37cfdad"),
+    "Job.is_valid": (jobs.Job, "is_valid", "74609fe120193ef6"),
+    "Job.check_protected_output": (jobs.Job, "check_protected_output", "cc24c2002a61d80b"),
+    "format_exception_to_string": (exceptions, "format_exception_to_string", "42134937a2efc71a"),
 }
+"""Where what is patched stands, and what its source is when the patch was written."""
+PATCHED = {name: place[:2] for name, place in TABLE.items()}
 ORIGINALS = {name: getattr(*place) for name, place in PATCHED.items()}
-DIGESTS = {
-    "_IOFile.checksum": "cc344b5b1a5e355b",
-    "JobScheduler._schedule_reevalutation": "bb09f100ea5766bb",
-    "get_function_params": "ffd80f63645293c3",
-    "is_flagged": "30f9120e76ce91ad",
-    "_IOFile.clone_flags": "b3c7314a62abb22d",
-    "AttributeGuard": "4682d91c4ec67bd8",
-    "Job.format_wildcards": "d0b0230c5d5bb8c4",
-    "Job.log_info": "f24bb879faed0cea",
-    "DAG.update_conda_envs": "a514a7f9a84be7a4",
-    "JobScheduler._free_resources": "bc0a4eb1c6b1455d",
-    "DAG.check_directory_outputs": "d5a17c047b46b717",
-    "_IOFile.__eq__": "57ad2f571cc61b08",
-    "Job.is_pipe_or_service_input": "e1e6678cceb7fe9e",
-    "OutputIndex.match_producers": "533ef47353b5d840",
-    "DAG.update": "67f5338497ea3b0e",
-    "_IOFile.apply_wildcards": "3a8880e1be2a7bd2",
-    "Rule.expand_input": "703f7584ed8aeadd",
-    "_IOFile.get_inventory_parent": "1d47db1a708b5e69",
-    "apply_wildcards": "a027b0cdd37cfdad",
-    "Job.is_valid": "74609fe120193ef6",
-    "Job.check_protected_output": "cc24c2002a61d80b",
-    "format_exception_to_string": "42134937a2efc71a",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +88,24 @@ def _undone(monkeypatch):
     snakemake_patches.apply.cache_clear()
     yield
     snakemake_patches.apply.cache_clear()
+
+
+PATCH = "from osad.runtime import snakemake_patches\nsnakemake_patches.apply()\n"
+
+
+@pytest.fixture
+def plans(tmp_path):
+    """Plan a workflow by Snakemake itself, then with the patches."""
+
+    def plan(snakefile, *options):
+        done = []
+        for head in ("\n\n", PATCH):  # As many lines: errors tell theirs.
+            (tmp_path / "Snakefile").write_text(head + snakefile, encoding="utf-8")
+            command = [sys.executable, "-m", "snakemake", "-n", "-c1", *options]
+            done.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True))
+        return done
+
+    return plan
 
 
 def unpatched():
@@ -126,15 +130,13 @@ def test_every_patch_fits_the_installed_snakemake(capfd):
 def test_what_is_patched_has_not_changed(name):
     """If this fails, read what Snakemake does now, and whether the patch still does the same."""
     source = inspect.getsource(ORIGINALS[name])
-    assert hashlib.sha256(source.encode()).hexdigest()[:16] == DIGESTS[name]
+    assert hashlib.sha256(source.encode()).hexdigest()[:16] == TABLE[name][2]
 
 
 def test_snakemake_calls_what_is_patched(tmp_path):
     """In a run, else nothing is saved: a file is hashed once, a function inspected once."""
     (tmp_path / "Snakefile").write_text(
-        "import hashlib, inspect, threading, time\n"
-        "from osad.runtime import snakemake_patches\n"
-        "snakemake_patches.apply()\n"
+        f"{PATCH}import hashlib, inspect, threading, time\n"
         "began, counts = time.monotonic(), dict(hashed=0, inspected=0, looks=0)\n"
         "def count(holder, name, what, own):\n"
         "    original = getattr(holder, name)\n"
@@ -171,9 +173,6 @@ def test_snakemake_calls_what_is_patched(tmp_path):
 
 
 PLANNED = """
-if config.get("patched"):
-    from osad.runtime import snakemake_patches
-    snakemake_patches.apply()
 rule all:
     input: "b.txt"
 rule one:
@@ -192,15 +191,11 @@ rule two:
 
 
 @pytest.mark.parametrize("options", [[], ["-p"], ["--quiet", "reason"]])
-def test_a_plan_says_what_snakemake_says_by_itself(tmp_path, options):
-    (tmp_path / "Snakefile").write_text(PLANNED, encoding="utf-8")
+def test_a_plan_says_what_snakemake_says_by_itself(plans, tmp_path, options):
     (tmp_path / "env.yaml").write_text("dependencies: []\n", encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "-n", "-c1", *options, "--config"]
     said = []
-    for one in ("", "yes"):
-        done = subprocess.run(
-            [*command, f"patched={one}"], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
+    for done in plans(PLANNED, *options):
+        done.check_returncode()
         plan = (done.stdout + done.stderr).partition("Job stats:")[2]
         said.append(re.sub(r".*\d:\d\d:\d\d.*", "", plan))
     assert "one a text of 1 1" in said[0]
@@ -212,19 +207,13 @@ def test_a_plan_says_what_snakemake_says_by_itself(tmp_path, options):
     ("first", "second", "refused"),
     [("a", "a/b/c", True), ("a", "aa/b", False), ("a/b", "a/c", False), ("a", "./a/b", True)],
 )
-def test_an_output_in_that_of_another_job_is_refused_as_before(tmp_path, first, second, refused):
-    (tmp_path / "Snakefile").write_text(
-        "if config.get('patched'):\n"
-        "    from osad.runtime import snakemake_patches\n"
-        "    snakemake_patches.apply()\n"
+def test_an_output_in_that_of_another_job_is_refused_as_before(plans, first, second, refused):
+    snakefile = (
         "rule all:\n    input: 'one', 'two'\n"
         f"rule one:\n    output: 'one', directory('{first}')\n    shell: ''\n"
-        f"rule two:\n    output: 'two', '{second}'\n    shell: ''\n",
-        encoding="utf-8",
+        f"rule two:\n    output: 'two', '{second}'\n    shell: ''\n"
     )
-    for one in ("", "yes"):
-        command = [sys.executable, "-m", "snakemake", "-n", "-c1", "--config", f"patched={one}"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    for done in plans(snakefile):
         assert bool(done.returncode) is refused
         assert ("child to another output" in done.stdout) is refused
 
@@ -289,32 +278,24 @@ rule all:
     default_target: True
     input: "end", expand("{name}.{kind}", name=[*"abcd"], kind=["one", "two"])
 """
-PATCHED_OR_NOT = """
-if apply:
-    from osad.runtime import snakemake_patches
-    snakemake_patches.apply()
-"""
 
 
 @pytest.fixture
-def planned(tmp_path):
-    """Plan a workflow with the patches and without; return what each says, in no order."""
+def planned(plans, tmp_path):
+    """Plan a workflow both ways; return the words of each line that each says, sorted."""
 
-    def plan(snakefile, *arguments):
+    def plan(snakefile):
         (tmp_path / "given").mkdir(exist_ok=True)
         (tmp_path / "given/file").touch()
-        told = []
-        for apply in (False, True):
-            (tmp_path / "Snakefile").write_text(f"apply = {apply}\n{PATCHED_OR_NOT}{snakefile}")
-            done = subprocess.run(
-                [sys.executable, "-m", "snakemake", "-n", "-p", "--cores", "1", *arguments],
-                cwd=tmp_path, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            lines = (done.stdout + done.stderr).splitlines()
-            own = r"\[|.*(jobid|Workflow ID|Date): "  # Of each plan, or in the order of a set.
-            told.append([" ".join(sorted(re.split("[,; ]+", line)))
-                         for line in lines if not re.match(own, line)])  # fmt: skip
-        return told
+        own = r"\[|.*(jobid|Workflow ID|Date): "  # Of each plan, or in the order of a set.
+        return [
+            [
+                " ".join(sorted(re.split("[,; ]+", line)))
+                for line in (done.stdout + done.stderr).splitlines()
+                if not re.match(own, line)
+            ]
+            for done in plans(snakefile, "-p")
+        ]
 
     return plan
 
@@ -357,7 +338,7 @@ def test_a_function_of_inputs_may_ask_for_those_of_its_rule(planned):
     assert " all output:" in patched
 
 
-def test_marks_that_a_function_sets_are_its_own(planned, tmp_path):
+def test_marks_that_a_function_sets_are_its_own(planned):
     """Snakemake marks the output of a checkpoint where it is asked for: for that reader alone."""
     by_itself, patched = planned(
         'checkpoint one:\n    output: "one"\n    shell: "touch {output}"\n'

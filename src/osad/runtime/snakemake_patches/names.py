@@ -115,10 +115,8 @@ def fill_in_wildcards_by_parts() -> None:
     @functools.cache
     def parts(pattern: str) -> list[str]:
         """Return texts and names of wildcards in turn."""
-        ends = [0, *(end for match in regex.finditer(pattern) for end in match.span())]
-        texts = [pattern[a:b] for a, b in zip(ends[::2], [*ends[1::2], None], strict=True)]
-        names = [match[name] for match in regex.finditer(pattern)]
-        return [part for pair in zip(texts, [*names, ""], strict=True) for part in pair][:-1]
+        found, step = regex.split(pattern), regex.groups + 1  # All groups follow each text.
+        return [part for place, part in enumerate(found) if place % step in (0, name)]
 
     def apply_wildcards(pattern: Any, wildcards: Any) -> str:
         filled = [*parts(pattern)]
