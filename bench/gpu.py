@@ -5,9 +5,9 @@
     python bench/gpu.py --device cpu --methods devnet patchcore      # tries the script without one
 
 Every method of the registry runs on a few images of ELPV, from images to scores, by the steps of
-the pipeline: on the GPU twice, one method after the other, and on the processor once, side by side
-and with a thread each. What there is no time for is named. The exit code is 1 where a method failed
-or two runs on the GPU differ in a byte.
+the pipeline: on the GPU twice, in two processes that go through the methods side by side, and on
+the processor once, with a thread each. What there is no time for is named. The exit code is 1 where
+a method failed or two runs on the GPU differ in a byte.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,19 @@ GPU, AGAIN, CPU = ROLES = ("gpu", "again", "cpu")
 FILES = ("checkpoint", "scores", "maps")
 SIZES = (224, 448)
 TRAINED = ("dra.images", "dpdl.images")
-"""Methods that train a backbone, measured at the larger size too, where there are any."""
+"""Methods that train a backbone, measured at the larger size too."""
+STEPS = FEW, MORE = 2, 8
+"""Training steps of two runs of theirs at that size: the difference of the times is the steps'."""
+SHORT = 5
+"""Training steps of such methods elsewhere: their full budget is hours of a processor."""
 LATE = {"error": "no time was left"}
-SHORT = {"epochs": 1, "iterations": 5}
-"""Of such methods: their full budget is hours of a processor."""
+GRACE = 30
+"""Seconds that what was begun in time may take longer."""
 COUNTS = {"train_normal": 100, "train_anomaly": 10, "test": 120}
 Job = dict[str, Any]
 Line = dict[str, Any]
-Lines = dict[tuple[str, str, str, int], Line]
-"""What was measured, by role, kind (pack, method, speed), name and image size."""
+Lines = dict[tuple[str, str, str, int, int], Line]
+"""What was measured, by role, kind (pack, method, speed), name, image size and training steps."""
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -140,8 +144,11 @@ def make_pack(role: str, kind: str, size: int, *, gpu: int, threads: int) -> Non
     features.main(words.split())
 
 
-def make_run(role: str, method: str, size: int, *, gpu: int) -> None:
-    """Fit and score a method, by the step that the pipeline runs."""
+def make_run(role: str, method: str, size: int, steps: int, *, gpu: int) -> None:
+    """Fit and score a method, by the step that the pipeline runs.
+
+    ``steps`` are those of a method that trains a backbone.
+    """
     spec = registry.registered(method)
     protocol = "normal-m0" if spec.normal_only else "general-m10"
     folder = Path("out", role, f"{method}-{size}")
@@ -151,8 +158,9 @@ def make_run(role: str, method: str, size: int, *, gpu: int) -> None:
         words += f" --base out/{role}/{spec.base}-{size}/checkpoint"
     words += "".join(f" --{name} {folder / name}" for name in FILES)
     values = spec.resolve()
-    if method.endswith(".images"):
-        values |= {name: value for name, value in SHORT.items() if name in values}
+    if spec.on_images:
+        own = {"epochs": 1, "iterations": steps}
+        values |= {name: value for name, value in own.items() if name in values}
     run.main([*words.split(), "--hyper", json.dumps(values)])
 
 
@@ -194,23 +202,23 @@ def throughput(size: int, images: int, *, gpu: int) -> Line:
 
 
 def work(job: Job) -> Iterator[Line]:
-    """Do a job: packs, runs, and speeds, each unless time is over; yield a line for each."""
+    """Do a job: packs, speeds and runs, each unless time is over; yield a line for each."""
     from osad.runtime.device import make_deterministic
 
     make_deterministic()
     role, gpu = job["role"], job["gpu"]
-    tasks: list[tuple[str, str, int, Callable[[], Line]]] = []
+    tasks: list[tuple[str, str, int, int, Callable[[], Line]]] = []
     for kind, size in job.get("packs", ()):
         make = partial(make_pack, role, kind, size, gpu=gpu, threads=job["threads"])
-        tasks.append(("pack", kind, size, partial(measured, make, gpu=gpu)))
-    for name, size in job.get("methods", ()):
-        make = partial(make_run, role, name, size, gpu=gpu)
-        tasks.append(("method", name, size, partial(measured, make, gpu=gpu)))
+        tasks.append(("pack", kind, size, 0, partial(measured, make, gpu=gpu)))
     for size in job.get("speeds", ()):
         images = (2048 if gpu else 32) * SIZES[0] // size
-        tasks.append(("speed", NETWORK, size, partial(throughput, size, images, gpu=gpu)))
-    for kind, name, size, task in tasks:
-        line: Line = {"role": role, "kind": kind, "name": name, "size": size}
+        tasks.append(("speed", NETWORK, size, 0, partial(throughput, size, images, gpu=gpu)))
+    for name, size, steps in job.get("methods", ()):
+        make = partial(make_run, role, name, size, steps, gpu=gpu)
+        tasks.append(("method", name, size, steps, partial(measured, make, gpu=gpu)))
+    for kind, name, size, steps, task in tasks:
+        line: Line = {"role": role, "kind": kind, "name": name, "size": size, "steps": steps}
         if time.time() > job["until"]:
             yield line | LATE
             continue
@@ -223,10 +231,10 @@ def work(job: Job) -> Iterator[Line]:
 def started(job: Job, folder: Path) -> list[Line]:
     """Do a job in a process with the environment of the pipeline's jobs; return its lines.
 
-    The process is stopped a minute after the time is over.
+    The process is stopped soon after the time is over.
     """
     command = [sys.executable, str(Path(__file__).resolve()), "work", "--job", json.dumps(job)]
-    left = max(job["until"] - time.time(), 0) + 60
+    left = max(job["until"] - time.time(), 0) + GRACE
     try:
         done = subprocess.run(
             command, cwd=folder, env=computing_environment(os.environ), stdout=subprocess.PIPE,
@@ -248,37 +256,35 @@ def with_bases(methods: Sequence[str]) -> list[str]:
 
 
 def compute(folder: Path, methods: Sequence[str], *, gpu: int, cores: int, until: float) -> Lines:
-    """Do everything; the processor's runs go on beside those of the GPU."""
+    """Do everything: the GPU's runs, those that repeat them, and the processor's, side by side."""
     shutil.rmtree(folder / "out", ignore_errors=True)
     size, large = SIZES
     specs = {name: registry.registered(name) for name in with_bases(methods)}
     wanted = {one for spec in specs.values() for one in packs_of(spec, size)}
     packs = sorted(wanted, key=lambda one: (PACKS.index(one[0]), -one[1]))
-    common = {"until": until, "threads": cores}
-    trained = with_bases([name for name in TRAINED if name in specs]) if gpu else []
+    trained = [name for name in TRAINED if name in specs and gpu]
     more = sorted({one for name in trained for one in packs_of(specs[name], large)})
-    lines = started(common | {"role": CPU, "gpu": 0, "packs": packs, "speeds": SIZES}, folder)
-    with ThreadPoolExecutor(max(cores - 2, 1)) as pool:
-        alone = [
-            pool.submit(
-                started,
-                common
-                | {"role": CPU, "gpu": 0, "methods": [(n, size) for n in with_bases([name])]},
-                folder,
-            )
-            for name in methods
-        ]
-        for role in (GPU, AGAIN):
-            job = common | {"role": role, "gpu": gpu, "packs": packs}
-            job |= {"methods": [(name, size) for name in specs]}
-            if role == GPU:
-                job["speeds"] = SIZES
-            lines += started(job, folder)
-        if trained:
-            job = common | {"role": GPU, "gpu": gpu, "packs": more}
-            lines += started(job | {"methods": [(name, large) for name in trained]}, folder)
-        lines += [line for future in alone for line in future.result()]
-    return {(line["role"], line["kind"], line["name"], line["size"]): line for line in lines}
+    # The first run of a size loads what the others find loaded: it is measured anew.
+    measure = [(name, large, steps) for name in trained for steps in (FEW, *STEPS)]
+    runs = [(name, size, SHORT) for name in specs]
+    common = {"until": until, "threads": max(cores // 3, 1)}
+    jobs: list[Job] = [
+        {"role": GPU, "packs": packs + more, "speeds": SIZES, "methods": measure + runs},
+        {"role": AGAIN, "packs": packs, "methods": runs},
+    ]
+    with ThreadPoolExecutor(len(jobs) + max(cores - len(jobs), 1)) as pool:
+
+        def begin(job: Job, gpu: int) -> Future[list[Line]]:
+            return pool.submit(started, common | job | {"gpu": gpu}, folder)
+
+        begun = [begin(job, gpu) for job in jobs]
+        lines = begin({"role": CPU, "packs": packs, "speeds": SIZES}, 0).result()
+        for name in methods:
+            alone = [(one, size, SHORT) for one in with_bases([name])]
+            begun.append(begin({"role": CPU, "methods": alone}, 0))
+        lines += [line for future in begun for line in future.result()]
+    keys = ("role", "kind", "name", "size", "steps")
+    return {tuple(line[key] for key in keys): line for line in lines}
 
 
 def compared(folder: Path, method: str, size: int) -> Line:
@@ -314,25 +320,51 @@ def pack_difference(folder: Path, kind: str, size: int) -> Line:
     }
 
 
+def trained(method: str, size: int, lines: Lines) -> Line:
+    """Return what training steps of a method cost on the GPU, and a whole run by that.
+
+    Returns:
+        ``step_s`` and ``images_s`` of training, ``peak_mb``, and ``run_s``, seconds of a run of the
+        published number of steps, by the time of ``MORE`` steps and that of one.
+    """
+    few, more = (lines[GPU, "method", method, size, steps] for steps in STEPS)
+    values = registry.registered(method).resolve()
+    step = (more["cell_s"] - few["cell_s"]) / (MORE - FEW)
+    return {
+        "step_s": round(step, 3),
+        "images_s": round(values["batch"] / step, 1),
+        "peak_mb": round(more["peak_mb"]),
+        "run_s": round(more["cell_s"] + step * (values["epochs"] * values["iterations"] - MORE)),
+    }
+
+
 def summary(folder: Path, lines: Lines, methods: Sequence[str], machine: Mapping[str, str]) -> Line:
     """Return what is written of a comparison, and what failed or was left out under ``missing``."""
-    size, missing = SIZES[0], {}
+    size, large = SIZES
     found: Line = {"cells": {}, "methods": {}, "packs": {}, "speed": {}, "trained": {}}
-    for (role, kind, name, at), line in sorted(lines.items()):
-        if "error" in line:
-            missing[f"{kind} {name} at {at} px on {role}"] = line["error"]
-        elif kind == "speed":
+    missing = {
+        f"{kind} {name} at {at} px on {role}": line["error"]
+        for (role, kind, name, at, _), line in sorted(lines.items())
+        if "error" in line
+    }
+    fine = {key: line for key, line in sorted(lines.items()) if "error" not in line}
+    for (role, kind, name, at, _), line in fine.items():
+        if kind == "speed":
             found["speed"].setdefault(f"{at} px", {})[role] = round(line["images_s"], 1)
-        elif kind == "pack" and role == GPU and all((r, kind, name, at) in lines for r in ROLES):
+        if kind == "pack" and role == GPU and all((r, kind, name, at, 0) in fine for r in ROLES):
             found["packs"][f"{name} {at} px"] = pack_difference(folder, name, at) | {
-                f"seconds_{r}": round(lines[r, kind, name, at]["cell_s"], 2) for r in (GPU, CPU)
+                f"seconds_{r}": round(fine[r, kind, name, at, 0]["cell_s"], 2) for r in (GPU, CPU)
             }
-        elif kind == "method" and at != size:
-            found["trained"][f"{name} {at} px"] = {k: round(line[k], 2) for k in NUMBERS} | SHORT
+    for name in TRAINED:
+        if all((GPU, "method", name, large, steps) in fine for steps in STEPS):
+            found["trained"][f"{name} {large} px"] = trained(name, large, fine)
     for name in methods:
-        three = [lines.get((role, "method", name, size), LATE) for role in ROLES]
-        if errors := [line["error"] for line in three if "error" in line]:
-            missing[f"method {name} at {size} px"] = errors[0]
+        three = [
+            fine[key] for role in ROLES if (key := (role, "method", name, size, SHORT)) in fine
+        ]
+        if len(three) < len(ROLES):
+            # A job that was stopped has no line of what it was at.
+            missing.setdefault(f"method {name} at {size} px", LATE["error"])
             continue
         own = {key: round(three[0][key], 2) for key in NUMBERS}
         other = {f"{key}_cpu": round(three[2][key], 2) for key in NUMBERS}
@@ -345,7 +377,9 @@ def summary(folder: Path, lines: Lines, methods: Sequence[str], machine: Mapping
 def machine_of(gpu: int) -> dict[str, str]:
     """Describe the GPU and what computes on it; without one the processor in its place."""
     code = "import json; from osad.runtime.facts import *; import torch\n"
-    code += f"torch.zeros(1, device='cuda' if {gpu} else 'cpu'); print(json.dumps(gpu_facts()))"
+    code += f"torch.zeros(1, device='cuda' if {gpu} else 'cpu')\n"
+    code += "facts = gpu_facts(); facts and facts.update(environment_facts())\n"
+    code += "facts.pop('device', None); print(json.dumps(facts))"
     own = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     facts: dict[str, str] = json.loads(
         subprocess.check_output([sys.executable, "-c", code], env=own, text=True)
@@ -402,9 +436,11 @@ def main() -> None:
     gpu = int(options.device == "cuda")
     if gpu and not torch.cuda.is_available():
         sys.exit("there is no CUDA device; --device cpu tries the script (docs/gpu.md)")
-    # Without variants first: they are what the tables print.
-    names = options.methods or [spec.name for spec in registry.all_specs()]
-    names = sorted(names, key=lambda name: ("." in name, name))
+    # Without variants first: they are what the tables print; then trained backbones.
+    names = options.methods or [
+        spec.name
+        for spec in sorted(registry.all_specs(), key=lambda s: ("." in s.name, not s.on_images))
+    ]
     until = time.time() + 60 * options.minutes
     lines = compute(options.folder, names, gpu=gpu, cores=options.cores, until=until)
     found = summary(options.folder, lines, names, machine_of(gpu))

@@ -222,7 +222,13 @@ def gpu(names: Sequence[str]) -> str:
         f"{size}: " + ", ".join(f"{value} on {role}" for role, value in sorted(speed.items()))
         for size, speed in found["speed"].items()
     )
-    return f"{found['machine']}. Images per second: {speeds}.\n\n{rows_of(lines)}"
+    steps = "".join(
+        f" A step of `{what.replace(' ', '` at ', 1)} takes {line['step_s']:.2f} s"
+        f" ({line['images_s']:.0f} images per second) and {line['peak_mb']:,} MB,"
+        f" so a run of the published budget {line['run_s']} s."
+        for what, line in found["trained"].items()
+    )
+    return f"{found['machine']}. Images per second: {speeds}.{steps}\n\n{rows_of(lines)}"
 
 
 def scale(names: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Small generated image sets, and methods built on them, for the tests of methods."""
 
+import copy
 import dataclasses
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ from osad.learn import single_head
 from osad.learn.images import ImageSet, Rows, State, TrainingData
 from osad.methods import registry
 from osad.methods.trial import CHANNELS as CHANNELS
-from osad.methods.trial import SyntheticPacks
+from osad.methods.trial import SyntheticPacks, changed_images
 
 Packs = SyntheticPacks
 CPU = torch.device("cpu")
@@ -40,6 +41,27 @@ def rows(tensor: torch.Tensor, index: Sequence[int] | None = None) -> Rows:
     """Return rows of a tensor on the processor, all of them without an index."""
     chosen = range(len(tensor)) if index is None else index
     return Rows(tensor, torch.tensor(list(chosen), dtype=torch.int64), CPU)
+
+
+def placed(images: ImageSet, device: torch.device) -> ImageSet:
+    """Return images on a device, with the network that they are for, if there is one."""
+    if network := images.network:
+        module = copy.deepcopy(network.module).to(device)
+        network = dataclasses.replace(network, device=device, module=module)
+    return changed_images(
+        dataclasses.replace(images, network=network),
+        lambda moved: dataclasses.replace(moved, device=device),
+    )
+
+
+def placed_training(data: TrainingData, device: torch.device) -> TrainingData:
+    """Return training data on a device, with the base that the fit starts from."""
+    return dataclasses.replace(
+        data,
+        normal=placed(data.normal, device),
+        anomaly=placed(data.anomaly, device),
+        base=data.base and {key: value.to(device) for key, value in data.base.items()},
+    )
 
 
 def draws(*shape: int, key: str = "draws", dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -94,6 +94,28 @@ def test_equal_devices_are_found_equal_and_a_changed_byte_is_named(folder, scrip
     assert script.compared(folder, "mahalanobis", 64)["changed"] == ["scores"]
 
 
+def test_steps_of_a_trained_backbone_are_the_difference_of_two_runs(folder, script, monkeypatch):
+    inside(script, monkeypatch, [])
+
+    def measured(function, *, gpu):
+        function()
+        steps = function.args[3] if function.func is script.make_run else 0
+        return dict.fromkeys(NUMBERS, 10 + 0.5 * steps)
+
+    monkeypatch.setattr(script, "measured", measured)
+    monkeypatch.setattr(script, "throughput", lambda *_, gpu: {"images_s": 7.0})
+    monkeypatch.setattr(script, "TRAINED", ("devnet.images",))
+    lines = script.compute(folder, ["devnet.images"], gpu=1, cores=1, until=time.time() + 100)
+    found = script.summary(folder, lines, ["devnet.images"], {})
+    assert found["missing"] == {}
+    # Steps of 48 images, 50 epochs of 20 of them.
+    assert found["trained"] == {
+        "devnet.images 96 px": {"step_s": 0.5, "images_s": 96, "peak_mb": 14, "run_s": 510}
+    }
+    assert found["methods"]["devnet.images"]["changed"] == []
+    assert found["cells"] == {}
+
+
 def check_what_pages_say(found, monkeypatch):
     """The page of the results takes the file, and so does docs/gpu.md."""
     rows = check_bench(found, request_of(), where="gpu.json")["rows"]
@@ -116,7 +138,7 @@ def test_what_there_was_no_time_for_and_what_failed_is_named(folder, script, mon
     found = script.summary(folder, lines, METHODS, {})
     assert found["missing"]["method mahalanobis at 64 px"] == "no time was left"
     job = {"role": "gpu", "gpu": 0, "threads": 1, "until": time.time() + 100}
-    (line,) = script.work(job | {"methods": [("mahalanobis", 64)]})
+    (line,) = script.work(job | {"methods": [("mahalanobis", 64, 5)]})
     assert line["error"].startswith("DataError: out/gpu/plain-64: ")
 
 

@@ -1,15 +1,14 @@
 """Every method on the pretended GPU (`fake_gpu`): no tensor is on the wrong side."""
 
-import copy
 import dataclasses
 
 import pytest
 import torch
 from fake_gpu import GPU, FakeGpu, needs_no_gpu
-from learn_cases import Packs
+from learn_cases import Packs, placed, placed_training
 
 from osad.methods import registry
-from osad.methods.trial import Trial, changed_images
+from osad.methods.trial import Trial
 
 pytestmark = needs_no_gpu
 PACKS = Packs("methods", 84, 16)
@@ -33,31 +32,15 @@ def built(trial):
     return dataclasses.replace(method, **few)
 
 
-def moved(rows):
-    return dataclasses.replace(rows, device=GPU)
-
-
-def placed(images):
-    """Return images on the GPU, with the network that they are for, if there is one."""
-    if network := images.network:
-        network = dataclasses.replace(
-            network, device=GPU, module=copy.deepcopy(network.module).to(GPU)
-        )
-    return changed_images(dataclasses.replace(images, network=network), moved)
-
-
 @pytest.mark.parametrize("name", SPECS)
 def test_fit_and_score(name):
     trial = Trial(SPECS[name], PACKS)
     data = trial.data()
     with FakeGpu() as gpu:
-        base = data.base and {key: value.to(GPU) for key, value in data.base.items()}
-        normal, anomaly = placed(data.normal), placed(data.anomaly)
-        there = dataclasses.replace(data, normal=normal, anomaly=anomaly, base=base)
-        state = built(trial).fit(there)
+        state = built(trial).fit(placed_training(data, GPU))
         state = {key: value.cpu() for key, value in state.items()}  # As the step writes them.
         given = {key: value.to(GPU) for key, value in state.items()}
-        scores = built(trial).score(given, placed(trial.images()))
+        scores = built(trial).score(given, placed(trial.images(), GPU))
         total = scores.total.cpu()
     # Nothing but products is computed in another way here than on the processor.
     expected = built(trial).score(state, trial.images()).total
