@@ -78,12 +78,14 @@ def measured(grid: Grid) -> dict[str, float]:
     """Return the seconds of one run of each method of the grid, as far as any were measured.
 
     They are those of ``data/bench``, which all machines have from git: receipts are each machine's
-    own. A variant that was not measured takes as long as its method.
+    own. A method's are of the machine that most methods were measured on: times of one machine can
+    be compared. A variant that was not measured takes as long as its method.
     """
-    found: dict[str, float] = {}
+    machines: list[dict[str, float]] = []
     for path in grid.files(page.BENCH, "*.json"):
         with contextlib.suppress(OsadError, AttributeError, KeyError, TypeError, ValueError):
-            for method, numbers in read_json(grid.root / path)["cells"].items():
-                found.setdefault(method, float(numbers["cell_s"]))
+            cells = read_json(grid.root / path)["cells"].items()
+            machines.append({k: float(v["cell_s"]) for k, v in cells if "cell_s" in v})
+    found = {k: v for machine in sorted(machines[::-1], key=len) for k, v in machine.items()}
     times = {name: found.get(name, found.get(name.split(".")[0])) for name in grid.params.methods}
     return {name: seconds for name, seconds in times.items() if seconds is not None}

@@ -39,10 +39,13 @@ def test_seconds_are_those_of_git_and_of_the_method_of_a_variant(tmp_path):
     write_json(tmp_path / "data/bench/a.json", {"cells": {"dpdl": {"cell_s": 3}, "x": {}}})
     write_json(tmp_path / "data/bench/b.json", {"cells": {"dra": {"cell_s": 4.5}}})
     write_json(tmp_path / "data/bench/c.json", {"cells": {"dra": {"cell_s": 9}}})
+    more = {name: {"cell_s": 7} for name in ("flos", "mlep", "saoe")}
+    write_json(tmp_path / "data/bench/e.json", {"cells": more | {"dpdl": {"cell_s": 3}}})
+    write_json(tmp_path / "data/bench/f.json", {"cells": {"flos": {"cell_s": 1}}})
     (tmp_path / "data/bench/d.json").write_text("damaged")
     changes = {"methods": ("dpdl", "dpdl.no_dfl", "dra", "flos")}
     grid = dataclasses.replace(rules_of(part="", **changes).grid, root=tmp_path)
-    assert measured(grid) == {"dpdl": 3, "dpdl.no_dfl": 3, "dra": 4.5}
+    assert measured(grid) == {"dpdl": 3, "dpdl.no_dfl": 3, "dra": 4.5, "flos": 7}
     empty = dataclasses.replace(grid, root=tmp_path / "data")
     assert measured(empty) == {}
     assert splits_of(dataclasses.replace(empty, params=rules_of(part="1/1").grid.params))
