@@ -86,6 +86,8 @@ def measured(grid: Grid) -> dict[str, float]:
         with contextlib.suppress(OsadError, AttributeError, KeyError, TypeError, ValueError):
             cells = read_json(grid.root / path)["cells"].items()
             machines.append({k: float(v["cell_s"]) for k, v in cells if "cell_s" in v})
-    found = {k: v for machine in sorted(machines[::-1], key=len) for k, v in machine.items()}
+    found: dict[str, float] = {}
+    for machine in sorted(machines, key=len, reverse=True):
+        found = machine | found
     times = {name: found.get(name, found.get(name.split(".")[0])) for name in grid.params.methods}
     return {name: seconds for name, seconds in times.items() if seconds is not None}
