@@ -369,8 +369,9 @@ def summary(folder: Path, lines: Lines, methods: Sequence[str], machine: Mapping
         own = {key: round(three[0][key], 2) for key in NUMBERS}
         other = {f"{key}_cpu": round(three[2][key], 2) for key in NUMBERS}
         found["methods"][name] = compared(folder, name, size) | own | other
-        if "." not in name:
-            found["cells"][name] = own | {"per": "run on few images"}
+        if "." not in name or name in TRAINED:
+            budget = f" of {SHORT} steps" * (name in TRAINED)
+            found["cells"][name] = own | {"per": f"run{budget} on few images"}
     return {**machine, **found, "missing": missing}
 
 
