@@ -385,10 +385,8 @@ def machine_of(gpu: int) -> dict[str, str]:
     facts: dict[str, str] = json.loads(
         subprocess.check_output([sys.executable, "-c", code], env=own, text=True)
     )
-    words = (
-        ", ".join(f"{key} {value}" for key, value in facts.items())
-        or "no GPU, a trial of the script"
-    )
+    words = "{gpu}, driver {driver}, CUDA {cuda}, Python {python}, torch {torch}"
+    words = words.format(**facts) if facts else "no GPU, a trial of the script"
     images = sum(COUNTS.values())
     return facts | {"machine": f"{words}; {images} images, imports left out, memory of the GPU"}
 

@@ -46,11 +46,12 @@
       const rank = row.rank ? String(row.rank) : "-";
       return [cellLink(row), rank, osad.make("span", { title: osad.field(row, "auroc_mean") }, row.ours), ...columns, osad.make("span", {}, published), ...seconds(row)];
     });
-    const machines = osad.data.bench.flatMap(() => ["run, s", "memory, MB"]);
+    const machine = (number) => (osad.data.bench.length > 1 ? ` (${number + 1})` : "");
+    const machines = osad.data.bench.flatMap((_, number) => [`run, s${machine(number)}`, `memory, MB${machine(number)}`]);
     const head = ["method", "rank", "AUROC", "to the best", "95 % over seeds", "95 % over images", "both drawn", "ours - published", ...machines];
     const notes = [
       osad.make("p", { class: "legend" }, "Differences are paired; behind ours - published stands its interval over seeds. Drawn: the wide bar is the interval over seeds, the thin one that over test images, the line is no difference. Methods of one rank are not told apart."),
-      ...osad.data.bench.map(({ machine }) => osad.make("p", { class: "legend" }, `Time and peak memory of one run were measured on ${machine}.`)),
+      ...osad.data.bench.map((one, number) => osad.make("p", { class: "legend" }, `Time and peak memory of one run${machine(number)} were measured on ${one.machine}.`)),
     ];
     return osad.section("Intervals and differences", osad.table("Intervals and differences", head, lines, "numbers ranges"), ...notes);
   };
