@@ -6,7 +6,7 @@
 
 Every method of the registry runs on a few images of ELPV, from images to scores, by the steps of
 the pipeline: on the GPU twice, in two processes that go through the methods side by side, and on
-the processor once, with a thread each. What there is no time for is named. The exit code is 1 where
+the processor once, each with a thread. What there is no time for is named. The exit code is 1 where
 a method failed or two runs on the GPU differ in a byte.
 """
 
@@ -231,7 +231,7 @@ def work(job: Job) -> Iterator[Line]:
 def started(job: Job, folder: Path) -> list[Line]:
     """Do a job in a process with the environment of the pipeline's jobs; return its lines.
 
-    The process is stopped soon after the time is over.
+    The process is stopped soon after the time is over; one that ends badly has a line that says so.
     """
     command = [sys.executable, str(Path(__file__).resolve()), "work", "--job", json.dumps(job)]
     left = max(job["until"] - time.time(), 0) + GRACE
@@ -241,6 +241,10 @@ def started(job: Job, folder: Path) -> list[Line]:
             text=True, check=False, timeout=left,
         )  # fmt: skip
         output = done.stdout
+        if done.returncode:
+            ended = {"kind": "process", "name": "", "size": 0, "steps": 0}
+            ended |= {"role": job["role"], "error": f"ended with {done.returncode}"}
+            output += "\n" + json.dumps({"role": job["role"]} | ended)
     except subprocess.TimeoutExpired as error:
         output = (error.stdout or b"").decode()
     return [json.loads(line) for line in output.splitlines() if line.startswith('{"role"')]
@@ -257,7 +261,8 @@ def with_bases(methods: Sequence[str]) -> list[str]:
 
 def compute(folder: Path, methods: Sequence[str], *, gpu: int, cores: int, until: float) -> Lines:
     """Do everything: the GPU's runs, those that repeat them, and the processor's, side by side."""
-    shutil.rmtree(folder / "out", ignore_errors=True)
+    for old in ("out", ".osad"):  # What a training that was stopped has kept would shorten it.
+        shutil.rmtree(folder / old, ignore_errors=True)
     size, large = SIZES
     specs = {name: registry.registered(name) for name in with_bases(methods)}
     wanted = {one for spec in specs.values() for one in packs_of(spec, size)}
@@ -279,8 +284,9 @@ def compute(folder: Path, methods: Sequence[str], *, gpu: int, cores: int, until
 
         begun = [begin(job, gpu) for job in jobs]
         lines = begin({"role": CPU, "packs": packs, "speeds": SIZES}, 0).result()
-        for name in methods:
-            alone = [(one, size, SHORT) for one in with_bases([name])]
+        for first in [name for name, spec in specs.items() if not spec.base]:
+            after = [name for name, spec in specs.items() if spec.base == first]
+            alone = [(name, size, SHORT) for name in (first, *after)]
             begun.append(begin({"role": CPU, "methods": alone}, 0))
         lines += [line for future in begun for line in future.result()]
     keys = ("role", "kind", "name", "size", "steps")
@@ -320,14 +326,18 @@ def pack_difference(folder: Path, kind: str, size: int) -> Line:
     }
 
 
-def trained(method: str, size: int, lines: Lines) -> Line:
+def trained(method: str, few: Line, more: Line) -> Line:
     """Return what training steps of a method cost on the GPU, and a whole run by that.
+
+    Args:
+        method: one that trains a backbone.
+        few: what a run of ``FEW`` steps took.
+        more: what one of ``MORE`` steps took, which is longer.
 
     Returns:
         ``step_s`` and ``images_s`` of training, ``peak_mb``, and ``run_s``, seconds of a run of the
         published number of steps, by the time of ``MORE`` steps and that of one.
     """
-    few, more = (lines[GPU, "method", method, size, steps] for steps in STEPS)
     values = registry.registered(method).resolve()
     step = (more["cell_s"] - few["cell_s"]) / (MORE - FEW)
     return {
@@ -343,8 +353,8 @@ def summary(folder: Path, lines: Lines, methods: Sequence[str], machine: Mapping
     size, large = SIZES
     found: Line = {"cells": {}, "methods": {}, "packs": {}, "speed": {}, "trained": {}}
     missing = {
-        f"{kind} {name} at {at} px on {role}": line["error"]
-        for (role, kind, name, at, _), line in sorted(lines.items())
+        f"{kind} {name} at {at} px on {role}" + f", {steps} steps" * (steps > 0): line["error"]
+        for (role, kind, name, at, steps), line in sorted(lines.items())
         if "error" in line
     }
     fine = {key: line for key, line in sorted(lines.items()) if "error" not in line}
@@ -356,8 +366,11 @@ def summary(folder: Path, lines: Lines, methods: Sequence[str], machine: Mapping
                 f"seconds_{r}": round(fine[r, kind, name, at, 0]["cell_s"], 2) for r in (GPU, CPU)
             }
     for name in TRAINED:
-        if all((GPU, "method", name, large, steps) in fine for steps in STEPS):
-            found["trained"][f"{name} {large} px"] = trained(name, large, fine)
+        few, more = (fine.get((GPU, "method", name, large, steps)) for steps in STEPS)
+        if few and more and few["cell_s"] < more["cell_s"]:
+            found["trained"][f"{name} {large} px"] = trained(name, few, more)
+        elif few and more:
+            missing[f"steps of {name} at {large} px"] = "took no time that can be told"
     for name in methods:
         three = [
             fine[key] for role in ROLES if (key := (role, "method", name, size, SHORT)) in fine

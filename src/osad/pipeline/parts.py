@@ -78,8 +78,8 @@ def measured(grid: Grid) -> dict[str, float]:
     """Return the seconds of one run of each method of the grid, as far as any were measured.
 
     They are those of ``data/bench``, which all machines have from git: receipts are each machine's
-    own. A method's are of the machine that most methods were measured on: times of one machine can
-    be compared. A variant that was not measured takes as long as its method.
+    own. A method's and its variants' are of the machine that most methods were measured on: times
+    of one machine can be compared. A variant that was not measured takes as long as its method.
     """
     machines: list[dict[str, float]] = []
     for path in grid.files(page.BENCH, "*.json"):
@@ -88,6 +88,7 @@ def measured(grid: Grid) -> dict[str, float]:
             machines.append({k: float(v["cell_s"]) for k, v in cells if "cell_s" in v})
     found: dict[str, float] = {}
     for machine in sorted(machines, key=len, reverse=True):
-        found = machine | found
+        known = {name.split(".")[0] for name in found}
+        found |= {k: v for k, v in machine.items() if k.split(".")[0] not in known}
     times = {name: found.get(name, found.get(name.split(".")[0])) for name in grid.params.methods}
     return {name: seconds for name, seconds in times.items() if seconds is not None}

@@ -42,6 +42,8 @@ def test_seconds_are_those_of_git_and_of_the_method_of_a_variant(tmp_path):
     more = {name: {"cell_s": 7} for name in ("flos", "mlep", "saoe")}
     write_json(tmp_path / "data/bench/e.json", {"cells": more | {"dpdl": {"cell_s": 3}}})
     write_json(tmp_path / "data/bench/f.json", {"cells": {"flos": {"cell_s": 1}}})
+    variant = {"dpdl.no_dfl": {"cell_s": 99}}  # Not by the machine that measured its method.
+    write_json(tmp_path / "data/bench/g.json", {"cells": variant})
     (tmp_path / "data/bench/d.json").write_text("damaged")
     changes = {"methods": ("dpdl", "dpdl.no_dfl", "dra", "flos")}
     grid = dataclasses.replace(rules_of(part="", **changes).grid, root=tmp_path)
