@@ -142,5 +142,11 @@ def test_what_there_was_no_time_for_and_what_failed_is_named(folder, script, mon
     assert line["error"].startswith("DataError: out/gpu/plain-64: ")
 
 
+def test_a_process_that_ends_badly_is_no_lack_of_time(folder, script):
+    job = {"role": "gpu", "gpu": 0, "threads": 1, "until": time.time() + 100, "methods": [["dra"]]}
+    (line,) = script.started(job, folder)
+    assert line["error"] == "ended with 1"
+
+
 def test_bases_come_first(script):
     assert script.with_bases(["ahl", "dra"]) == ["dra", "ahl"]
