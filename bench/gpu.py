@@ -240,14 +240,14 @@ def started(job: Job, folder: Path) -> list[Line]:
             command, cwd=folder, env=computing_environment(os.environ), stdout=subprocess.PIPE,
             text=True, check=False, timeout=left,
         )  # fmt: skip
-        output = done.stdout
-        if done.returncode:
-            ended = {"kind": "process", "name": "", "size": 0, "steps": 0}
-            ended |= {"role": job["role"], "error": f"ended with {done.returncode}"}
-            output += "\n" + json.dumps({"role": job["role"]} | ended)
+        output, code = done.stdout, done.returncode
     except subprocess.TimeoutExpired as error:
-        output = (error.stdout or b"").decode()
-    return [json.loads(line) for line in output.splitlines() if line.startswith('{"role"')]
+        output, code = (error.stdout or b"").decode(), 0
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith('{"role"')]
+    if code:
+        process = {"role": job["role"], "kind": "process", "name": "", "size": 0, "steps": 0}
+        lines.append(process | {"error": f"ended with {code}"})
+    return lines
 
 
 # --- comparison ---------------------------------------------------------------------------------
@@ -277,17 +277,17 @@ def compute(folder: Path, methods: Sequence[str], *, gpu: int, cores: int, until
         {"role": GPU, "packs": packs + more, "speeds": SIZES, "methods": measure + runs},
         {"role": AGAIN, "packs": packs, "methods": runs},
     ]
-    with ThreadPoolExecutor(len(jobs) + max(cores - len(jobs), 1)) as pool:
+    with ThreadPoolExecutor(max(cores, len(jobs) + 1)) as pool:
 
         def begin(job: Job, gpu: int) -> Future[list[Line]]:
             return pool.submit(started, common | job | {"gpu": gpu}, folder)
 
         begun = [begin(job, gpu) for job in jobs]
         lines = begin({"role": CPU, "packs": packs, "speeds": SIZES}, 0).result()
-        for first in [name for name, spec in specs.items() if not spec.base]:
-            after = [name for name, spec in specs.items() if spec.base == first]
-            alone = [(name, size, SHORT) for name in (first, *after)]
-            begun.append(begin({"role": CPU, "methods": alone}, 0))
+        families: dict[str, list[tuple[str, int, int]]] = {}  # Each after its base.
+        for run in runs:
+            families.setdefault(specs[run[0]].base or run[0], []).append(run)
+        begun += [begin({"role": CPU, "methods": family}, 0) for family in families.values()]
         lines += [line for future in begun for line in future.result()]
     keys = ("role", "kind", "name", "size", "steps")
     return {tuple(line[key] for key in keys): line for line in lines}
@@ -326,7 +326,7 @@ def pack_difference(folder: Path, kind: str, size: int) -> Line:
     }
 
 
-def trained(method: str, few: Line, more: Line) -> Line:
+def training_cost(method: str, few: Line, more: Line) -> Line:
     """Return what training steps of a method cost on the GPU, and a whole run by that.
 
     Args:
@@ -368,16 +368,14 @@ def summary(folder: Path, lines: Lines, methods: Sequence[str], machine: Mapping
     for name in TRAINED:
         few, more = (fine.get((GPU, "method", name, large, steps)) for steps in STEPS)
         if few and more and few["cell_s"] < more["cell_s"]:
-            found["trained"][f"{name} {large} px"] = trained(name, few, more)
+            found["trained"][f"{name} {large} px"] = training_cost(name, few, more)
         elif few and more:
             missing[f"steps of {name} at {large} px"] = "took no time that can be told"
     for name in methods:
-        three = [
-            fine[key] for role in ROLES if (key := (role, "method", name, size, SHORT)) in fine
-        ]
-        if len(three) < len(ROLES):
-            # A job that was stopped has no line of what it was at.
-            missing.setdefault(f"method {name} at {size} px", LATE["error"])
+        # A job that was stopped has no line of what it was at.
+        three = [lines.get((role, "method", name, size, SHORT), LATE) for role in ROLES]
+        if errors := [line["error"] for line in three if "error" in line]:
+            missing[f"method {name} at {size} px"] = errors[0]
             continue
         own = {key: round(three[0][key], 2) for key in NUMBERS}
         other = {f"{key}_cpu": round(three[2][key], 2) for key in NUMBERS}
@@ -392,14 +390,17 @@ def machine_of(gpu: int) -> dict[str, str]:
     """Describe the GPU and what computes on it; without one the processor in its place."""
     code = "import json; from osad.runtime.facts import *; import torch\n"
     code += f"torch.zeros(1, device='cuda' if {gpu} else 'cpu')\n"
-    code += "facts = gpu_facts(); facts and facts.update(environment_facts())\n"
-    code += "facts.pop('device', None); print(json.dumps(facts))"
+    code += "print(json.dumps([gpu_facts(), environment_facts()]))"
     own = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    facts: dict[str, str] = json.loads(
+    told: list[dict[str, str]] = json.loads(
         subprocess.check_output([sys.executable, "-c", code], env=own, text=True)
     )
-    words = "{gpu}, driver {driver}, CUDA {cuda}, Python {python}, torch {torch}"
-    words = words.format(**facts) if facts else "no GPU, a trial of the script"
+    facts, software = told
+    words = "no GPU, a trial of the script"
+    if facts:
+        facts |= {key: software[key] for key in ("python", "torch")}
+        words = "{gpu}, driver {driver}, CUDA {cuda}, Python {python}, torch {torch}"
+        words = words.format(**facts)
     images = sum(COUNTS.values())
     return facts | {"machine": f"{words}; {images} images, imports left out, memory of the GPU"}
 

@@ -349,7 +349,8 @@ def test_all_methods_of_a_place_with_intervals_times_and_images(watch: Watch, si
                 assert f"[{low:+.3f}, {high:+.3f}]".replace("-", "\u2212") in text
         assert ("3.2\t512.0\t-\t-" in text) == (row["method"] == "dpdl")  # As measured.
         assert ("-\t-\t3.2\t512.0" in text) == (row["method"] == "dra")
-    assert f"one run (2) were measured on {MACHINE}, with a GPU" in view.inner_text()
+    for number, machine in enumerate((f"{MACHINE}.", f"{MACHINE}, with a GPU."), 1):
+        assert f"one run ({number}) were measured on {machine}" in view.inner_text()
     assert "run, s (1)\tmemory, MB (1)\trun, s (2)" in view.locator("table.ranges").inner_text()
     assert view.locator(".bar-point").count() == 2
     # The same images for every method, drawn where it has maps.
