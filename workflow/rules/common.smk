@@ -1,4 +1,5 @@
 # Parameters, checked; the table of rules; the resident fork server; the end of a run.
+import atexit
 import contextlib
 import gc
 import logging
@@ -30,6 +31,7 @@ from osad.runtime.snakemake_storage import Storage
 # A large grid makes millions of objects that all stay; to look for garbage among them takes a
 # fifth of the time.
 gc.set_threshold(10_000_000)
+atexit.register(gc.freeze)  # Nor to take them apart at the end.
 # A full disk: the terminal has every line, and not a traceback for each that the log has not.
 logging.raiseExceptions = False
 ROOT = Path(workflow.basedir)

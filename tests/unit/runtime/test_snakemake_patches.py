@@ -57,6 +57,9 @@ TABLE = {
     "apply_wildcards": (io, "a027b0cdd37cfdad"),
     "Job.is_valid": (jobs.Job, "74609fe120193ef6"),
     "Job.check_protected_output": (jobs.Job, "cc24c2002a61d80b"),
+    "check": (io, "a2f56d4a317fd6fd"),
+    "_IOFile.exists": (io._IOFile, "43311be64594a635"),
+    "Job.output_mintime": (jobs.Job, "b7b45c26508fd80f"),
     "format_exception_to_string": (exceptions, "42134937a2efc71a"),
 }
 """What is patched: where it stands, and what its source is when the patch was written."""
@@ -121,7 +124,8 @@ def test_every_patch_fits_the_installed_snakemake(capfd):
 @pytest.mark.parametrize("name", PATCHED)
 def test_what_is_patched_has_not_changed(name):
     """If this fails, read what Snakemake does now, and whether the patch still does the same."""
-    source = inspect.getsource(ORIGINALS[name])
+    original = ORIGINALS[name]
+    source = inspect.getsource(original.fget if isinstance(original, property) else original)
     assert hashlib.sha256(source.encode()).hexdigest()[:16] == TABLE[name][1]
 
 
@@ -413,6 +417,90 @@ def test_protected_outputs_are_found_as_before(protected):
         asyncio.run(jobs.Job.check_protected_output(job))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "a/.b/c-d_1.csv",
+        "",
+        "./a",
+        "a//b",
+        " a",
+        "a ",
+        "a\nb",
+        "a/b\n",
+        "{a}",
+        "{a-b}",
+        "é/a",
+        "/a",
+    ],
+)
+@pytest.mark.parametrize("storage", [False, True])
+def test_odd_names_are_warned_of_as_before(name, storage, caplog):
+    def told():
+        caplog.clear()
+        with caplog.at_level("WARNING", io.logger.name):
+            io._IOFile.check(io.IOFile(name)) if not storage else io.check(name, None, True)
+        return caplog.messages
+
+    by_itself = told()
+    snakemake_patches.apply()
+    assert told() == by_itself
+    assert bool(by_itself) is (
+        name in {"", "./a", " a", "a ", "a\nb", "a/b\n"} or (name == "a//b" and not storage)
+    )
+
+
+@pytest.mark.parametrize("active", [False, True])
+def test_whether_a_file_exists_is_remembered_as_before(active, tmp_path):
+    """What was seen counts, until Snakemake clears it; with no memory the disk does."""
+    cache = io.IOCache(1)
+    cache.active = active
+    file = io.IOFile(str(tmp_path / "a"))
+    file.rule = types.SimpleNamespace(workflow=mock.Mock(iocache=cache))
+
+    def seen():
+        cache.clear()
+        (tmp_path / "a").unlink(missing_ok=True)
+        before = asyncio.run(file.exists())
+        (tmp_path / "a").touch()
+        after = asyncio.run(file.exists())
+        cache.clear()
+        return before, after, asyncio.run(file.exists())
+
+    by_itself = seen()
+    snakemake_patches.apply()
+    assert seen() == by_itself == (False, not active, True)
+    file._file = io.AnnotatedString("a")
+    file._file.flags["storage_object"] = mock.Mock(exists=mock.Mock(return_value=False))
+    file.exists_in_storage = mock.AsyncMock(return_value="there")
+    assert asyncio.run(file.exists()) == "there"
+
+
+@pytest.mark.parametrize("made", [(), (5,), (5, 3)])
+@pytest.mark.parametrize("benchmark", [None, 4])
+def test_the_oldest_output_counts_as_before(made, benchmark, tmp_path):
+    rule = types.SimpleNamespace(workflow=mock.Mock(iocache=io.IOCache(1)))
+    *outputs, measured = files = [io.IOFile(str(tmp_path / name)) for name in "abcd"]
+    for file in files:
+        file.rule = rule
+    job: Any = object.__new__(jobs.Job)
+    job.output, job._benchmark, job.wildcards_dict = outputs, None, {}
+    job.rule = mock.Mock(expand_benchmark=lambda _: measured if benchmark else None)
+    times = [*zip(outputs, made, strict=False), *[(measured, benchmark)] * bool(benchmark)]
+    for file, time in times:
+        Path(file).touch()
+        os.utime(file, (time, time))
+    by_itself = asyncio.run(_awaited(job))
+    snakemake_patches.apply()
+    assert asyncio.run(_awaited(job)) == by_itself
+    assert by_itself == min([*made, *[benchmark] * bool(benchmark)], default=None)
+
+
+async def _awaited(job):
+    return await job.output_mintime
+
+
 def test_names_of_inputs_get_a_prefix_as_before(planned, tmp_path):
     (tmp_path / "other.smk").write_text(RULES)
     (tmp_path / "below/given").mkdir(parents=True)
@@ -452,7 +540,7 @@ def test_another_snakemake_is_left_as_it_is(monkeypatch, capfd, name, change):
     [
         (io, "_IOFile",
          ["_IOFile.checksum", "is_flagged", "_IOFile.clone_flags", "_IOFile.__eq__",
-          "_IOFile.apply_wildcards", "_IOFile.get_inventory_parent"]),
+          "_IOFile.apply_wildcards", "_IOFile.get_inventory_parent", "_IOFile.exists"]),
         (job_scheduler, "JobScheduler",
          ["JobScheduler._schedule_reevalutation", "JobScheduler._free_resources"]),
     ],

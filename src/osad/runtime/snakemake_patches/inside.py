@@ -29,7 +29,8 @@ def find(module: str, name: str, parameters: str) -> tuple[Any, Any]:
     *path, last = name.split(".")
     try:
         holder = functools.reduce(getattr, path, importlib.import_module(module))
-        function = vars(holder)[last]  # Not what a class has from another.
+        function: Any = vars(holder)[last]  # Not what a class has from another.
+        function = function.fget if isinstance(function, property) else function
         taken = list(inspect.signature(function).parameters)
     except (ImportError, AttributeError, KeyError, TypeError, ValueError):
         raise UnknownError(name) from None

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import re
 import sys
 from typing import Any
 
@@ -172,3 +173,31 @@ def modify_no_inputs() -> None:
         return modify(self, item, path_modifier, property) if path_modifier else item
 
     cls.expand_input, cls.apply_path_modifier = expand_input, apply_path_modifier
+
+
+def pass_usual_names() -> None:
+    """Make Snakemake look at a usual name once to see that there is nothing to warn of."""
+    module, original = find("snakemake.io", "check", "iofile rule is_storage")
+    usual = re.compile(r"[\w-][\w.-]*(?:/[\w.-]+)*").fullmatch  # No "./", no "//", no wildcard.
+
+    def check_name(iofile: str, rule: Any = None, is_storage: bool = False) -> None:
+        if not usual(iofile):
+            original(iofile, rule, is_storage)
+
+    module.check = check_name
+
+
+def ask_for_files_without_detours() -> None:
+    """Make Snakemake look up whether it knows of a file, which it does some 20 times a job."""
+    cls, original = find("snakemake.io", "_IOFile.exists", "self")
+    cache = importlib.import_module("snakemake.io").IOCache(1)
+    check("_IOFile.exists", hasattr(cache, "active") and hasattr(cache, "exists_local"))
+
+    async def exists(self: Any) -> Any:
+        if not self.is_storage:
+            cache = self.rule.workflow.iocache
+            if cache.active and self in cache.exists_local:
+                return cache.exists_local[self]
+        return await original(self)
+
+    cls.exists = exists
