@@ -20,7 +20,7 @@ include: "workflow/rules/table.smk"
 include: "workflow/rules/report.smk"
 
 
-# Every artefact is listed: Snakemake does not rebuild a missing file whose consumers look complete.
+# Missing files are listed too: Snakemake does not rebuild one whose consumers look complete.
 rule all:
     default_target: True
     input:

@@ -16,7 +16,7 @@ from osad.pipeline import nodes, unchanged
 from osad.pipeline.fingerprint import check_running
 from osad.pipeline.grid import Grid
 from osad.pipeline.handlers import Handlers, check_places
-from osad.pipeline.parts import targets, wanted
+from osad.pipeline.parts import needed, targets, wanted
 from osad.pipeline.rules import Rules
 from osad.pipeline.storage import Exchange
 from osad.runtime import (
@@ -77,13 +77,15 @@ with clearly():
 
 def everything(wildcards):
     """Return what all is: nothing that is made, where that would only be compared once more."""
-    if UNCHANGED and snakemake_plan.compares_as_usual(workflow):
+    if not snakemake_plan.compares_as_usual(workflow):
+        return wanted(RULES)
+    if UNCHANGED:
         print(
             "osad: no file has changed since nothing was to be done",
             file=sys.stderr,
         )
         return "params.yaml"
-    return wanted(RULES)
+    return needed(RULES)
 
 
 workflow.localrules(*EXCHANGE.here)

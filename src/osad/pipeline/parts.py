@@ -1,6 +1,8 @@
 """A part of a grid: what one of several machines makes that share nothing."""
 
 import contextlib
+import itertools
+import os
 import statistics
 from collections import Counter
 
@@ -14,8 +16,25 @@ from osad.pipeline.rules import Rules
 
 
 def wanted(rules: Rules) -> list[str]:
-    """Return the files that a run of Snakemake is asked for, in the pipeline's order."""
+    """Return the files that a run of Snakemake makes, in the pipeline's order."""
     return [path for job in asked(rules) for path in job.outputs]
+
+
+def needed(rules: Rules) -> list[str]:
+    """Return of the `wanted` files those that Snakemake must be asked for to get all.
+
+    It compares each job that makes what another one reads, and if that one is to run, makes what
+    is missing of it. So a file need not be asked for that is read by a job and is there, or is
+    read by a job that lacks an output itself.
+    """
+    grid_jobs = asked(rules)
+    files = [path for job in grid_jobs for path in job.outputs]
+    absent = {*itertools.filterfalse(os.path.exists, files)}
+    reached: set[str] = set()
+    for job in grid_jobs:
+        runs = not absent.isdisjoint(job.outputs)
+        reached.update(path for path in job.inputs if runs or path not in absent)
+    return [path for path in files if path not in reached]
 
 
 def targets(rules: Rules, phase: str) -> list[str]:

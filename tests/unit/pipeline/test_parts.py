@@ -1,6 +1,8 @@
 """Which splits and files a part of a grid has."""
 
 import dataclasses
+import os
+import random
 from collections import defaultdict
 
 import pytest
@@ -9,7 +11,7 @@ from project_cases import ROOT, rules_of
 from osad.core.files import write_json
 from osad.pipeline.grid import Grid, run_of
 from osad.pipeline.jobs import PHASES, jobs, makers
-from osad.pipeline.parts import measured, splits_of, targets, wanted
+from osad.pipeline.parts import asked, measured, needed, splits_of, targets, wanted
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
@@ -72,3 +74,29 @@ def test_a_part_is_asked_for_all_that_its_runs_are_made_of_and_no_tables():
 def test_without_a_part_everything_is_wanted():
     rules = rules_of(part="")
     assert wanted(rules) == [path for rule in rules for path in rule.files]
+
+
+@pytest.mark.parametrize("part", ["", "2/3"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.9, 1.0])
+def test_what_is_asked_for_makes_snakemake_compare_all_and_make_all_that_is_missing(
+    part, share, tmp_path, monkeypatch
+):
+    """By Snakemake's rule: what is asked for is made, and what a job reads that is to run."""
+    rules = rules_of(part=part)
+    draw = random.Random(f"{part} {share}")
+    files = wanted(rules)
+    absent = {path for path in files if draw.random() < share}
+    monkeypatch.setattr(os.path, "exists", lambda path: path not in absent)
+    listed = needed(rules)
+    compared, made = {*listed}, {*listed} & absent
+    for job in reversed(asked(rules)):
+        if not compared.isdisjoint(job.outputs):
+            compared.update(job.inputs)
+        if not made.isdisjoint(job.outputs):
+            made.update(job.outputs)
+            made.update(absent.intersection(job.inputs))
+    assert all(not compared.isdisjoint(job.outputs) for job in asked(rules))
+    assert absent <= made
+    read = {path for job in asked(rules) for path in job.inputs}
+    assert {*listed}.isdisjoint(read) or 0 < share < 1
+    assert {*files} - read <= {*listed}

@@ -33,6 +33,16 @@ def look_up_flags() -> None:
             vars(other)["is_flagged"] = is_flagged
 
 
+def look_up_storage() -> None:
+    """Make Snakemake see without a search that a plain name is not in a storage."""
+    cls, original = find("snakemake.io", "_IOFile.is_storage", "self")
+
+    def is_storage(self: Any) -> Any:
+        return type(self._file) is not str and original(self)
+
+    cls.is_storage = property(is_storage)
+
+
 def keep_plain_names() -> None:
     """Make Snakemake give a file a copy of another's marks only if there are any.
 
