@@ -79,7 +79,7 @@ def test_without_a_part_everything_is_wanted():
 @pytest.mark.parametrize("part", ["", "2/3"])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.9, 1.0])
 def test_what_is_asked_for_makes_snakemake_compare_all_and_make_all_that_is_missing(
-    part, share, tmp_path, monkeypatch
+    part, share, monkeypatch
 ):
     """By Snakemake's rule: what is asked for is made, and what a job reads that is to run."""
     rules = rules_of(part=part)

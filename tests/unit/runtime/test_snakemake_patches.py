@@ -473,7 +473,7 @@ def test_whether_a_file_exists_is_remembered_as_before(active, tmp_path):
     snakemake_patches.apply()
     assert seen() == by_itself == (False, not active, True)
     file._file = io.AnnotatedString("a")
-    file._file.flags["storage_object"] = mock.Mock(exists=mock.Mock(return_value=False))
+    file._file.flags["storage_object"] = mock.Mock()
     file.exists_in_storage = mock.AsyncMock(return_value="there")
     assert asyncio.run(file.exists()) == "there"
 
